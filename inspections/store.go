@@ -1,0 +1,50 @@
+package inspections
+
+import (
+	"context"
+	"errors"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// ErrNotFound means that a site's history has no such entry.
+var ErrNotFound = errors.New("no such check-in")
+
+// A Store keeps the history of each site. It is safe for concurrent use. A
+// failure that may pass wraps ledger.ErrUnavailable or ledger.ErrFull; a
+// context that ended gives its own error.
+type Store interface {
+	// Append stores the draft as the entry after its history's newest one, or
+	// nothing at all, and returns it once it would survive a power cut. Where
+	// the history has an entry with the draft's id already, whatever it says,
+	// that entry is returned with existed true and nothing is stored.
+	//
+	// A call whose context ends may or may not have stored the entry: the
+	// caller asks again with the same id.
+	Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, existed bool, err error)
+
+	// History returns up to n entries of the site, newest first, with a
+	// sequence less than before; a before of 0 starts at the newest. A site
+	// without entries is no error.
+	History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error)
+
+	// Entry returns the entry of the site with the id, or ErrNotFound.
+	Entry(ctx context.Context, id sites.SiteID, entry string) (ledger.Entry, error)
+
+	// Entries returns the entries with the keys, in the order of the keys, or
+	// ErrNotFound where one of them is missing.
+	Entries(ctx context.Context, keys []Key) ([]ledger.Entry, error)
+
+	// Replay calls each with every entry of every site's history, each
+	// history's in order, and stops at the first error, which it returns. What
+	// is appended meanwhile may or may not be among them. The entry's slices
+	// are only valid during the call.
+	Replay(ctx context.Context, each func(ledger.Entry) error) error
+}
+
+// A Key names an entry by its place.
+type Key struct {
+	Site     sites.SiteID
+	Sequence ledger.Sequence
+}

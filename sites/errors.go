@@ -1,0 +1,64 @@
+package sites
+
+import "errors"
+
+var (
+	// ErrDivisionUnknown means that no division has, or ever had, the code.
+	ErrDivisionUnknown = errors.New("no such division")
+	// ErrDivisionEnded means that a division exists no more at the time asked for.
+	ErrDivisionEnded = errors.New("division has ended")
+	// ErrNotVillage means that a division is not of the village level,
+	// where alone a site can be registered.
+	ErrNotVillage = errors.New("division is not a village")
+	// ErrSiteUnknown means that no site has the id.
+	ErrSiteUnknown = errors.New("no such site")
+	// ErrSiteStruckOff means that the site's registration has ended.
+	ErrSiteStruckOff = errors.New("site is struck off")
+	// ErrRegistrationTaken means that another site has the registration number.
+	// A number is never given out twice, also not after its site was struck off.
+	ErrRegistrationTaken = errors.New("registration number is taken")
+	// ErrStale means that the etag is not that of the site's present state.
+	ErrStale = errors.New("site was changed since it was read")
+	// ErrOrderUnknown means that no closure order has the id.
+	ErrOrderUnknown = errors.New("no such closure order")
+	// ErrOrderNumberTaken means that another closure order has the number.
+	ErrOrderNumberTaken = errors.New("closure order number is taken")
+	// ErrOrderTooLong means that an order would last longer than MaxOrderLength.
+	ErrOrderTooLong = errors.New("closure order is longer than 90 days")
+	// ErrOrderEnded means that the order's end cannot be set to the time given:
+	// it lies outside the order, or the order has ended already.
+	ErrOrderEnded = errors.New("closure order cannot be ended then")
+	// ErrInvalid means that a value is malformed or out of range.
+	ErrInvalid = errors.New("invalid value")
+	// ErrRowsUnknown means that no rows are stored under the SHA-256.
+	ErrRowsUnknown = errors.New("no such rows")
+	// ErrImportRejected means that rows of an import are wrong and that nothing
+	// of it was stored. The error is an *ImportError, which lists them.
+	ErrImportRejected = errors.New("import rejected")
+)
+
+// A FieldError says which field of a request an error is about. Field is the
+// field's path in the API's spelling, such as "closure_order.end_time".
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns the error without the field.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// invalid returns a FieldError that wraps ErrInvalid and says why.
+func invalid(field, why string) error {
+	return &FieldError{Field: field, Err: &reasonError{base: ErrInvalid, why: why}}
+}
+
+// A reasonError is a sentinel with the sentence that explains it here.
+type reasonError struct {
+	base error
+	why  string
+}
+
+func (e *reasonError) Error() string { return e.why }
+func (e *reasonError) Unwrap() error { return e.base }

@@ -1,0 +1,179 @@
+package sites
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"xuncha/ledger"
+)
+
+// The kinds of entry in the roster's history, with the content of each.
+const (
+	// KindDivisionsImported: divisionsImported, its rows beside it.
+	KindDivisionsImported ledger.Kind = "divisions_imported"
+	// KindSitesImported: sitesImported, its rows beside it.
+	KindSitesImported ledger.Kind = "sites_imported"
+	// KindSiteRegistered, KindSiteUpdated, KindSiteMoved and
+	// KindSiteDeregistered: {"site":{…}}, the site as it is afterwards.
+	KindSiteRegistered   ledger.Kind = "site_registered"
+	KindSiteUpdated      ledger.Kind = "site_updated"
+	KindSiteMoved        ledger.Kind = "site_moved"
+	KindSiteDeregistered ledger.Kind = "site_deregistered"
+	// KindOrderIssued and KindOrderEnded: {"closure_order":{…}}, the order as
+	// it is afterwards.
+	KindOrderIssued ledger.Kind = "closure_order_issued"
+	KindOrderEnded  ledger.Kind = "closure_order_ended"
+)
+
+// Content is what an entry of the roster's history says. Exactly one field,
+// the one of its kind, is set.
+type Content struct {
+	Site      *Site              `json:"site,omitempty"`
+	Order     *ClosureOrder      `json:"closure_order,omitempty"`
+	Divisions *DivisionsImported `json:"divisions,omitempty"`
+	Sites     *SitesImported     `json:"sites,omitempty"`
+}
+
+// DivisionsImported is the content of a division import's entry.
+type DivisionsImported struct {
+	// Source is what the importer called the table, such as a file's name.
+	Source    string    `json:"source"`
+	Effective time.Time `json:"effective_time"`
+	Created   int       `json:"created"`
+	Ended     int       `json:"ended"`
+	Renamed   int       `json:"renamed"`
+	// Regrouped counts the divisions that got another parent.
+	Regrouped int `json:"regrouped"`
+	// Rows is the SHA-256, in hexadecimal, of the changes: JSON lines of
+	// {"op":"begin"|"end","code":…,"name":…,"level":…,"parent_code":…}.
+	Rows string `json:"rows_sha256"`
+}
+
+// SitesImported is the content of a site import's entry.
+type SitesImported struct {
+	// Source is what the importer called the table, such as a file's name.
+	Source       string    `json:"source"`
+	Effective    time.Time `json:"effective_time"`
+	Registered   int       `json:"registered"`
+	Updated      int       `json:"updated"`
+	Moved        int       `json:"moved"`
+	Deregistered int       `json:"deregistered"`
+	// Rows is the SHA-256, in hexadecimal, of the sites that changed, as they
+	// are afterwards: JSON lines.
+	Rows string `json:"rows_sha256"`
+}
+
+// The two things that can happen to a division at an import.
+const (
+	beginDivision = "begin"
+	endDivision   = "end"
+)
+
+// A divisionChange begins or ends a version of a division. Beginning one ends
+// the version in force.
+type divisionChange struct {
+	Op     string       `json:"op"`
+	Code   DivisionCode `json:"code"`
+	Name   string       `json:"name"`
+	Level  Level        `json:"level"`
+	Parent DivisionCode `json:"parent_code"`
+}
+
+// marshal returns v as one line of JSON without HTML's escapes.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// marshalRows returns rows as JSON lines, with the SHA-256 of them all.
+func marshalRows[T any](rows []T) (lines []byte, sum string, err error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	for _, r := range rows {
+		if err := enc.Encode(r); err != nil {
+			return nil, "", err
+		}
+	}
+	h := sha256.Sum256(b.Bytes())
+	return b.Bytes(), hex.EncodeToString(h[:]), nil
+}
+
+// readRows reads the JSON lines that an entry names, after checking that they
+// are the ones it names.
+func readRows[T any](ctx context.Context, store Store, sum string) ([]T, error) {
+	lines, err := store.Rows(ctx, sum)
+	if err != nil {
+		return nil, fmt.Errorf("rows %s: %w", sum, err)
+	}
+	if h := sha256.Sum256(lines); hex.EncodeToString(h[:]) != sum {
+		return nil, fmt.Errorf("rows %s: %w: their SHA-256 is %x", sum, ledger.ErrBroken, h)
+	}
+	var out []T
+	dec := json.NewDecoder(bufio.NewReaderSize(bytes.NewReader(lines), 1<<16))
+	for dec.More() {
+		var v T
+		if err := dec.Decode(&v); err != nil {
+			return nil, fmt.Errorf("rows %s: %w: %v", sum, ledger.ErrBadRecord, err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// ParseContent reads what an entry of the roster's history says. Kinds that
+// this version does not know give an error that wraps ledger.ErrBadRecord.
+func ParseContent(e ledger.Entry) (Content, error) {
+	var c Content
+	if err := json.Unmarshal(ledger.Content(e.Record), &c); err != nil {
+		return c, fmt.Errorf("%w: %s at sequence %d: %v", ledger.ErrBadRecord, e.History, e.Sequence, err)
+	}
+	ok := false
+	switch e.Kind {
+	case KindDivisionsImported:
+		ok = c.Divisions != nil
+	case KindSitesImported:
+		ok = c.Sites != nil
+	case KindSiteRegistered, KindSiteUpdated, KindSiteMoved, KindSiteDeregistered:
+		ok = c.Site != nil && len(c.Site.Places) > 0
+	case KindOrderIssued, KindOrderEnded:
+		ok = c.Order != nil
+	}
+	if !ok {
+		return c, fmt.Errorf("%w: %s at sequence %d: kind %q", ledger.ErrBadRecord, e.History, e.Sequence, e.Kind)
+	}
+	return c, nil
+}
+
+// readChange turns an entry into what it does to the roster, fetching the rows
+// of an import.
+func readChange(ctx context.Context, store Store, e ledger.Entry) (change, error) {
+	c := change{event: Event{Sequence: e.Sequence, ID: e.ID, Kind: e.Kind, Time: e.Time}}
+	content, err := ParseContent(e)
+	if err != nil {
+		return c, err
+	}
+	switch {
+	case content.Divisions != nil:
+		c.effective = content.Divisions.Effective
+		c.divisions, err = readRows[divisionChange](ctx, store, content.Divisions.Rows)
+	case content.Sites != nil:
+		c.sites, err = readRows[*Site](ctx, store, content.Sites.Rows)
+	case content.Site != nil:
+		c.sites = []*Site{content.Site}
+	case content.Order != nil:
+		c.order = content.Order
+	}
+	return c, err
+}

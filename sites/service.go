@@ -1,0 +1,546 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"xuncha/ledger"
+)
+
+// Lengths in characters that the texts of a roster may have.
+const (
+	MaxRegistrationNo = 64
+	MaxName           = 200
+	MaxAddress        = 300
+	MaxOrderText      = 500
+)
+
+// MaxOrderDivisions is how many divisions one order can name. A scope wider
+// than that is a county or a city, which is named as one.
+const MaxOrderDivisions = 1000
+
+// Config is what a Service works with. All fields are required.
+type Config struct {
+	Store Store
+	// Now returns the server's clock.
+	Now func() time.Time
+	// NewID returns a new UUID in lower-case text.
+	NewID func() string
+	// Zone is the time zone in which the deployment's days begin.
+	Zone *time.Location
+}
+
+// A Service is the roster with the rules by which it changes. Each change is
+// one entry of the roster's history. It is safe for concurrent use.
+type Service struct {
+	Config
+	current atomic.Pointer[Roster]
+
+	write   sync.Mutex // held while a change is decided and stored
+	observe []func(*Roster)
+
+	pastMu sync.Mutex
+	past   []*Roster // the last few rosters of the past asked for, newest use first
+}
+
+// Open reads the roster's history from the store.
+func Open(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{Config: c}
+	s.current.Store(newRoster())
+	s.write.Lock()
+	defer s.write.Unlock()
+	if err := s.catchUp(ctx); err != nil {
+		return nil, fmt.Errorf("reading the roster: %w", err)
+	}
+	return s, nil
+}
+
+// Roster returns the roster as it is now.
+func (s *Service) Roster() *Roster { return s.current.Load() }
+
+// Observe calls f with the roster as it is now, and again after each change,
+// in the order of the changes, before the call that made it returns. It is
+// meant to be used before the service is.
+func (s *Service) Observe(f func(*Roster)) {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.observe = append(s.observe, f)
+	f(s.Roster())
+}
+
+func (s *Service) publish(r *Roster) {
+	s.current.Store(r)
+	for _, f := range s.observe {
+		f(r)
+	}
+}
+
+// catchUp applies the entries that are in the store and not yet in the roster.
+// The caller holds s.write.
+func (s *Service) catchUp(ctx context.Context) error {
+	from := s.Roster()
+	r, err := s.replay(ctx, from, time.Time{})
+	if err == nil && r != from {
+		s.publish(r)
+	}
+	return err
+}
+
+// replay applies the entries after r that were received until the time given,
+// or all where it is zero.
+func (s *Service) replay(ctx context.Context, r *Roster, until time.Time) (*Roster, error) {
+	const page = 500
+	for {
+		entries, err := s.Store.RosterEntries(ctx, r.Revision(), page)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if !until.IsZero() && e.Time.After(until) {
+				return r, nil
+			}
+			if e.Sequence != r.Revision()+1 {
+				return nil, fmt.Errorf("%w: %s: sequence %d follows %d", ledger.ErrBroken, e.History, e.Sequence, r.Revision())
+			}
+			c, err := readChange(ctx, s.Store, e)
+			if err != nil {
+				return nil, err
+			}
+			r = r.apply(c)
+		}
+		if len(entries) < page {
+			return r, nil
+		}
+	}
+}
+
+// keepPast is how many rosters of the past are kept ready.
+const keepPast = 4
+
+// RosterKnown returns the roster as it was known at t.
+func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error) {
+	now := s.Roster()
+	if !now.Time().After(t) {
+		return now, nil
+	}
+	var revision ledger.Sequence
+	for _, e := range now.events {
+		if e.Time.After(t) {
+			break
+		}
+		revision = e.Sequence
+	}
+	s.pastMu.Lock()
+	defer s.pastMu.Unlock()
+	if i := slices.IndexFunc(s.past, func(r *Roster) bool { return r.Revision() == revision }); i >= 0 {
+		r := s.past[i]
+		s.past = slices.Insert(slices.Delete(s.past, i, i+1), 0, r)
+		return r, nil
+	}
+	r, err := s.replay(ctx, newRoster(), t)
+	if err != nil {
+		return nil, err
+	}
+	s.past = slices.Insert(s.past, 0, r)
+	if len(s.past) > keepPast {
+		s.past = s.past[:keepPast]
+	}
+	return r, nil
+}
+
+// Entry returns the roster's entry with the sequence.
+func (s *Service) Entry(ctx context.Context, q ledger.Sequence) (ledger.Entry, error) {
+	e, err := s.Store.RosterEntries(ctx, q-1, 1)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	if len(e) == 0 || e[0].Sequence != q {
+		return ledger.Entry{}, fmt.Errorf("%w: %s has no sequence %d", ledger.ErrBroken, ledger.Roster, q)
+	}
+	return e[0], nil
+}
+
+// decision is what a change comes to: the entry's kind and content, and the
+// rows to store beside it. A nil decision changes nothing.
+type decision struct {
+	kind    ledger.Kind
+	content Content
+	rows    []byte
+	rowsSum string
+}
+
+// change lets decide look at the newest roster and stores what it decides,
+// once more from the start where another server changed the roster meanwhile.
+// It returns the roster afterwards.
+func (s *Service) change(ctx context.Context, account string, decide func(*Roster) (*decision, error)) (*Roster, error) {
+	s.write.Lock()
+	defer s.write.Unlock()
+	for {
+		r := s.Roster()
+		d, err := decide(r)
+		if err != nil {
+			return nil, err
+		}
+		if d == nil {
+			return r, nil
+		}
+		content, err := marshal(d.content)
+		if err != nil {
+			return nil, err
+		}
+		if d.rowsSum != "" {
+			if err := s.Store.PutRows(ctx, d.rowsSum, d.rows); err != nil {
+				return nil, err
+			}
+		}
+		e, err := s.Store.AppendRoster(ctx, r.Revision(), ledger.Draft{
+			History: ledger.Roster, ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: account, Content: content,
+		})
+		if err == nil {
+			c, err := readChange(ctx, s.Store, e)
+			if err != nil {
+				return nil, err
+			}
+			s.publish(r.apply(c))
+			return s.Roster(), nil
+		}
+		if !errors.Is(err, ledger.ErrMoved) {
+			return nil, err
+		}
+		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// NewSite is what is needed to register a site.
+type NewSite struct {
+	RegistrationNo, Name string
+	Division             DivisionCode
+	Address              string
+	Position             *Position
+	// Registered is the first moment of the registration; zero means now.
+	Registered time.Time
+}
+
+// CreateSite registers a site and returns it.
+func (s *Service) CreateSite(ctx context.Context, account string, n NewSite) (*Site, error) {
+	site := &Site{
+		ID: SiteID(s.NewID()), RegistrationNo: n.RegistrationNo, Name: n.Name, Registered: n.Registered,
+	}
+	if site.Registered.IsZero() {
+		site.Registered = s.Now()
+	}
+	site.Registered = site.Registered.UTC()
+	site.Places = []Place{{From: site.Registered, Division: n.Division, Address: n.Address, Position: n.Position}}
+	return s.changeSite(ctx, account, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
+		if err := checkText("site.registration_no", site.RegistrationNo, 1, MaxRegistrationNo); err != nil {
+			return nil, err
+		}
+		if _, err := r.SiteByRegistration(site.RegistrationNo); err == nil {
+			return nil, &FieldError{"site.registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken)}
+		}
+		if err := checkName(site.Name); err != nil {
+			return nil, err
+		}
+		return site, s.checkPlace(r, "site.", site.Places[0])
+	})
+}
+
+// A SiteUpdate corrects what the roster says of a site. A nil field stays.
+type SiteUpdate struct {
+	Name, Address *string
+	Position      *Position
+}
+
+// UpdateSite corrects the site's name, or the address and position of the
+// place where it stands now. Where it stands is changed by MoveSite. An etag
+// that is not empty and not the site's own is ErrStale. An update that changes
+// nothing makes no entry.
+func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, etag string, u SiteUpdate) (*Site, error) {
+	return s.changeSite(ctx, account, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
+		if err := checkEtag(old, etag); err != nil {
+			return nil, err
+		}
+		site := *old
+		site.Places = slices.Clone(old.Places)
+		place := &site.Places[len(site.Places)-1]
+		if u.Name != nil {
+			site.Name = *u.Name
+		}
+		if u.Address != nil {
+			place.Address = *u.Address
+		}
+		if u.Position != nil {
+			place.Position = u.Position
+		}
+		if site.Name == old.Name && samePlace(*place, old.Places[len(old.Places)-1]) {
+			return nil, nil
+		}
+		if err := checkName(site.Name); err != nil {
+			return nil, err
+		}
+		return &site, checkSpot("site.", *place)
+	})
+}
+
+// MoveSite puts the site into another village from the place's From on; a zero
+// From means now. Without a position the new one is not known.
+func (s *Service) MoveSite(ctx context.Context, account string, id SiteID, etag string, to Place) (*Site, error) {
+	if to.From.IsZero() {
+		to.From = s.Now()
+	}
+	to.From = to.From.UTC()
+	return s.changeSite(ctx, account, id, KindSiteMoved, func(r *Roster, old *Site) (*Site, error) {
+		if err := checkEtag(old, etag); err != nil {
+			return nil, err
+		}
+		if !old.Deregistered.IsZero() {
+			return nil, fmt.Errorf("site %s: %w", id, ErrSiteStruckOff)
+		}
+		last := old.Places[len(old.Places)-1]
+		if !to.From.After(last.From) {
+			return nil, invalid("effective_time", "the site stands at its present place since "+s.moment(last.From)+"; a move must lie after that")
+		}
+		if err := s.checkPlace(r, "", to); err != nil {
+			return nil, err
+		}
+		site := *old
+		site.Places = append(slices.Clone(old.Places), to)
+		return &site, nil
+	})
+}
+
+// DeregisterSite strikes the site off the roster from the time at on; zero
+// means now. The site and its history stay.
+func (s *Service) DeregisterSite(ctx context.Context, account string, id SiteID, etag string, at time.Time) (*Site, error) {
+	if at.IsZero() {
+		at = s.Now()
+	}
+	return s.changeSite(ctx, account, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
+		if err := checkEtag(old, etag); err != nil {
+			return nil, err
+		}
+		if !old.Deregistered.IsZero() {
+			return nil, fmt.Errorf("site %s: %w", id, ErrSiteStruckOff)
+		}
+		if !at.After(old.Registered) {
+			return nil, invalid("effective_time", "the site is registered since "+s.moment(old.Registered)+"; it can be struck off only after that")
+		}
+		site := *old
+		site.Deregistered = at.UTC()
+		return &site, nil
+	})
+}
+
+// changeSite stores what change makes of the site, which is nil where the
+// roster does not have it yet, and returns the site afterwards.
+func (s *Service) changeSite(ctx context.Context, account string, id SiteID, kind ledger.Kind, change func(*Roster, *Site) (*Site, error)) (*Site, error) {
+	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+		var old *Site
+		if kind != KindSiteRegistered {
+			var err error
+			if old, err = r.Site(id); err != nil {
+				return nil, err
+			}
+		}
+		site, err := change(r, old)
+		if err != nil || site == nil {
+			return nil, err
+		}
+		return &decision{kind: kind, content: Content{Site: site}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Site(id)
+}
+
+// CreateOrder issues a closure order and returns it. Its ID and PlannedEnd are
+// set here.
+func (s *Service) CreateOrder(ctx context.Context, account string, o ClosureOrder) (*ClosureOrder, error) {
+	o.ID = OrderID(s.NewID())
+	o.Start, o.End = o.Start.UTC(), o.End.UTC()
+	o.PlannedEnd = o.End
+	o.Divisions = slices.Clone(o.Divisions)
+	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+		if err := s.checkOrder(r, &o); err != nil {
+			return nil, err
+		}
+		return &decision{kind: KindOrderIssued, content: Content{Order: &o}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Order(o.ID)
+}
+
+func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
+	const at = "closure_order."
+	if err := checkText(at+"number", o.Number, 1, MaxRegistrationNo); err != nil {
+		return err
+	}
+	if _, taken := r.byNumber[o.Number]; taken {
+		return &FieldError{at + "number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken)}
+	}
+	for _, t := range []struct{ field, text string }{
+		{"title", o.Title}, {"issuing_authority", o.IssuingAuthority}, {"legal_basis", o.LegalBasis},
+	} {
+		if err := checkText(at+t.field, t.text, 1, MaxOrderText); err != nil {
+			return err
+		}
+	}
+	if o.Start.IsZero() {
+		return invalid(at+"start_time", "is missing")
+	}
+	if o.End.IsZero() {
+		return invalid(at+"end_time", "is missing; every order ends")
+	}
+	if !o.End.After(o.Start) {
+		return invalid(at+"end_time", "must lie after start_time")
+	}
+	if o.End.Sub(o.Start) > MaxOrderLength {
+		return &FieldError{at + "end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End))}
+	}
+	if d := time.Duration(o.Interval); d < MinInspectionInterval || d > MaxInspectionInterval {
+		return invalid(at+"inspection_interval", fmt.Sprintf("must lie between %s and %s", MinInspectionInterval, MaxInspectionInterval))
+	}
+	if n := len(o.Divisions); n == 0 || n > MaxOrderDivisions {
+		return invalid(at+"division_codes", fmt.Sprintf("must be 1 to %d divisions", MaxOrderDivisions))
+	}
+	for i, c := range o.Divisions {
+		field := fmt.Sprintf("%sdivision_codes[%d]", at, i)
+		if slices.Contains(o.Divisions[:i], c) {
+			return invalid(field, fmt.Sprintf("%s is named twice", c))
+		}
+		if _, err := r.Division(c, o.Start); err != nil {
+			// A table that takes effect after the order's start is all there is
+			// to go by where the roster began later than the order.
+			if _, err := r.Division(c, s.Now()); err != nil {
+				return &FieldError{field, err}
+			}
+		}
+	}
+	return nil
+}
+
+// EndOrder ends the order before its time; a zero end means now. The end may
+// lie in the past, but not outside the order.
+func (s *Service) EndOrder(ctx context.Context, account string, id OrderID, end time.Time) (*ClosureOrder, error) {
+	if end.IsZero() {
+		end = s.Now()
+	}
+	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+		old, err := r.Order(id)
+		if err != nil {
+			return nil, err
+		}
+		if !end.After(old.Start) || !end.Before(old.End) {
+			return nil, &FieldError{"end_time", fmt.Errorf("%w: it runs from %s to %s", ErrOrderEnded, s.moment(old.Start), s.moment(old.End))}
+		}
+		o := *old
+		o.End = end.UTC()
+		return &decision{kind: KindOrderEnded, content: Content{Order: &o}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Order(id)
+}
+
+// moment writes t as people in the deployment read it.
+func (s *Service) moment(t time.Time) string { return t.In(s.Zone).Format("2006-01-02 15:04:05") }
+
+// Day returns the first moment of a day written as 2006-01-02 in the
+// deployment's time zone, or an error that wraps ErrInvalid.
+func (s *Service) Day(day string) (time.Time, error) { return parseDay(day, s.Zone) }
+
+func parseDay(day string, zone *time.Location) (time.Time, error) {
+	t, err := time.ParseInLocation(time.DateOnly, day, zone)
+	if err != nil || t.Year() < 1900 || t.Year() > 9000 {
+		return time.Time{}, &reasonError{ErrInvalid, fmt.Sprintf("%q is no day: want one such as 2019-12-31", clip(day))}
+	}
+	return t, nil
+}
+
+func checkEtag(site *Site, etag string) error {
+	if etag != "" && etag != site.Etag() {
+		return &FieldError{"etag", fmt.Errorf("%w: the etag is now %s", ErrStale, site.Etag())}
+	}
+	return nil
+}
+
+func checkName(name string) error { return checkText("site.name", name, 1, MaxName) }
+
+// checkText returns an error where the text is too short, too long, blank, or
+// has characters that do not belong in one line.
+func checkText(field, text string, least, most int) error {
+	if why := textProblem(text, least, most); why != "" {
+		return invalid(field, why)
+	}
+	return nil
+}
+
+func textProblem(text string, least, most int) string {
+	switch n := utf8.RuneCountInString(text); {
+	case !utf8.ValidString(text):
+		return "is not valid UTF-8"
+	case n < least || least > 0 && strings.TrimSpace(text) == "":
+		return "must not be empty"
+	case n > most:
+		return fmt.Sprintf("has %d characters; at most %d are allowed", n, most)
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "must not have control characters"
+	}
+	return ""
+}
+
+// checkPlace checks a place that a site is put in.
+func (s *Service) checkPlace(r *Roster, at string, p Place) error {
+	if _, err := ParseDivisionCode(string(p.Division)); err != nil {
+		return &FieldError{at + "division_code", err}
+	}
+	d, err := r.Division(p.Division, later(p.From, s.Now()))
+	if err != nil {
+		return &FieldError{at + "division_code", err}
+	}
+	if d.Level != Village {
+		return &FieldError{at + "division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage)}
+	}
+	return checkSpot(at, p)
+}
+
+// checkSpot checks a place's address and position.
+func checkSpot(at string, p Place) error {
+	if err := checkText(at+"address", p.Address, 0, MaxAddress); err != nil {
+		return err
+	}
+	if p.Position != nil {
+		// Written so that what is not a number fails too.
+		if l := p.Position.Latitude; !(l >= -90 && l <= 90) {
+			return invalid(at+"latitude", "must lie between -90 and 90")
+		}
+		if l := p.Position.Longitude; !(l >= -180 && l <= 180) {
+			return invalid(at+"longitude", "must lie between -180 and 180")
+		}
+	}
+	return nil
+}
+
+// samePlace reports whether two places are the same spot, whenever it began.
+func samePlace(a, b Place) bool {
+	if a.Division != b.Division || a.Address != b.Address {
+		return false
+	}
+	if a.Position == nil || b.Position == nil {
+		return a.Position == b.Position
+	}
+	return *a.Position == *b.Position
+}

@@ -1,0 +1,72 @@
+package sites
+
+import (
+	"strconv"
+	"time"
+
+	"xuncha/ledger"
+)
+
+// A SiteID names a site for ever. It is a UUID in lower-case text.
+type SiteID string
+
+// History returns the name of the site's own history.
+func (id SiteID) History() ledger.History { return ledger.History("site/" + string(id)) }
+
+// A Position is a point in WGS 84, in degrees.
+type Position struct {
+	// Latitude is -90 to 90, north positive.
+	Latitude float64 `json:"latitude"`
+	// Longitude is -180 to 180, east positive.
+	Longitude float64 `json:"longitude"`
+}
+
+// A Place is where a site stands from a moment on.
+type Place struct {
+	// From is the first moment at this place.
+	From time.Time `json:"from"`
+	// Division is the village.
+	Division DivisionCode `json:"division_code"`
+	Address  string       `json:"address"`
+	// Position is nil where it is not known.
+	Position *Position `json:"position"`
+}
+
+// A Site is one registered premises. It is a value: a change makes a new one.
+type Site struct {
+	ID SiteID `json:"site_id"`
+	// RegistrationNo is unique in the roster, for ever.
+	RegistrationNo string `json:"registration_no"`
+	Name           string `json:"name"`
+	// Registered is the first moment of the registration.
+	Registered time.Time `json:"registered_time"`
+	// Deregistered is the first moment after it; zero while the site is registered.
+	Deregistered time.Time `json:"deregistered_time,omitzero"`
+	// Places are where the site stood, oldest first, at least one. The first
+	// holds also for any time before it.
+	Places []Place `json:"places"`
+
+	// changes are the roster entries that made or changed the site.
+	changes []ledger.Sequence
+}
+
+// PlaceAt returns where the site stands at t.
+func (s *Site) PlaceAt(t time.Time) Place {
+	for i := len(s.Places) - 1; i > 0; i-- {
+		if !t.Before(s.Places[i].From) {
+			return s.Places[i]
+		}
+	}
+	return s.Places[0]
+}
+
+// RegisteredAt reports whether the site is registered at t.
+func (s *Site) RegisteredAt(t time.Time) bool { return within(t, s.Registered, s.Deregistered) }
+
+// Etag names the site's present state: it differs whenever the site changed.
+func (s *Site) Etag() string {
+	if len(s.changes) == 0 {
+		return ""
+	}
+	return "r" + strconv.FormatInt(int64(s.changes[len(s.changes)-1]), 10)
+}
