@@ -1,0 +1,293 @@
+package inspections
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// The bounds of what a check-in can say.
+const (
+	// MaxCancelledEvents and MaxDispersedPeople are far above what one visit
+	// can find, so that what is beyond them is a slip of the finger.
+	MaxCancelledEvents = 1_000
+	MaxDispersedPeople = 100_000
+	// MaxNote is the length of a note in characters.
+	MaxNote = 500
+	// MaxPhotos is how many photos a check-in can have.
+	MaxPhotos = 10
+	// MaxPhotoSize is the size of a photo in bytes.
+	MaxPhotoSize = 20 << 20
+)
+
+var (
+	// ErrInvalid means that a value is malformed or out of range.
+	ErrInvalid = errors.New("invalid value")
+	// ErrConflict means that the id was used for a check-in with other content.
+	ErrConflict = errors.New("check-in id was used for other content")
+	// ErrNoOrder means that no closure order closes the site at the time.
+	ErrNoOrder = errors.New("no closure order closes the site then")
+	// ErrBeforeOrder means that the visit lies before the order that closes
+	// the site.
+	ErrBeforeOrder = errors.New("lies before the closure order")
+	// ErrFuture means that the visit lies in the future.
+	ErrFuture = errors.New("lies in the future")
+	// ErrNotRegistered means that the site is not registered at the time.
+	ErrNotRegistered = errors.New("site is not registered then")
+)
+
+// A CheckInID names a check-in within its site. The phone mints it, a UUID in
+// lower-case text, and sends the same one for ever.
+type CheckInID string
+
+// A Finding is what an officer found at the premises.
+type Finding string
+
+// The findings, as records spell them.
+const (
+	FoundClosed       Finding = "closed"
+	FoundNoNotice     Finding = "closed_no_notice"
+	FoundOpen         Finding = "open"
+	FoundInaccessible Finding = "inaccessible"
+)
+
+var findings = []Finding{FoundClosed, FoundNoNotice, FoundOpen, FoundInaccessible}
+
+// A Flag is something notable about a check-in beside what it reports.
+type Flag string
+
+// The flags, as records spell them.
+const (
+	// SyncedLate: received later than SyncedLateAfter after the visit.
+	SyncedLate Flag = "synced_late"
+	// VisitedLate: visited later than the order's interval allows.
+	VisitedLate Flag = "visited_late"
+	// AwayFromSite: the phone was farther than AwayFromSiteBeyond away.
+	AwayFromSite Flag = "away_from_site"
+	// ClockCorrected: the phone's clock was off by more than ClockTolerance.
+	ClockCorrected Flag = "clock_corrected"
+	// PhotoReused: a picture was declared for another visit before.
+	PhotoReused Flag = "photo_reused"
+)
+
+// A Photo is a picture of the premises as the phone declares it.
+type Photo struct {
+	// SHA256 is that of the file on the phone.
+	SHA256 [sha256.Size]byte
+	// Size is in bytes, 1 to MaxPhotoSize.
+	Size int64
+	// ContentType is image/jpeg, image/png or image/webp.
+	ContentType string
+}
+
+// A Location is where the phone was. Nothing of it is kept.
+type Location struct {
+	// Point is in the datum that GCJ02 tells.
+	Point sites.Position
+	// Accuracy is the phone's estimate of its error in metres.
+	Accuracy float64
+	// GCJ02 tells that Point is in GCJ-02, not in WGS 84.
+	GCJ02 bool
+}
+
+// A CheckIn is what an officer reports of one visit to one site.
+type CheckIn struct {
+	ID   CheckInID
+	Site sites.SiteID
+	// Captured is when the visit was, by the phone's clock.
+	Captured time.Time
+	Finding  Finding
+	// DutyStaffPresent tells whether the duty staff of the premises were there.
+	DutyStaffPresent bool
+	// CancelledEvents is how many planned events were called off since the
+	// last check-in, 0 to MaxCancelledEvents.
+	CancelledEvents int32
+	// DispersedPeople is a head-count, 0 to MaxDispersedPeople.
+	DispersedPeople int32
+	// Location is nil where the phone does not know it.
+	Location *Location
+	// Note has at most MaxNote characters.
+	Note   string
+	Photos []Photo
+}
+
+// A Stored is a check-in as the site's history has it.
+type Stored struct {
+	// CheckIn is what was reported, without Location.
+	CheckIn
+	// VisitTime is Captured, corrected by how far the phone's clock was off.
+	VisitTime time.Time
+	// Distance from the site in metres; nil where the phone or the roster gave
+	// no position.
+	Distance *float64
+	Flags    []Flag
+	// Order is the closure order in force at VisitTime.
+	Order sites.OrderID
+	// Entry is its entry, in full.
+	Entry ledger.Entry
+}
+
+// Has reports whether the check-in has the flag.
+func (s *Stored) Has(f Flag) bool { return slices.Contains(s.Flags, f) }
+
+// KindCheckIn is the kind of a check-in's entry. Its content is record.
+const KindCheckIn ledger.Kind = "check_in"
+
+// record is the content of a check-in's entry. Keys keep their order for ever;
+// a new one goes to the end and is left out where it says nothing.
+type record struct {
+	CaptureTime      time.Time     `json:"capture_time"`
+	VisitTime        time.Time     `json:"visit_time"`
+	Order            sites.OrderID `json:"closure_order_id"`
+	Finding          Finding       `json:"finding"`
+	DutyStaffPresent bool          `json:"duty_staff_present"`
+	CancelledEvents  int32         `json:"cancelled_event_count"`
+	DispersedPeople  int32         `json:"dispersed_people_count"`
+	Distance         *float64      `json:"distance_m"`
+	Note             string        `json:"note"`
+	Photos           []photoRecord `json:"photos"`
+	Flags            []Flag        `json:"flags"`
+}
+
+type photoRecord struct {
+	SHA256      string `json:"sha256"`
+	Size        int64  `json:"size_bytes"`
+	ContentType string `json:"content_type"`
+}
+
+// marshalContent returns the content of the check-in's entry.
+func marshalContent(s *Stored) ([]byte, error) {
+	r := record{
+		CaptureTime: s.Captured.UTC(), VisitTime: s.VisitTime.UTC(), Order: s.Order,
+		Finding: s.Finding, DutyStaffPresent: s.DutyStaffPresent,
+		CancelledEvents: s.CancelledEvents, DispersedPeople: s.DispersedPeople,
+		Distance: s.Distance, Note: s.Note,
+		Photos: make([]photoRecord, len(s.Photos)), Flags: s.Flags,
+	}
+	if r.Flags == nil {
+		r.Flags = []Flag{}
+	}
+	for i, p := range s.Photos {
+		r.Photos[i] = photoRecord{hex.EncodeToString(p.SHA256[:]), p.Size, p.ContentType}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Parse reads a check-in's entry. What is not one gives an error that wraps
+// ledger.ErrBadRecord.
+func Parse(e ledger.Entry) (*Stored, error) {
+	bad := func(why any) error {
+		return fmt.Errorf("%w: %s at sequence %d: %v", ledger.ErrBadRecord, e.History, e.Sequence, why)
+	}
+	if e.Kind != KindCheckIn {
+		return nil, bad(fmt.Sprintf("kind %q", e.Kind))
+	}
+	site, ok := siteOf(e.History)
+	if !ok {
+		return nil, bad("not a site's history")
+	}
+	var r record
+	if err := json.Unmarshal(ledger.Content(e.Record), &r); err != nil {
+		return nil, bad(err)
+	}
+	s := &Stored{
+		CheckIn: CheckIn{
+			ID: CheckInID(e.ID), Site: site, Captured: r.CaptureTime,
+			Finding: r.Finding, DutyStaffPresent: r.DutyStaffPresent,
+			CancelledEvents: r.CancelledEvents, DispersedPeople: r.DispersedPeople, Note: r.Note,
+		},
+		VisitTime: r.VisitTime, Distance: r.Distance, Flags: r.Flags, Order: r.Order, Entry: e,
+	}
+	for _, p := range r.Photos {
+		photo := Photo{Size: p.Size, ContentType: p.ContentType}
+		if n, err := hex.Decode(photo.SHA256[:], []byte(p.SHA256)); err != nil || n != sha256.Size {
+			return nil, bad("a photo's hash")
+		}
+		s.Photos = append(s.Photos, photo)
+	}
+	return s, nil
+}
+
+// siteOf returns the site whose history has the name.
+func siteOf(h ledger.History) (sites.SiteID, bool) {
+	const prefix = "site/"
+	if len(h) <= len(prefix) || h[:len(prefix)] != prefix {
+		return "", false
+	}
+	return sites.SiteID(h[len(prefix):]), true
+}
+
+// sameContent reports whether two reports say the same. Location does not
+// count: the first one was dropped.
+func sameContent(a, b *CheckIn) bool {
+	return a.ID == b.ID && a.Site == b.Site && a.Captured.Equal(b.Captured) && a.Finding == b.Finding &&
+		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
+		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
+}
+
+// invalid returns a field's error that wraps ErrInvalid and says why.
+func invalid(field, format string, args ...any) error {
+	return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)}
+}
+
+// check returns the first thing that is wrong with the report in itself.
+func (c *CheckIn) check() error {
+	switch {
+	case c.ID == "":
+		return invalid("check_in_id", "is missing")
+	case c.Captured.IsZero():
+		return invalid("capture_time", "is missing")
+	case c.Captured.Year() < 1970 || c.Captured.Year() > 9000:
+		return invalid("capture_time", "is no time of our age")
+	case !slices.Contains(findings, c.Finding):
+		return invalid("finding", "%q is none of them", c.Finding)
+	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
+		return invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
+	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
+		return invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
+	case !utf8.ValidString(c.Note):
+		return invalid("note", "is not valid UTF-8")
+	case utf8.RuneCountInString(c.Note) > MaxNote:
+		return invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
+	case len(c.Photos) > MaxPhotos:
+		return invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+	}
+	for i, p := range c.Photos {
+		field := fmt.Sprintf("photos[%d]", i)
+		switch {
+		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
+			return invalid(field+".sha256", "is declared twice")
+		case p.Size < 1 || p.Size > MaxPhotoSize:
+			return invalid(field+".size_bytes", "must lie between 1 and %d", MaxPhotoSize)
+		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
+			return invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
+		}
+	}
+	if l := c.Location; l != nil {
+		switch {
+		// So written that what is not a number fails too.
+		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
+			return invalid("location.latitude", "must lie between -90 and 90")
+		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
+			return invalid("location.longitude", "must lie between -180 and 180")
+		case !(l.Accuracy >= 0):
+			return invalid("location.accuracy_m", "must not be negative")
+		}
+	}
+	return nil
+}
