@@ -1,0 +1,113 @@
+package sqlitestore
+
+import (
+	"errors"
+	"fmt"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// applicationID marks the file as ours: "XNCH" in ASCII.
+const applicationID = 0x584e4348
+
+var (
+	// ErrForeign means that the data folder's file is not Xuncha's.
+	ErrForeign = errors.New("not a data file of xuncha")
+	// ErrNewer means that a newer version of Xuncha wrote the data folder.
+	ErrNewer = errors.New("written by a newer version of xuncha")
+)
+
+// migrations are the steps from each schema version to the next. A step is
+// never changed once released; user_version counts those that a file has had.
+//
+// Entries lie in the order of their places, so a history lies together. The
+// place is one number because SQLite keeps whole rows in the inner nodes of a
+// table with any other key, which makes its tree more than twice as deep.
+// Beside a record stands what would have to be parsed out of it otherwise; the
+// record remains what counts.
+var migrations = []string{
+	`CREATE TABLE histories (
+		id INTEGER PRIMARY KEY,
+		name TEXT NOT NULL UNIQUE
+	) STRICT;
+	CREATE TABLE entries (
+		place INTEGER PRIMARY KEY, -- history << 32 | sequence
+		history INTEGER NOT NULL,  -- histories.id
+		id TEXT NOT NULL,
+		kind TEXT NOT NULL,
+		time INTEGER NOT NULL,     -- nanoseconds since 1970-01-01 UTC
+		account TEXT NOT NULL,
+		hash BLOB NOT NULL,
+		record BLOB NOT NULL
+	) STRICT;
+	CREATE UNIQUE INDEX entries_by_id ON entries (history, id);
+	CREATE TABLE rows (
+		sum TEXT NOT NULL,         -- SHA-256 of all parts together, in hexadecimal
+		part INTEGER NOT NULL,     -- 0, 1, 2 …
+		bytes BLOB NOT NULL,
+		PRIMARY KEY (sum, part)
+	) STRICT;`,
+}
+
+// schemaVersion returns the schema version of the file, 0 for an empty one,
+// without changing anything. The error is ErrForeign or ErrNewer where the file
+// is not for this version of Xuncha, which knows the versions up to newest.
+func schemaVersion(conn *sqlite.Conn, newest int) (int, error) {
+	app, err := number(conn, `PRAGMA application_id`)
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB {
+		return 0, fmt.Errorf("%w: %s is no SQLite file", ErrForeign, File)
+	}
+	if err != nil {
+		return 0, err
+	}
+	version, err := number(conn, `PRAGMA user_version`)
+	if err != nil {
+		return 0, err
+	}
+	tables, err := number(conn, `SELECT count(*) FROM sqlite_schema`)
+	if err != nil {
+		return 0, err
+	}
+	if app != applicationID && (app != 0 || version != 0 || tables != 0) {
+		return 0, fmt.Errorf("%w: %s is another program's SQLite file", ErrForeign, File)
+	}
+	if version > newest {
+		return 0, fmt.Errorf("%w: %s has schema version %d, and this version knows those up to %d", ErrNewer, File, version, newest)
+	}
+	return version, nil
+}
+
+// migrate brings the file to the newest schema, each step in a transaction of
+// its own.
+func migrate(conn *sqlite.Conn, steps []string) error {
+	from, err := schemaVersion(conn, len(steps))
+	if err != nil {
+		return err
+	}
+	for v := from; v < len(steps); v++ {
+		if err := migrateTo(conn, v+1, steps[v]); err != nil {
+			return fmt.Errorf("migrating %s to schema version %d: %w", File, v+1, err)
+		}
+	}
+	return nil
+}
+
+func migrateTo(conn *sqlite.Conn, version int, step string) (err error) {
+	end, err := sqlitex.ImmediateTransaction(conn)
+	if err != nil {
+		return err
+	}
+	defer end(&err)
+	return sqlitex.ExecuteScript(conn, fmt.Sprintf("%s\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", step, applicationID, version), nil)
+}
+
+// number returns the one number that a query gives.
+func number(conn *sqlite.Conn, sql string) (int, error) {
+	stmt, _, err := conn.PrepareTransient(sql)
+	if err != nil {
+		return 0, err
+	}
+	defer stmt.Finalize()
+	return sqlitex.ResultInt(stmt)
+}

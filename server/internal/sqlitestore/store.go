@@ -1,0 +1,247 @@
+// Package sqlitestore is the embedded engine: one SQLite file in a data folder
+// that one server holds alone. What it acknowledges survives a power cut.
+//
+// Writes go through one goroutine, which commits all that is waiting in one
+// transaction, so that many callers share one flush of the disk. Reads have
+// connections of their own and never wait for writes.
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+var (
+	_ sites.Store       = (*Store)(nil)
+	_ inspections.Store = (*Store)(nil)
+)
+
+// File is the name of the database in the data folder.
+const File = "xuncha.db"
+
+const (
+	// readers is how many reads can run at once.
+	readers = 4
+	// cacheKiB is the page cache of each connection. The operating system
+	// caches the file anyway; a small cache keeps an idle server small.
+	cacheKiB = 2048
+	// busyTimeout is how long a connection waits for a lock of SQLite's own.
+	// Nobody but this process has the file, so none is held for long.
+	busyTimeout = 10 * time.Second
+)
+
+// A Store is an open data folder. It is safe for concurrent use.
+type Store struct {
+	lock   *os.File
+	writer *writer
+	reads  chan *sqlite.Conn // those not in use
+
+	calls  sync.RWMutex // held for reading while a call is under way
+	closed bool
+}
+
+// Open opens the data folder, and makes it where there is none, readable by its
+// owner alone. The error is ErrLocked where another server has it, ErrForeign
+// or ErrNewer where this version cannot use what is in it. A migration that
+// takes long stops, and is undone, where ctx ends.
+func Open(ctx context.Context, dir string) (_ *Store, err error) {
+	s := &Store{reads: make(chan *sqlite.Conn, readers)}
+	var conns []*sqlite.Conn
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, conn := range conns {
+			conn.Close()
+		}
+		if s.lock != nil {
+			s.lock.Close()
+		}
+		err = fmt.Errorf("data folder %s: %w", dir, translate(err))
+	}()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if s.lock, err = lockFolder(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, File)
+	if err := createFile(path); err != nil {
+		return nil, err
+	}
+	for i := range 1 + readers {
+		flags := sqlite.OpenReadOnly
+		if i == 0 {
+			flags = sqlite.OpenReadWrite
+		}
+		conn, err := sqlite.OpenConn(path, flags)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
+		conn.SetBusyTimeout(busyTimeout)
+		if i == 0 {
+			if err := prepareFile(ctx, conn); err != nil {
+				return nil, err
+			}
+		}
+		if err := sqlitex.ExecuteTransient(conn, fmt.Sprintf(`PRAGMA cache_size = -%d`, cacheKiB), nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, conn := range conns[1:] {
+		s.reads <- conn
+	}
+	s.writer = startWriter(conns[0])
+	return s, nil
+}
+
+// createFile makes sure that there is a database file. SQLite would let others
+// read a file that it makes itself.
+func createFile(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	// A new name survives a power cut once its folder is flushed.
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareFile checks whose file it is before it changes anything in it.
+func prepareFile(ctx context.Context, conn *sqlite.Conn) error {
+	conn.SetInterrupt(ctx.Done())
+	defer conn.SetInterrupt(nil)
+	if _, err := schemaVersion(conn, len(migrations)); err != nil {
+		return err
+	}
+	mode := ""
+	err := sqlitex.ExecuteTransient(conn, `PRAGMA journal_mode = wal`, &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error { mode = stmt.ColumnText(0); return nil },
+	})
+	if err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("%s cannot have a write-ahead log there: its journal stays %q", File, mode)
+	}
+	for _, setting := range writerSettings {
+		if err := sqlitex.ExecuteTransient(conn, setting, nil); err != nil {
+			return err
+		}
+	}
+	return migrate(conn, migrations)
+}
+
+// Close waits for the calls that are under way, then releases the folder. A
+// call that comes later gives ledger.ErrUnavailable.
+func (s *Store) Close() error {
+	s.calls.Lock()
+	defer s.calls.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for range readers {
+		errs = append(errs, (<-s.reads).Close())
+	}
+	// The last connection to close moves what is in the log to the database.
+	errs = append(errs, s.writer.stop(), s.lock.Close())
+	return errors.Join(errs...)
+}
+
+// enter begins a call; leave ends it.
+func (s *Store) enter(ctx context.Context) (leave func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.calls.RLock()
+	if s.closed {
+		s.calls.RUnlock()
+		return nil, fmt.Errorf("%w: it is closed", ledger.ErrUnavailable)
+	}
+	return s.calls.RUnlock, nil
+}
+
+// translate gives SQLite's errors the meaning that callers know.
+func translate(err error) error {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultFull:
+		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
+	case sqlite.ResultIOErr, sqlite.ResultBusy, sqlite.ResultLocked, sqlite.ResultCantOpen, sqlite.ResultReadOnly, sqlite.ResultNoMem:
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	return err
+}
+
+// Append implements inspections.Store.
+func (s *Store) Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, existed bool, err error) {
+	err = s.write(ctx, func(w *writer) error {
+		e, existed, err = w.append(d)
+		return err
+	})
+	if err != nil {
+		return ledger.Entry{}, false, err
+	}
+	return e, existed, nil
+}
+
+// AppendRoster implements sites.Store.
+func (s *Store) AppendRoster(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
+	err = s.write(ctx, func(w *writer) error {
+		h, err := w.head(d.History)
+		if err != nil {
+			return err
+		}
+		if h.Sequence != after {
+			return refused{fmt.Errorf("%w: %s is at %d, not at %d", ledger.ErrMoved, d.History, h.Sequence, after)}
+		}
+		var existed bool
+		if e, existed, err = w.append(d); existed {
+			return refused{fmt.Errorf("%w: %s has the id %s", ledger.ErrMoved, d.History, d.ID)}
+		}
+		return err
+	})
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	return e, nil
+}
+
+// PutRows implements sites.Store.
+func (s *Store) PutRows(ctx context.Context, sum string, rows []byte) error {
+	return s.write(ctx, func(w *writer) error { return w.putRows(sum, rows) })
+}
+
+func (s *Store) write(ctx context.Context, f func(*writer) error) error {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.writer.do(ctx, f)
+}
