@@ -1,0 +1,109 @@
+package rpc
+
+import (
+	"strconv"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"xuncha/sites"
+
+	// The codec below is built on the one that this registers.
+	_ "google.golang.org/grpc/encoding/proto"
+)
+
+// codec is grpc's protobuf codec, but for requests that cannot be read. Left
+// to itself, grpc answers those with INTERNAL before any interceptor runs.
+// Here such a request goes on as an empty message that carries the reason, and
+// the interceptor answers with INVALID_ARGUMENT and the field.
+type codec struct{ encoding.CodecV2 }
+
+func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+// Unmarshal reads data into v, a proto.Message.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.CodecV2.Unmarshal(data, v)
+	m, ok := v.(proto.Message)
+	if err == nil || !ok {
+		return err
+	}
+	proto.Reset(m)
+	raw := data.Materialize()
+	path, _ := findBadText(m.ProtoReflect().Descriptor(), raw, "")
+	mark := protowire.AppendTag(nil, unreadableField, protowire.BytesType)
+	m.ProtoReflect().SetUnknown(protowire.AppendString(mark, path))
+	return nil
+}
+
+// unreadableField is the number of the field that carries the path of the bad
+// text from the codec to the interceptor; empty for bytes that are no message
+// at all. It is the greatest that there is, which no message uses.
+const unreadableField = protowire.MaxValidNumber
+
+// unreadable returns the error that the codec left in m, if any.
+func unreadable(m proto.Message) error {
+	raw := m.ProtoReflect().GetUnknown()
+	if len(raw) == 0 {
+		return nil
+	}
+	num, _, n := protowire.ConsumeTag(raw)
+	if n < 0 || num != unreadableField {
+		return nil
+	}
+	path, n := protowire.ConsumeString(raw[n:])
+	if n < 0 || path == "" {
+		return errMalformed
+	}
+	return &sites.FieldError{Field: path, Err: errUTF8}
+}
+
+// maxNesting bounds how deep findBadText follows messages in messages.
+const maxNesting = 16
+
+// findBadText returns the path of the first string field in raw, a message of
+// the descriptor, that is not valid UTF-8.
+func findBadText(d protoreflect.MessageDescriptor, raw []byte, at string) (string, bool) {
+	seen := map[protowire.Number]int{}
+	for len(raw) > 0 {
+		num, typ, n := protowire.ConsumeTag(raw)
+		if n < 0 {
+			return "", false
+		}
+		raw = raw[n:]
+		field := d.Fields().ByNumber(num)
+		if typ != protowire.BytesType || field == nil {
+			if n = protowire.ConsumeFieldValue(num, typ, raw); n < 0 {
+				return "", false
+			}
+			raw = raw[n:]
+			continue
+		}
+		value, n := protowire.ConsumeBytes(raw)
+		if n < 0 {
+			return "", false
+		}
+		raw = raw[n:]
+		path := at + string(field.Name())
+		if field.IsList() {
+			path += "[" + strconv.Itoa(seen[num]) + "]"
+			seen[num]++
+		}
+		switch field.Kind() {
+		case protoreflect.StringKind:
+			if !utf8.Valid(value) {
+				return path, true
+			}
+		case protoreflect.MessageKind:
+			if len(path) < 64*maxNesting {
+				if p, ok := findBadText(field.Message(), value, path+"."); ok {
+					return p, ok
+				}
+			}
+		}
+	}
+	return "", false
+}

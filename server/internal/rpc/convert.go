@@ -1,0 +1,285 @@
+package rpc
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"xuncha/inspections"
+	"xuncha/inspections/coverage"
+	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+// This file holds all that turns messages into the domain's values and back.
+
+// timeOf reads a timestamp; absent gives the zero time.
+func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	if err := t.CheckValid(); err != nil {
+		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no time: %w", errOutOfRange)}
+	}
+	return t.AsTime(), nil
+}
+
+// stamp writes a time; the zero time is absent.
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func fromLevel(l sites.Level) xunchav1.Level { return xunchav1.Level(l) }
+
+func fromDivision(d sites.Division) *xunchav1.Division {
+	return &xunchav1.Division{
+		Code: string(d.Code), Name: d.Name, Level: fromLevel(d.Level), ParentCode: string(d.Parent),
+		StartTime: stamp(d.From), EndTime: stamp(d.To),
+	}
+}
+
+// fromSite writes the site as it stands at the time.
+func fromSite(s *sites.Site, at time.Time) *xunchav1.Site {
+	place := s.PlaceAt(at)
+	out := &xunchav1.Site{
+		SiteId: string(s.ID), RegistrationNo: s.RegistrationNo, Name: s.Name,
+		DivisionCode: string(place.Division), Address: place.Address,
+		RegisteredTime: stamp(s.Registered), DeregisteredTime: stamp(s.Deregistered), Etag: s.Etag(),
+	}
+	if p := place.Position; p != nil {
+		out.Latitude, out.Longitude = &p.Latitude, &p.Longitude
+	}
+	return out
+}
+
+// positionOf reads a pair of coordinates; none gives nil, one alone an error.
+func positionOf(at string, lat, lon *float64) (*sites.Position, error) {
+	switch {
+	case lat == nil && lon == nil:
+		return nil, nil
+	case lat == nil:
+		return nil, &sites.FieldError{Field: at + "latitude", Err: errMissing}
+	case lon == nil:
+		return nil, &sites.FieldError{Field: at + "longitude", Err: errMissing}
+	}
+	return &sites.Position{Latitude: *lat, Longitude: *lon}, nil
+}
+
+func fromOrder(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+	out := &xunchav1.ClosureOrder{
+		ClosureOrderId: string(o.ID), Number: o.Number, Title: o.Title,
+		IssuingAuthority: o.IssuingAuthority, LegalBasis: o.LegalBasis,
+		StartTime: stamp(o.Start), EndTime: stamp(o.End), PlannedEndTime: stamp(o.PlannedEnd),
+		InspectionInterval: durationpb.New(time.Duration(o.Interval)),
+	}
+	for _, c := range o.Divisions {
+		out.DivisionCodes = append(out.DivisionCodes, string(c))
+	}
+	return out
+}
+
+func toOrder(o *xunchav1.ClosureOrder) (sites.ClosureOrder, error) {
+	const at = "closure_order."
+	out := sites.ClosureOrder{
+		Number: o.Number, Title: o.Title, IssuingAuthority: o.IssuingAuthority, LegalBasis: o.LegalBasis,
+	}
+	var err error
+	if out.Start, err = timeOf(at+"start_time", o.StartTime); err != nil {
+		return out, err
+	}
+	if out.End, err = timeOf(at+"end_time", o.EndTime); err != nil {
+		return out, err
+	}
+	if o.InspectionInterval == nil {
+		return out, &sites.FieldError{Field: at + "inspection_interval", Err: errMissing}
+	}
+	if o.InspectionInterval.CheckValid() != nil {
+		return out, &sites.FieldError{Field: at + "inspection_interval", Err: errOutOfRange}
+	}
+	out.Interval = sites.Duration(o.InspectionInterval.AsDuration())
+	for _, c := range o.DivisionCodes {
+		out.Divisions = append(out.Divisions, sites.DivisionCode(c))
+	}
+	return out, nil
+}
+
+var findings = map[xunchav1.Finding]inspections.Finding{
+	xunchav1.Finding_FINDING_CLOSED:           inspections.FoundClosed,
+	xunchav1.Finding_FINDING_CLOSED_NO_NOTICE: inspections.FoundNoNotice,
+	xunchav1.Finding_FINDING_OPEN:             inspections.FoundOpen,
+	xunchav1.Finding_FINDING_INACCESSIBLE:     inspections.FoundInaccessible,
+}
+
+func fromFinding(f inspections.Finding) xunchav1.Finding {
+	for k, v := range findings {
+		if v == f {
+			return k
+		}
+	}
+	return xunchav1.Finding_FINDING_UNSPECIFIED
+}
+
+func fromFlags(flags []inspections.Flag) []xunchav1.Flag {
+	var out []xunchav1.Flag
+	for _, f := range flags {
+		switch f {
+		case inspections.SyncedLate:
+			out = append(out, xunchav1.Flag_FLAG_SYNCED_LATE)
+		case inspections.VisitedLate:
+			out = append(out, xunchav1.Flag_FLAG_VISITED_LATE)
+		case inspections.AwayFromSite:
+			out = append(out, xunchav1.Flag_FLAG_AWAY_FROM_SITE)
+		case inspections.ClockCorrected:
+			out = append(out, xunchav1.Flag_FLAG_CLOCK_CORRECTED)
+		case inspections.PhotoReused:
+			out = append(out, xunchav1.Flag_FLAG_PHOTO_REUSED)
+		}
+	}
+	return out
+}
+
+func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
+	out := inspections.CheckIn{
+		ID: inspections.CheckInID(lower(c.CheckInId)), Site: sites.SiteID(lower(c.SiteId)),
+		Finding: findings[c.Finding], DutyStaffPresent: c.DutyStaffPresent,
+		CancelledEvents: c.CancelledEventCount, DispersedPeople: c.DispersedPeopleCount, Note: c.Note,
+	}
+	var err error
+	if out.Captured, err = timeOf("capture_time", c.CaptureTime); err != nil {
+		return out, err
+	}
+	if l := c.Location; l != nil {
+		out.Location = &inspections.Location{
+			Point:    sites.Position{Latitude: l.Latitude, Longitude: l.Longitude},
+			Accuracy: l.AccuracyM, GCJ02: l.Datum == xunchav1.Datum_DATUM_GCJ02,
+		}
+	}
+	for _, p := range c.Photos {
+		photo := inspections.Photo{Size: p.SizeBytes, ContentType: p.ContentType}
+		copy(photo.SHA256[:], p.Sha256)
+		out.Photos = append(out.Photos, photo)
+	}
+	return out, nil
+}
+
+func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
+	out := &xunchav1.CheckIn{
+		CheckInId: string(s.ID), SiteId: string(s.Site), CaptureTime: stamp(s.VisitTime),
+		Finding: fromFinding(s.Finding), DutyStaffPresent: s.DutyStaffPresent,
+		CancelledEventCount: s.CancelledEvents, DispersedPeopleCount: s.DispersedPeople,
+		Note: s.Note, DistanceM: s.Distance, Flags: fromFlags(s.Flags),
+	}
+	for _, p := range s.Photos {
+		out.Photos = append(out.Photos, &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType})
+	}
+	return out
+}
+
+func fromReceipt(s *inspections.Stored, duplicate bool) *xunchav1.Receipt {
+	out := &xunchav1.Receipt{
+		CheckInId: string(s.ID), SiteId: string(s.Site), Sequence: int64(s.Entry.Sequence),
+		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Duplicate: duplicate, Flags: fromFlags(s.Flags),
+	}
+	for _, p := range s.Photos {
+		out.Photos = append(out.Photos, &xunchav1.PhotoReceipt{Sha256: p.SHA256[:]})
+	}
+	return out
+}
+
+func fromStored(s *inspections.Stored) *xunchav1.CheckInItem {
+	return &xunchav1.CheckInItem{CheckIn: fromCheckIn(s), Receipt: fromReceipt(s, false)}
+}
+
+func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {
+	out := &xunchav1.GetCoverageResponse{Row: &xunchav1.CoverageRow{
+		DivisionCode: string(r.Division), DivisionName: r.Name, Level: fromLevel(r.Level),
+		SitesDue: r.SitesDue, SitesInspected: r.SitesInspected, SitesOverdue: r.SitesOverdue,
+		SitesNeverInspected: r.SitesNeverInspected, SitesFoundOpen: r.SitesFoundOpen,
+		CheckIns: r.CheckIns, VisitedLate: r.VisitedLate, SyncedLate: r.SyncedLate,
+		CancelledEvents: r.CancelledEvents, DispersedPeople: r.DispersedPeople,
+		LastCaptureTime: stamp(r.LastCapture),
+	}}
+	for _, c := range r.Children {
+		out.Children = append(out.Children, fromReport(c))
+	}
+	return out
+}
+
+// fromStatus writes a due site where it counts in a window with the end.
+func fromStatus(s coverage.SiteStatus, end time.Time) *xunchav1.DueSite {
+	site := fromSite(s.Site, end.Add(-1))
+	site.DivisionCode = string(s.Path[0])
+	return &xunchav1.DueSite{
+		Site: site, ClosureOrderId: string(s.Order.ID),
+		Inspected: s.Inspected, Overdue: s.Overdue, NeverInspected: s.NeverInspected, FoundOpen: s.FoundOpen,
+		LastCaptureTime: stamp(s.LastCapture), DueTime: stamp(s.DueSince), OverdueTime: stamp(s.OverdueSince),
+	}
+}
+
+var kinds = map[ledger.Kind]xunchav1.EntryKind{
+	inspections.KindCheckIn:     xunchav1.EntryKind_ENTRY_KIND_CHECK_IN,
+	sites.KindDivisionsImported: xunchav1.EntryKind_ENTRY_KIND_DIVISIONS_IMPORTED,
+	sites.KindSitesImported:     xunchav1.EntryKind_ENTRY_KIND_SITES_IMPORTED,
+	sites.KindSiteRegistered:    xunchav1.EntryKind_ENTRY_KIND_SITE_REGISTERED,
+	sites.KindSiteUpdated:       xunchav1.EntryKind_ENTRY_KIND_SITE_UPDATED,
+	sites.KindSiteMoved:         xunchav1.EntryKind_ENTRY_KIND_SITE_MOVED,
+	sites.KindSiteDeregistered:  xunchav1.EntryKind_ENTRY_KIND_SITE_DEREGISTERED,
+	sites.KindOrderIssued:       xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ISSUED,
+	sites.KindOrderEnded:        xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ENDED,
+}
+
+// fromEntry writes an entry, of a site's history or of the roster's, without
+// its record.
+func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
+	out := &xunchav1.HistoryEntry{
+		History: string(e.History), Sequence: int64(e.Sequence), EntryId: e.ID, Kind: kinds[e.Kind],
+		ReceiveTime: stamp(e.Time), Account: e.Account, EntryHash: e.Hash[:],
+	}
+	if e.Kind == inspections.KindCheckIn {
+		stored, err := inspections.Parse(e)
+		if err != nil {
+			return nil, err
+		}
+		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored)}
+		return out, nil
+	}
+	c, err := sites.ParseContent(e)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Site != nil:
+		last := c.Site.Places[len(c.Site.Places)-1]
+		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, last.From)}
+	case c.Order != nil:
+		out.Content = &xunchav1.HistoryEntry_ClosureOrder{ClosureOrder: fromOrder(c.Order)}
+	case c.Divisions != nil:
+		d := c.Divisions
+		out.Content = fromImport(d.Source, d.Effective, d.Rows, d.Created, d.Ended, d.Renamed+d.Regrouped)
+	case c.Sites != nil:
+		s := c.Sites
+		out.Content = fromImport(s.Source, s.Effective, s.Rows, s.Registered, s.Deregistered, s.Updated+s.Moved)
+	}
+	return out, nil
+}
+
+func fromImport(source string, effective time.Time, sum string, created, ended, changed int) *xunchav1.HistoryEntry_ImportEvent {
+	return &xunchav1.HistoryEntry_ImportEvent{ImportEvent: &xunchav1.ImportEvent{
+		Source: source, EffectiveTime: stamp(effective), RowsSha256: unhex(sum),
+		Created: int32(created), Ended: int32(ended), Changed: int32(changed),
+	}}
+}
+
+func fromProblems(problems []sites.Problem) []*xunchav1.ImportProblem {
+	var out []*xunchav1.ImportProblem
+	for _, p := range problems {
+		out = append(out, &xunchav1.ImportProblem{Row: int32(p.Row), Column: p.Column, Description: p.Err.Error()})
+	}
+	return out
+}

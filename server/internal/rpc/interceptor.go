@@ -1,0 +1,132 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// calls is what happens around every call, whatever its method: it gets an id,
+// its messages are validated, a panic and an error become a status, and one
+// line is logged.
+type calls struct {
+	log       *slog.Logger
+	validator protovalidate.Validator
+	newID     func() string
+	now       func() time.Time
+}
+
+// unary wraps a call with one request and one response.
+func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	err = c.observe(ctx, info.FullMethod, func() error {
+		if err := c.check(req); err != nil {
+			return err
+		}
+		resp, err = next(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// stream wraps a call with a stream in either direction.
+func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return c.observe(stream.Context(), info.FullMethod, func() error {
+		return next(srv, &checkedStream{stream, c})
+	})
+}
+
+// A checkedStream validates each message that it receives.
+type checkedStream struct {
+	grpc.ServerStream
+	calls *calls
+}
+
+func (s *checkedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.calls.check(m)
+}
+
+// check returns what is wrong with a message in itself.
+func (c *calls) check(m any) error {
+	msg, ok := m.(proto.Message)
+	if !ok {
+		return nil
+	}
+	if err := unreadable(msg); err != nil {
+		return err
+	}
+	return c.validator.Validate(msg)
+}
+
+// observe runs a call and logs it: method, code, duration and request id, and
+// never who called or what was said.
+func (c *calls) observe(ctx context.Context, method string, call func() error) error {
+	start := c.now()
+	id := c.requestID(ctx)
+	err := guard(call)
+	code := codes.OK
+	if err != nil {
+		st := c.statusOf(ctx, err, id)
+		code = st.Code()
+		if code == codes.Internal {
+			c.log.LogAttrs(ctx, slog.LevelError, "call failed", slog.String("method", method),
+				slog.String("request_id", id), slog.String("error", err.Error()))
+		}
+		err = st.Err()
+	}
+	c.log.LogAttrs(ctx, slog.LevelInfo, "call", slog.String("method", method), slog.String("code", code.String()),
+		slog.Duration("duration", c.now().Sub(start)), slog.String("request_id", id))
+	return err
+}
+
+// statusOf returns what the caller sees of an error. A status that grpc itself
+// made, such as of a broken stream, stays as it is.
+func (c *calls) statusOf(ctx context.Context, err error, id string) *status.Status {
+	if err == io.ErrUnexpectedEOF {
+		return toStatus(ctx, errMalformed, id)
+	}
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return status.Convert(err)
+	}
+	return toStatus(ctx, err, id)
+}
+
+// guard turns a panic of the call into an error with the stack.
+func guard(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return call()
+}
+
+// maxRequestID is the length in bytes of a request id that is taken over from
+// the caller.
+const maxRequestID = 64
+
+// requestID returns the id that the caller gave in x-request-id, or a new one.
+func (c *calls) requestID(ctx context.Context) string {
+	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && v[0] != "" && len(v[0]) <= maxRequestID {
+		return v[0]
+	}
+	return c.newID()
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

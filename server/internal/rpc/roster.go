@@ -1,0 +1,363 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+type rosterService struct {
+	xunchav1.UnimplementedRosterServiceServer
+	config Config
+}
+
+// asOf reads a moment that is now where it is absent.
+func (s *rosterService) asOf(t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return s.config.Now(), nil
+	}
+	return timeOf("as_of_time", t)
+}
+
+func (s *rosterService) ListDivisions(_ context.Context, req *xunchav1.ListDivisionsRequest) (*xunchav1.ListDivisionsResponse, error) {
+	at, err := s.asOf(req.AsOfTime)
+	if err != nil {
+		return nil, err
+	}
+	r := s.config.Roster.Roster()
+	parent := sites.DivisionCode(req.ParentCode)
+	if parent != "" {
+		if _, err := r.Division(parent, at); err != nil {
+			return nil, &sites.FieldError{Field: "parent_code", Err: err}
+		}
+	}
+	// The moment is part of the cursor, so that all pages are of the same one.
+	cursor := struct {
+		After sites.DivisionCode `json:"a"`
+		At    time.Time          `json:"t"`
+	}{At: at}
+	query := []string{"ListDivisions", req.ParentCode, req.AsOfTime.String()}
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	all := r.Children(parent, cursor.At)
+	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
+	out := &xunchav1.ListDivisionsResponse{}
+	for i, d := range all[from:] {
+		if i == pageSize(req.PageSize, 200, 1000) {
+			cursor.After = all[from+i-1].Code
+			out.NextPageToken, err = pageToken(cursor, query...)
+			break
+		}
+		out.Divisions = append(out.Divisions, fromDivision(d))
+	}
+	return out, err
+}
+
+func (s *rosterService) GetDivision(_ context.Context, req *xunchav1.GetDivisionRequest) (*xunchav1.GetDivisionResponse, error) {
+	at, err := s.asOf(req.AsOfTime)
+	if err != nil {
+		return nil, err
+	}
+	r := s.config.Roster.Roster()
+	d, err := r.Division(sites.DivisionCode(req.Code), at)
+	if err != nil {
+		return nil, &sites.FieldError{Field: "code", Err: err}
+	}
+	out := &xunchav1.GetDivisionResponse{Division: fromDivision(d)}
+	for _, code := range r.Path(d.Code, at)[1:] {
+		above, err := r.LastDivision(code, at)
+		if err != nil {
+			return nil, err
+		}
+		out.Ancestors = append(out.Ancestors, fromDivision(above))
+	}
+	return out, nil
+}
+
+// An importRequest is a message of either import.
+type importRequest[R any] interface {
+	GetHeader() *xunchav1.ImportHeader
+	GetRow() R
+}
+
+// receiveImport reads an import's stream: one header, then rows.
+func receiveImport[Req importRequest[R], R comparable, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
+	var none R
+	for {
+		req, err := recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		h, row := req.GetHeader(), req.GetRow()
+		switch {
+		case h != nil && header == nil && len(rows) == 0:
+			header = h
+		case h != nil:
+			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("comes first and once: %w", errInvalid)}
+		case header == nil:
+			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("comes before the rows: %w", errMissing)}
+		case row != none && len(rows) == sites.MaxImportRows:
+			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("there are more than %d: %w", sites.MaxImportRows, errTooLong)}
+		case row != none:
+			rows = append(rows, read(row))
+		}
+	}
+	if header == nil {
+		return nil, nil, &sites.FieldError{Field: "header", Err: errMissing}
+	}
+	return header, rows, nil
+}
+
+func toImport(h *xunchav1.ImportHeader) sites.Import {
+	return sites.Import{Effective: h.EffectiveDate, Source: h.Source, DryRun: h.DryRun}
+}
+
+func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) error {
+	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.DivisionRow) sites.DivisionRow {
+		return sites.DivisionRow{Row: int(r.Row), Code: r.Code, Name: r.Name, Level: r.Level, Parent: r.ParentCode}
+	})
+	if err != nil {
+		return err
+	}
+	before := s.config.Roster.Roster().Revision()
+	n, err := s.config.Roster.ImportDivisions(stream.Context(), Account, toImport(header), rows)
+	var rejected *sites.ImportError
+	if header.DryRun && errors.As(err, &rejected) {
+		return stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
+			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	out := &xunchav1.ImportDivisionsResponse{
+		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
+		Created: int32(n.Created), Ended: int32(n.Ended), Renamed: int32(n.Renamed),
+		Regrouped: int32(n.Regrouped), Unchanged: int32(n.Unchanged),
+	}
+	now := s.config.Now()
+	for _, site := range n.Displaced {
+		out.DisplacedSites = append(out.DisplacedSites, fromSite(site, now))
+	}
+	for _, o := range n.Orphaned {
+		out.OrphanedOrders = append(out.OrphanedOrders, fromOrder(o))
+	}
+	return stream.SendAndClose(out)
+}
+
+func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) error {
+	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.SiteRow) sites.SiteRow {
+		return sites.SiteRow{
+			Row: int(r.Row), RegistrationNo: r.RegistrationNo, Name: r.Name, Division: r.DivisionCode, Address: r.Address,
+			Latitude: r.Latitude, Longitude: r.Longitude, RegisteredOn: r.RegisteredOn, DeregisteredOn: r.DeregisteredOn,
+		}
+	})
+	if err != nil {
+		return err
+	}
+	before := s.config.Roster.Roster().Revision()
+	n, err := s.config.Roster.ImportSites(stream.Context(), Account, toImport(header), rows)
+	var rejected *sites.ImportError
+	if header.DryRun && errors.As(err, &rejected) {
+		return stream.SendAndClose(&xunchav1.ImportSitesResponse{
+			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(&xunchav1.ImportSitesResponse{
+		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
+		Registered: int32(n.Registered), Deregistered: int32(n.Deregistered), Moved: int32(n.Moved),
+		Updated: int32(n.Updated), Unchanged: int32(n.Unchanged),
+	})
+}
+
+func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSiteRequest) (*xunchav1.CreateSiteResponse, error) {
+	position, err := positionOf("site.", req.Site.Latitude, req.Site.Longitude)
+	if err != nil {
+		return nil, err
+	}
+	registered, err := timeOf("site.registered_time", req.Site.RegisteredTime)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.config.Roster.CreateSite(ctx, Account, sites.NewSite{
+		RegistrationNo: req.Site.RegistrationNo, Name: req.Site.Name, Division: sites.DivisionCode(req.Site.DivisionCode),
+		Address: req.Site.Address, Position: position, Registered: registered,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.CreateSiteResponse{Site: s.site(site)}, nil
+}
+
+// site writes a site as it stands now, or will stand if it is registered later.
+func (s *rosterService) site(site *sites.Site) *xunchav1.Site { return fromSite(site, s.config.Now()) }
+
+func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
+	position, err := positionOf("", req.Latitude, req.Longitude)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.config.Roster.UpdateSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag,
+		sites.SiteUpdate{Name: req.Name, Address: req.Address, Position: position})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.UpdateSiteResponse{Site: s.site(site)}, nil
+}
+
+func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
+	position, err := positionOf("", req.Latitude, req.Longitude)
+	if err != nil {
+		return nil, err
+	}
+	from, err := timeOf("effective_time", req.EffectiveTime)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.config.Roster.MoveSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag,
+		sites.Place{From: from, Division: sites.DivisionCode(req.DivisionCode), Address: req.Address, Position: position})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.MoveSiteResponse{Site: s.site(site)}, nil
+}
+
+func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.DeregisterSiteRequest) (*xunchav1.DeregisterSiteResponse, error) {
+	at, err := timeOf("effective_time", req.EffectiveTime)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.config.Roster.DeregisterSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag, at)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.DeregisterSiteResponse{Site: s.site(site)}, nil
+}
+
+func (s *rosterService) GetSite(_ context.Context, req *xunchav1.GetSiteRequest) (*xunchav1.GetSiteResponse, error) {
+	at, err := s.asOf(req.AsOfTime)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.config.Roster.Roster().Site(sites.SiteID(lower(req.SiteId)))
+	if err != nil {
+		return nil, &sites.FieldError{Field: "site_id", Err: err}
+	}
+	return &xunchav1.GetSiteResponse{Site: fromSite(site, at)}, nil
+}
+
+func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequest) (*xunchav1.ListSitesResponse, error) {
+	at, err := s.asOf(req.AsOfTime)
+	if err != nil {
+		return nil, err
+	}
+	r := s.config.Roster.Roster()
+	code := sites.DivisionCode(req.DivisionCode)
+	if code != "" && len(r.Versions(code)) == 0 {
+		return nil, &sites.FieldError{Field: "division_code", Err: fmt.Errorf("%s: %w", code, sites.ErrDivisionUnknown)}
+	}
+	cursor := struct {
+		After string    `json:"a"`
+		At    time.Time `json:"t"`
+	}{At: at}
+	query := []string{"ListSites", req.DivisionCode, req.AsOfTime.String()}
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	all := r.Sites()
+	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
+	out := &xunchav1.ListSitesResponse{}
+	for _, site := range all[from:] {
+		if !site.RegisteredAt(cursor.At) || code != "" && !r.Within(site.PlaceAt(cursor.At).Division, code, cursor.At) {
+			continue
+		}
+		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
+			cursor.After = out.Sites[n-1].RegistrationNo
+			out.NextPageToken, err = pageToken(cursor, query...)
+			break
+		}
+		out.Sites = append(out.Sites, fromSite(site, cursor.At))
+	}
+	return out, err
+}
+
+func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.CreateClosureOrderRequest) (*xunchav1.CreateClosureOrderResponse, error) {
+	order, err := toOrder(req.ClosureOrder)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.config.Roster.CreateOrder(ctx, Account, order)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: fromOrder(made)}, nil
+}
+
+func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndClosureOrderRequest) (*xunchav1.EndClosureOrderResponse, error) {
+	end, err := timeOf("end_time", req.EndTime)
+	if err != nil {
+		return nil, err
+	}
+	order, err := s.config.Roster.EndOrder(ctx, Account, sites.OrderID(lower(req.ClosureOrderId)), end)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.EndClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+}
+
+func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClosureOrderRequest) (*xunchav1.GetClosureOrderResponse, error) {
+	order, err := s.config.Roster.Roster().Order(sites.OrderID(lower(req.ClosureOrderId)))
+	if err != nil {
+		return nil, &sites.FieldError{Field: "closure_order_id", Err: err}
+	}
+	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+}
+
+func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {
+	at, err := timeOf("in_force_time", req.InForceTime)
+	if err != nil {
+		return nil, err
+	}
+	var cursor struct {
+		After sites.OrderID `json:"a"`
+	}
+	query := []string{"ListClosureOrders", req.InForceTime.String()}
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	out := &xunchav1.ListClosureOrdersResponse{}
+	skip := cursor.After != ""
+	for _, o := range slices.Backward(s.config.Roster.Roster().Orders()) {
+		if skip {
+			skip = o.ID != cursor.After
+			continue
+		}
+		if !at.IsZero() && !o.InForce(at) {
+			continue
+		}
+		if n := len(out.ClosureOrders); n == pageSize(req.PageSize, 50, 200) {
+			cursor.After = sites.OrderID(out.ClosureOrders[n-1].ClosureOrderId)
+			out.NextPageToken, err = pageToken(cursor, query...)
+			break
+		}
+		out.ClosureOrders = append(out.ClosureOrders, fromOrder(o))
+	}
+	return out, err
+}

@@ -1,0 +1,93 @@
+// Package rpc serves the API over gRPC: each method reads its request, calls
+// the domain and writes the answer. What is the same for every call, from
+// validation to the form of an error, is in the interceptors.
+package rpc
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"xuncha/inspections"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+// Account is who calls while the server has no accounts: whoever is on this
+// machine. Records name it.
+const Account = "local"
+
+// streamWorkers is how many goroutines wait for calls. Writers wait for the
+// disk together, so it is far more than there are processors.
+const streamWorkers = 128
+
+// Config is what a server works with. All fields but TLS are required.
+type Config struct {
+	Roster      *sites.Service
+	Inspections *inspections.Service
+	// Now returns the server's clock.
+	Now func() time.Time
+	// NewID returns a new UUID.
+	NewID func() string
+	// Zone is the time zone in which the deployment's days begin.
+	Zone *time.Location
+	Log  *slog.Logger
+	// MaxMessage is the length in bytes of the longest request.
+	MaxMessage int
+	// TLS is nil for plaintext.
+	TLS *tls.Config
+}
+
+// New returns a gRPC server with all services, and its health, which is
+// SERVING until told otherwise.
+func New(c Config) (*grpc.Server, *health.Server, error) {
+	validator, err := protovalidate.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	audit, err := newAuditService(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	calls := &calls{log: c.Log, validator: validator, newID: c.NewID, now: c.Now}
+	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.UnaryInterceptor(calls.unary),
+		grpc.StreamInterceptor(calls.stream),
+		grpc.MaxRecvMsgSize(c.MaxMessage),
+		grpc.ConnectionTimeout(20 * time.Second),
+		grpc.MaxConcurrentStreams(1000),
+		grpc.WaitForHandlers(true),
+		// Goroutines that live on keep the stack that a call needs, which new
+		// ones have to grow anew for each call. Calls beyond get new ones.
+		grpc.NumStreamWorkers(streamWorkers),
+		// Phones come and go without a word: a connection that does not answer
+		// is given up, and a phone may ask as often as it needs to keep a
+		// mobile network's mapping alive.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}),
+	}
+	if c.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(c.TLS)))
+	}
+	s := grpc.NewServer(options...)
+	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
+	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
+	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})
+	xunchav1.RegisterAuditServiceServer(s, audit)
+	h := health.NewServer()
+	for name := range s.GetServiceInfo() {
+		h.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+	}
+	healthv1.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return s, h, nil
+}

@@ -1,0 +1,261 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"xuncha/inspections"
+	"xuncha/inspections/coverage"
+	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+// Errors of the transport itself, beside those of the domain.
+var (
+	errMissing     = errors.New("is missing")
+	errOutOfRange  = errors.New("is out of range")
+	errTooLong     = errors.New("is too long")
+	errMalformedID = errors.New("is no such id")
+	errInvalid     = errors.New("is invalid")
+	errUTF8        = errors.New("is not valid UTF-8")
+	errMalformed   = errors.New("the bytes sent are no such message")
+	errPageToken   = errors.New("is not a token of this query")
+)
+
+// A meaning is what an error becomes on the wire.
+type meaning struct {
+	err    error
+	code   codes.Code
+	reason xunchav1.ErrorReason
+	// retry is how long a caller should wait before trying the same again;
+	// zero where that is of no use.
+	retry time.Duration
+	// private tells that the error's own text may hold what callers must not
+	// see; they get the English sentence alone.
+	private bool
+	// en and zh are for people.
+	en, zh string
+}
+
+// meanings is the one table from errors to what callers see. The first row
+// whose error the error at hand wraps counts; what is in no row is INTERNAL.
+var meanings = []meaning{
+	{inspections.ErrConflict, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_CHECK_IN_CONFLICT, 0, false,
+		"This check-in id was used for other content.", "该检查编号已用于内容不同的记录。"},
+	{inspections.ErrNotFound, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_CHECK_IN_NOT_FOUND, 0, false,
+		"The site has no such check-in.", "该场所没有此检查记录。"},
+	{inspections.ErrNoOrder, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_ORDER_IN_FORCE, 0, false,
+		"No closure order closes the site at that time.", "该时间没有对此场所生效的暂停开放通知。"},
+	{inspections.ErrBeforeOrder, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_CAPTURE_BEFORE_ORDER, 0, false,
+		"The visit lies before the closure order.", "检查时间早于暂停开放通知的生效时间。"},
+	{inspections.ErrFuture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_CAPTURE_IN_FUTURE, 0, false,
+		"The visit lies in the future.", "检查时间晚于当前时间。"},
+	{inspections.ErrNotRegistered, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
+		"The site is not registered at that time.", "该场所在此时间未登记或已注销。"},
+	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
+		"The site is struck off.", "该场所已注销。"},
+	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,
+		"There is no such site.", "没有此场所。"},
+	{sites.ErrDivisionUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_DIVISION_NOT_FOUND, 0, false,
+		"There is no such division.", "没有此行政区划。"},
+	{sites.ErrDivisionEnded, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_DIVISION_ENDED, 0, false,
+		"The division does not exist at that time.", "该行政区划在此时间不存在。"},
+	{sites.ErrNotVillage, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_VILLAGE, 0, false,
+		"A site can only be in a village or community.", "场所只能登记在村或社区。"},
+	{sites.ErrRegistrationTaken, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_REGISTRATION_NO_TAKEN, 0, false,
+		"The registration number is taken.", "该登记编号已被使用。"},
+	{sites.ErrStale, codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_STALE_ETAG, 0, false,
+		"The site was changed since it was read. Read it again.", "该场所已被他人修改，请重新读取。"},
+	{sites.ErrOrderUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_CLOSURE_ORDER_NOT_FOUND, 0, false,
+		"There is no such closure order.", "没有此暂停开放通知。"},
+	{sites.ErrOrderNumberTaken, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_CLOSURE_ORDER_NUMBER_TAKEN, 0, false,
+		"The closure order's number is taken.", "该通知文号已被使用。"},
+	{sites.ErrOrderTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_CLOSURE_ORDER_TOO_LONG, 0, false,
+		"A closure order lasts at most 90 days.", "暂停开放通知的期限不得超过90天。"},
+	{sites.ErrOrderEnded, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_CLOSURE_ORDER_ENDED, 0, false,
+		"The closure order cannot end at that time.", "该通知不能在此时间结束。"},
+	{sites.ErrImportRejected, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_IMPORT_REJECTED, 0, false,
+		"Rows of the table are wrong. Nothing was changed.", "表格中有错误的行，未作任何更改。"},
+	{coverage.ErrWindow, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_WINDOW, 0, false,
+		"The window must end after it starts.", "时间段的结束必须晚于开始。"},
+	{errPageToken, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN, 0, false,
+		"The page token is not one of this query.", "分页标记与此查询不符。"},
+	{errMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
+		"A required field is missing.", "缺少必填字段。"},
+	{errOutOfRange, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_OUT_OF_RANGE, 0, false,
+		"A value is out of its range.", "数值超出允许范围。"},
+	{errTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_LONG, 0, false,
+		"A text or a list is too long.", "文字或列表过长。"},
+	{errMalformedID, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_ID, 0, false,
+		"An id is malformed.", "编号格式不正确。"},
+	{errUTF8, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_UTF8, 0, false,
+		"A text is not valid UTF-8.", "文字不是有效的UTF-8编码。"},
+	{errMalformed, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_REQUEST, 0, false,
+		"The request cannot be read.", "无法读取请求内容。"},
+	{errInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
+		"A field's value is invalid.", "字段的值无效。"},
+	{sites.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
+		"A field's value is invalid.", "字段的值无效。"},
+	{inspections.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
+		"A field's value is invalid.", "字段的值无效。"},
+	{ledger.ErrMoved, codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_CONTENTION, 100 * time.Millisecond, true,
+		"Others are changing the same thing. Try again.", "他人正在修改同一内容，请重试。"},
+	{ledger.ErrFull, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_STORE_FULL, time.Minute, true,
+		"The server has no room left. Try again later.", "服务器存储空间已满，请稍后重试。"},
+	{ledger.ErrUnavailable, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE, time.Second, true,
+		"The server cannot store or read just now. Try again.", "服务器暂时无法读写，请重试。"},
+	{context.DeadlineExceeded, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, true,
+		"The call took too long. Try again.", "请求超时，请重试。"},
+	{context.Canceled, codes.Canceled, xunchav1.ErrorReason_ERROR_REASON_CANCELLED, 0, true,
+		"The call was cancelled.", "请求已取消。"},
+}
+
+var internal = meaning{nil, codes.Internal, xunchav1.ErrorReason_ERROR_REASON_INTERNAL, 0, true,
+	"The server failed. It has logged why.", "服务器内部错误，已记录日志。"}
+
+// meaningOf returns the row of the error.
+func meaningOf(err error) meaning {
+	for _, m := range meanings {
+		if errors.Is(err, m.err) {
+			return m
+		}
+	}
+	return internal
+}
+
+// rules turns the rules of buf.validate into errors of the table, by the
+// beginning of the rule's id.
+var rules = []struct {
+	id  string
+	err error
+}{
+	{"required", errMissing},
+	{"string.uuid", errMalformedID},
+	{"string.pattern", errMalformedID},
+	{"string.max_", errTooLong},
+	{"repeated.max_items", errTooLong},
+	{"bytes.len", errMalformedID},
+	{"int32.", errOutOfRange},
+	{"int64.", errOutOfRange},
+	{"double.", errOutOfRange},
+	{"", errInvalid},
+}
+
+func ruleError(id string) error {
+	for _, r := range rules {
+		if strings.HasPrefix(id, r.id) {
+			return r.err
+		}
+	}
+	return errInvalid
+}
+
+// maxViolations bounds the fields that one error names, because details travel
+// in HTTP headers, which clients and proxies limit to some kilobytes.
+const maxViolations = 20
+
+// toStatus returns the error as callers see it: its code, and as details its
+// reason, the fields that it is about, when to retry, and a sentence in the
+// caller's language.
+func toStatus(ctx context.Context, err error, requestID string) *status.Status {
+	var fields []*errdetails.BadRequest_FieldViolation
+	violate := func(field string, err error) {
+		m := meaningOf(err)
+		fields = append(fields, &errdetails.BadRequest_FieldViolation{
+			Field: field, Description: err.Error(), Reason: reasonName(m.reason),
+			LocalizedMessage: localized(ctx, m),
+		})
+	}
+	m := meaningOf(err)
+	message := err.Error()
+	var invalid *protovalidate.ValidationError
+	var field *sites.FieldError
+	var rejected *sites.ImportError
+	info := map[string]string{"request_id": requestID}
+	switch {
+	case errors.As(err, &invalid):
+		m = meaningOf(ruleError(invalid.Violations[0].Proto.GetRuleId()))
+		message = "the request is invalid"
+		for i, v := range invalid.Violations {
+			if i == maxViolations {
+				break
+			}
+			path := protovalidate.FieldPathString(v.Proto.GetField())
+			violate(path, &ruleViolation{ruleError(v.Proto.GetRuleId()), v.Proto.GetMessage()})
+			if i == 0 {
+				message = path + ": " + v.Proto.GetMessage()
+			}
+		}
+	case errors.As(err, &rejected):
+		for i, p := range rejected.Problems {
+			if i == maxViolations {
+				break
+			}
+			violate("row["+itoa(p.Row)+"]."+p.Column, p.Err)
+		}
+		info["problem_count"] = itoa(rejected.Total)
+	case errors.As(err, &field):
+		violate(field.Field, field.Err)
+	}
+	if m.private {
+		message = m.en
+	}
+	details := []protoadapt.MessageV1{
+		&errdetails.ErrorInfo{Domain: "xuncha", Reason: reasonName(m.reason), Metadata: info},
+	}
+	if len(fields) > 0 {
+		details = append(details, &errdetails.BadRequest{FieldViolations: fields})
+	}
+	if m.retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(m.retry)})
+	}
+	details = append(details, localized(ctx, m))
+	st := status.New(m.code, message)
+	if with, err := st.WithDetails(details...); err == nil {
+		st = with
+	}
+	return st
+}
+
+// A ruleViolation is an error of the table with what the rule says of it.
+type ruleViolation struct {
+	err  error
+	text string
+}
+
+func (v *ruleViolation) Error() string { return v.text }
+func (v *ruleViolation) Unwrap() error { return v.err }
+
+func reasonName(r xunchav1.ErrorReason) string {
+	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
+}
+
+// localized returns the meaning's sentence in the caller's language: Chinese
+// where the call's accept-language names it before English.
+func localized(ctx context.Context, m meaning) *errdetails.LocalizedMessage {
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		for _, value := range md.Get("accept-language") {
+			for _, tag := range strings.Split(value, ",") {
+				tag = strings.ToLower(strings.TrimSpace(tag))
+				if strings.HasPrefix(tag, "zh") {
+					return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
+				}
+				if strings.HasPrefix(tag, "en") {
+					return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
+				}
+			}
+		}
+	}
+	return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
+}
