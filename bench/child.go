@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"google.golang.org/grpc"
+)
+
+// A child is a server in a process of its own, with connections to it.
+type child struct {
+	process *exec.Cmd
+	address string
+	conns   []*grpc.ClientConn
+}
+
+// startChild starts a process that prints its address, behind the prefix, on a
+// line of its own once it is ready.
+func startChild(process *exec.Cmd, prefix string) (child, error) {
+	if process.Stderr == nil {
+		process.Stderr = os.Stderr
+	}
+	out, err := process.StdoutPipe()
+	if err != nil {
+		return child{}, err
+	}
+	process.Cancel = func() error { return process.Process.Signal(syscall.SIGTERM) }
+	if err := process.Start(); err != nil {
+		return child{}, err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if address, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+			conns, err := dial(address)
+			return child{process, address, conns}, err
+		}
+	}
+	return child{}, errors.Join(fmt.Errorf("%s did not say its address", process.Path), lines.Err(), process.Wait())
+}
+
+// stop ends the process that startChild started.
+func (c child) stop() error {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	if err := c.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	err := c.process.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
+		return nil // the echo has no other way to end
+	}
+	return err
+}
+
+// memory returns the process's resident memory in MiB, which only Linux tells.
+func (c child) memory() (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.process.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+			kib, err := strconv.ParseFloat(fields[1], 64)
+			return kib / 1024, err
+		}
+	}
+	return 0, errors.New("the kernel does not tell the resident memory")
+}

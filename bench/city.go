@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
+)
+
+// cityCode is the division that the sample roster is of.
+const cityCode = "511600"
+
+// sampleData is where the sample tables are, from the repository's root.
+const sampleData = "server/internal/sampledata"
+
+// build builds the server as users do.
+func build(ctx context.Context, folder string) (string, error) {
+	uuid.EnableRandPool()
+	binary := filepath.Join(folder, "xuncha")
+	command := exec.CommandContext(ctx, "go", "build", "-o", binary, "./server")
+	command.Stderr = os.Stderr
+	if err := command.Run(); err != nil {
+		return "", fmt.Errorf("go build ./server (run this from the repository's root): %w", err)
+	}
+	return binary, nil
+}
+
+// A city is a server with the sample roster.
+type city struct {
+	child
+	binary string
+}
+
+func startServer(ctx context.Context, binary, folder string) (*city, error) {
+	log, err := os.Create(filepath.Join(folder, "log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	process := exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
+	c := &city{binary: binary}
+	process.Stderr = log
+	c.child, err = startChild(process, "xuncha serves on ")
+	return c, err
+}
+
+// fill imports the sample roster, puts an order in force over it, and returns
+// the ids of the sites.
+func (c *city) fill(ctx context.Context) ([]string, error) {
+	for _, args := range [][]string{
+		{"import", "divisions", "--effective-date", "2019-10-31", filepath.Join(sampleData, "guangan_divisions_2019-10-31.csv")},
+		{"import", "sites", filepath.Join(sampleData, "guangan_sites_sample.csv")},
+	} {
+		command := exec.CommandContext(ctx, c.binary, append(args, "--server", c.address)...)
+		command.Stderr = os.Stderr
+		if err := command.Run(); err != nil {
+			return nil, fmt.Errorf("%v: %w", args, err)
+		}
+	}
+	roster := xunchav1.NewRosterServiceClient(c.conns[0])
+	start := time.Now().Add(-time.Hour)
+	_, err := roster.CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+		Number: "1", Title: "bench", IssuingAuthority: "bench", LegalBasis: "bench", DivisionCodes: []string{cityCode},
+		StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.Add(48 * time.Hour)), InspectionInterval: durationpb.New(24 * time.Hour),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	list, err := roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: cityCode, PageSize: 1000})
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, s := range list.Sites {
+		ids = append(ids, s.SiteId)
+	}
+	want, err := rowsOf(filepath.Join(sampleData, "guangan_sites_sample.csv"))
+	if err == nil && len(ids) != want {
+		err = fmt.Errorf("the server has %d sites of %d", len(ids), want)
+	}
+	return ids, err
+}
+
+// rowsOf counts the rows below a CSV file's header.
+func rowsOf(file string) (int, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for r, n := csv.NewReader(f), -1; ; n++ {
+		if _, err := r.Read(); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// store submits n check-ins.
+func (c *city) store(ctx context.Context, sites []string, n int) error {
+	return times(ctx, c.conns, n, c.submit(sites))
+}
+
+// submit submits a new check-in of a site.
+func (c *city) submit(sites []string) call {
+	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+		now := timestamppb.Now()
+		_, err := xunchav1.NewInspectionServiceClient(conn).SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{
+			ClientTime: now,
+			CheckIn: &xunchav1.CheckIn{
+				CheckInId: uuid.NewString(), SiteId: sites[source.IntN(len(sites))], CaptureTime: now,
+				Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
+				CancelledEventCount: 2, DispersedPeopleCount: 250, Note: "门口已张贴通知，大门上锁，无人聚集。",
+				Location: &xunchav1.Location{Latitude: 30.5, Longitude: 106.6, AccuracyM: 25, Datum: xunchav1.Datum_DATUM_GCJ02},
+			},
+		})
+		return err
+	}
+}
+
+// history asks for the newest page of a site's history.
+func (c *city) history(sites []string) call {
+	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+		page, err := xunchav1.NewAuditServiceClient(conn).ListSiteHistory(ctx, &xunchav1.ListSiteHistoryRequest{
+			SiteId: sites[source.IntN(len(sites))], PageSize: 20,
+		})
+		if err == nil && len(page.Entries) != 20 {
+			err = fmt.Errorf("a page of 20 has %d", len(page.Entries))
+		}
+		return err
+	}
+}
+
+// coverage asks for today's coverage of the city with its counties.
+func (c *city) coverage() call {
+	return func(ctx context.Context, conn *grpc.ClientConn, _ *rand.Rand) error {
+		answer, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: cityCode, Depth: 1})
+		if err == nil && (answer.Row.SitesDue == 0 || len(answer.Children) != 6) {
+			err = fmt.Errorf("%d sites due in %d counties", answer.Row.SitesDue, len(answer.Children))
+		}
+		return err
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// A call makes one call on a connection; the source is the worker's own.
+type call func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error
+
+func dial(address string) ([]*grpc.ClientConn, error) {
+	conns := make([]*grpc.ClientConn, connections)
+	for i := range conns {
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, err
+		}
+		conns[i] = conn
+	}
+	return conns, nil
+}
+
+// load makes calls from all workers for the window, after a fifth of it that
+// does not count, and returns how many a second ended.
+func load(ctx context.Context, conns []*grpc.ClientConn, window time.Duration, c call) (float64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var ended atomic.Int64
+	var stop atomic.Bool
+	var group sync.WaitGroup
+	for i := range workers {
+		group.Go(func() {
+			source := rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano())))
+			for !stop.Load() {
+				if err := c(ctx, conns[i%len(conns)], source); err != nil {
+					cancel(err)
+					return
+				}
+				ended.Add(1)
+			}
+		})
+	}
+	wait := func(d time.Duration) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+	}
+	wait(window / 5)
+	before, begun := ended.Load(), time.Now()
+	wait(window)
+	rate := float64(ended.Load()-before) / time.Since(begun).Seconds()
+	stop.Store(true)
+	group.Wait()
+	return rate, context.Cause(ctx)
+}
+
+// times makes n calls in all from all workers.
+func times(ctx context.Context, conns []*grpc.ClientConn, n int, c call) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var left atomic.Int64
+	left.Store(int64(n))
+	var group sync.WaitGroup
+	for i := range workers {
+		group.Go(func() {
+			source := rand.New(rand.NewPCG(uint64(i), uint64(n)))
+			for left.Add(-1) >= 0 {
+				if err := c(ctx, conns[i%len(conns)], source); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return context.Cause(ctx)
+}

@@ -1,0 +1,152 @@
+// Command bench measures what the README promises. It builds the server,
+// starts it as a child process on a fresh data folder, loads it from here over
+// TCP loopback with 64 workers on 8 connections, and measures a bare gRPC echo
+// of 400 bytes the same way in the same run. Machines differ and are shared, so
+// only the ratios say anything.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+const (
+	workers     = 64
+	connections = 8
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == echoCommand {
+		if err := serveEcho(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "echo:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	var o options
+	flag.IntVar(&o.stored, "stored", 100_000, "check-ins that are stored before history is measured")
+	flag.IntVar(&o.rounds, "rounds", 3, "times that each row is measured, in turn with the echo; the median counts")
+	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := bench(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	stored, rounds int
+	window         time.Duration
+}
+
+// A row is one line of what quality is measured by.
+type row struct {
+	name     string
+	measured string
+	bar      string
+	met      bool
+}
+
+func bench(ctx context.Context, o options, w io.Writer) (err error) {
+	folder, err := os.MkdirTemp("", "xuncha-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	binary, err := build(ctx, folder)
+	if err != nil {
+		return err
+	}
+	echo, err := startEcho(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, echo.stop()) }()
+
+	city, err := startServer(ctx, binary, folder)
+	if err != nil {
+		return err
+	}
+	sites, err := city.fill(ctx)
+	if err != nil {
+		return errors.Join(err, city.stop())
+	}
+	// A second start, on what is there now, is what an operator sees.
+	if err := city.stop(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if city, err = startServer(ctx, binary, folder); err != nil {
+		return err
+	}
+	ready := time.Since(begun)
+	defer func() { err = errors.Join(err, city.stop()) }()
+	rows := []row{{"start to ready, 85 sites", ready.Round(time.Millisecond).String(), "≤ 1 s", ready <= time.Second}}
+	memory, err := city.memory()
+	if err != nil {
+		return err
+	}
+	rows = append(rows, row{"resident memory, 85 sites, idle", fmt.Sprintf("%.1f MiB", memory), "≤ 60 MiB", memory <= 60})
+
+	fmt.Fprintf(w, "storing %d check-ins\n", o.stored)
+	if err := city.store(ctx, sites, o.stored); err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		name string
+		bar  float64
+		call call
+	}{
+		{"GetCoverage, city with counties, one day, 85 sites", 0.80, city.coverage()},
+		{fmt.Sprintf("ListSiteHistory, page of 20, %d check-ins stored", o.stored), 0.35, city.history(sites)},
+		{"SubmitCheckIn, each flushed to disk before its answer", 0.35, city.submit(sites)},
+	} {
+		var echoes, rates, ratios []float64
+		for range o.rounds {
+			e, err := load(ctx, echo.conns, o.window, echo.call())
+			if err != nil {
+				return err
+			}
+			r, err := load(ctx, city.conns, o.window, m.call)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			echoes, rates, ratios = append(echoes, e), append(rates, r), append(ratios, r/e)
+		}
+		ratio := median(ratios)
+		rows = append(rows, row{
+			m.name, fmt.Sprintf("%.2f × echo (%.0f of %.0f calls a second)", ratio, median(rates), median(echoes)),
+			fmt.Sprintf("≥ %.2f × echo", m.bar), ratio >= m.bar,
+		})
+	}
+	return print(w, rows)
+}
+
+func print(w io.Writer, rows []row) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "what\tmeasured\tbar\t")
+	for _, r := range rows {
+		verdict := "met"
+		if !r.met {
+			verdict = "missed"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.name, r.measured, r.bar, verdict)
+	}
+	return t.Flush()
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}

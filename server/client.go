@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
+)
+
+// clientConfig is what every client command has.
+type clientConfig struct {
+	Server  string        `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
+	Timeout time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
+}
+
+// call connects to the server and calls f, turning an error's details into
+// what a person reads.
+func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.ClientConn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	conn, err := dial(c.Server)
+	if err != nil {
+		return fmt.Errorf("--server: %w", err)
+	}
+	return readable(errors.Join(f(ctx, conn), conn.Close()))
+}
+
+func dial(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
+
+// readable names the fields that an error from the server is about.
+func readable(err error) error {
+	st, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	lines := []string{st.Message()}
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.BadRequest:
+			for _, v := range d.FieldViolations {
+				lines = append(lines, fmt.Sprintf("  %s: %s", v.Field, v.Description))
+			}
+		case *errdetails.ErrorInfo:
+			lines[0] += " (" + d.Reason + ")"
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// printJSON prints a message as JSON.
+func printJSON(s streams, m proto.Message) error {
+	b, err := protojson.MarshalOptions{Multiline: true, EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s\n", b)
+	return err
+}
+
+// coverageCommand is "xuncha coverage".
+type coverageCommand struct {
+	Division string    `arg:"" help:"Code of the division, such as 511600."`
+	Depth    int32     `default:"1" help:"Levels below the division that are printed, 0 to 3. Default: ${default}."`
+	Start    time.Time `help:"Beginning of the window, such as 2026-02-01T00:00:00+08:00. Default: the beginning of today."`
+	End      time.Time `help:"End of the window. Default: the end of the day on which it begins."`
+	Known    time.Time `help:"Print the figures as they were known at this time. Default: now."`
+	JSON     bool      `name:"json" help:"Print the server's answer as JSON."`
+	clientConfig
+}
+
+// Run prints the coverage.
+func (c *coverageCommand) Run(ctx context.Context, s streams) error {
+	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		answer, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
+			DivisionCode: c.Division, Depth: c.Depth,
+			StartTime: optional(c.Start), EndTime: optional(c.End), KnownTime: optional(c.Known),
+		})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return printJSON(s, answer)
+		}
+		return printCoverage(s, answer)
+	})
+}
+
+func optional(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// printCoverage prints a table with a row for each division, those below one
+// indented.
+func printCoverage(s streams, answer *xunchav1.GetCoverageResponse) error {
+	t := newTable("division", "code", "due", "inspected", "overdue", "never", "open", "check-ins", "late", "synced late", "cancelled", "dispersed")
+	t.right(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+	var walk func(*xunchav1.GetCoverageResponse, string)
+	walk = func(a *xunchav1.GetCoverageResponse, indent string) {
+		r := a.Row
+		t.add(indent+r.DivisionName, r.DivisionCode, count(r.SitesDue), count(r.SitesInspected), count(r.SitesOverdue),
+			count(r.SitesNeverInspected), count(r.SitesFoundOpen), count(r.CheckIns), count(r.VisitedLate),
+			count(r.SyncedLate), count(r.CancelledEvents), count(r.DispersedPeople))
+		for _, child := range a.Children {
+			walk(child, indent+"  ")
+		}
+	}
+	walk(answer, "")
+	return t.print(s.out)
+}
+
+// historyCommand is "xuncha history".
+type historyCommand struct {
+	Site    string `arg:"" help:"Id or registration number of the site."`
+	Limit   int    `default:"50" help:"Entries that are printed at most. Default: ${default}."`
+	Records bool   `help:"With --json, the exact records too, from which the hashes can be computed."`
+	JSON    bool   `name:"json" help:"Print one JSON object for each entry."`
+	clientConfig
+}
+
+// Run prints the history.
+func (c *historyCommand) Run(ctx context.Context, s streams) error {
+	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		id, err := findSite(ctx, conn, c.Site)
+		if err != nil {
+			return err
+		}
+		entries, err := listHistory(ctx, conn, id, c.Limit, c.Records)
+		if err != nil {
+			return err
+		}
+		if !c.JSON {
+			return printHistory(s, entries)
+		}
+		for _, e := range entries {
+			if err := printJSON(s, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// findSite returns the id of the site with the id or registration number.
+func findSite(ctx context.Context, conn *grpc.ClientConn, name string) (string, error) {
+	if _, err := uuid.Parse(name); err == nil {
+		return name, nil
+	}
+	roster := xunchav1.NewRosterServiceClient(conn)
+	for page := (&xunchav1.ListSitesRequest{PageSize: 1000}); ; {
+		answer, err := roster.ListSites(ctx, page)
+		if err != nil {
+			return "", err
+		}
+		for _, site := range answer.Sites {
+			if site.RegistrationNo == name {
+				return site.SiteId, nil
+			}
+		}
+		if page.PageToken = answer.NextPageToken; page.PageToken == "" {
+			return "", fmt.Errorf("no registered site has the registration number %q; of one that is struck off, give the id", name)
+		}
+	}
+}
+
+func listHistory(ctx context.Context, conn *grpc.ClientConn, site string, most int, records bool) ([]*xunchav1.HistoryEntry, error) {
+	audit := xunchav1.NewAuditServiceClient(conn)
+	var out []*xunchav1.HistoryEntry
+	page := &xunchav1.ListSiteHistoryRequest{SiteId: site, IncludeRecords: records}
+	for len(out) < most {
+		page.PageSize = int32(min(most-len(out), 200))
+		answer, err := audit.ListSiteHistory(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, answer.Entries...)
+		if page.PageToken = answer.NextPageToken; page.PageToken == "" {
+			break
+		}
+	}
+	return out, nil
+}
+
+func printHistory(s streams, entries []*xunchav1.HistoryEntry) error {
+	t := newTable("received", "history", "seq", "kind", "what", "hash")
+	t.right(2)
+	for _, e := range entries {
+		history, _, _ := strings.Cut(e.History, "/")
+		t.add(e.ReceiveTime.AsTime().Local().Format(time.DateTime), history, count(e.Sequence),
+			strings.ToLower(strings.TrimPrefix(e.Kind.String(), "ENTRY_KIND_")), describe(e), fmt.Sprintf("%x…", e.EntryHash[:6]))
+	}
+	return t.print(s.out)
+}
+
+// describe says in a line what an entry says.
+func describe(e *xunchav1.HistoryEntry) string {
+	switch c := e.Content.(type) {
+	case *xunchav1.HistoryEntry_CheckIn:
+		in := c.CheckIn
+		parts := []string{
+			strings.ToLower(strings.TrimPrefix(in.Finding.String(), "FINDING_")),
+			fmt.Sprintf("%d events cancelled", in.CancelledEventCount), fmt.Sprintf("%d people dispersed", in.DispersedPeopleCount),
+		}
+		if in.DistanceM != nil {
+			parts = append(parts, fmt.Sprintf("%.0f m from the site", *in.DistanceM))
+		}
+		for _, f := range in.Flags {
+			parts = append(parts, strings.ToLower(strings.TrimPrefix(f.String(), "FLAG_")))
+		}
+		return strings.Join(parts, ", ")
+	case *xunchav1.HistoryEntry_Site:
+		return fmt.Sprintf("%s %s in %s", c.Site.RegistrationNo, c.Site.Name, c.Site.DivisionCode)
+	case *xunchav1.HistoryEntry_ClosureOrder:
+		o := c.ClosureOrder
+		return fmt.Sprintf("%s, %s to %s", o.Number, o.StartTime.AsTime().Local().Format(time.DateTime), o.EndTime.AsTime().Local().Format(time.DateTime))
+	case *xunchav1.HistoryEntry_ImportEvent:
+		i := c.ImportEvent
+		return fmt.Sprintf("%s: %d created, %d changed, %d ended", i.Source, i.Created, i.Changed, i.Ended)
+	}
+	return ""
+}

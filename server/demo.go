@@ -1,0 +1,247 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/sampledata"
+)
+
+// demoCity is the code of the city that the sample data is of.
+const demoCity = "511600"
+
+// demoCommand is "xuncha demo".
+type demoCommand struct {
+	Data         string `type:"path" placeholder:"FOLDER" help:"Data folder, which must be empty or not there yet. Default: a temporary one, removed at the end."`
+	Once         bool   `help:"End after the tables instead of serving on."`
+	serverConfig `embed:""`
+}
+
+// Run makes a data folder, serves it, and plays a whole round of inspections
+// as a client. All that it prints came back from the server.
+func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
+	folder, clean, err := demoFolder(c.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, clean()) }()
+	if c.LogLevel == "info" {
+		c.LogLevel = "warn" // a line for each call would drown the tables
+	}
+	server, err := start(ctx, folder, c.serverConfig, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.stop()) }()
+
+	conn, err := dial(server.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	d := demo{streams: s, conn: conn, roster: xunchav1.NewRosterServiceClient(conn)}
+	if err := d.play(ctx); err != nil {
+		return readable(err)
+	}
+	if c.Once {
+		return nil
+	}
+	fmt.Fprintf(s.out, `
+xuncha serves on %[1]s until you press Ctrl-C. In another terminal:
+
+  go run ./server coverage --server %[1]s --depth 2 %[2]s
+  go run ./server history --server %[1]s %[3]s
+  grpcurl -plaintext %[1]s list
+  grpcurl -plaintext -d '{"division_code": "%[2]s", "state": "DUE_STATE_OVERDUE"}' %[1]s xuncha.v1.CoverageService/ListDueSites
+`, server.address, demoCity, d.example.RegistrationNo)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-server.failed:
+		return err
+	}
+}
+
+// demoFolder returns the folder to use and what to do with it afterwards.
+func demoFolder(asked string) (folder string, clean func() error, err error) {
+	if asked == "" {
+		folder, err = os.MkdirTemp("", "xuncha-demo-")
+		return folder, func() error { return os.RemoveAll(folder) }, err
+	}
+	files, err := os.ReadDir(asked)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", nil, err
+	}
+	if len(files) > 0 {
+		return "", nil, fmt.Errorf("--data %s: the demo needs an empty folder, and this one is not", asked)
+	}
+	return asked, func() error { return nil }, nil
+}
+
+// A demo plays a round of inspections against a server.
+type demo struct {
+	streams
+	conn    *grpc.ClientConn
+	roster  xunchav1.RosterServiceClient
+	begin   time.Time // of the order
+	example *xunchav1.Site
+}
+
+func (d *demo) play(ctx context.Context) error {
+	if err := d.fillRoster(ctx); err != nil {
+		return err
+	}
+	byTownship, err := d.sitesByTownship(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.inspect(ctx, byTownship); err != nil {
+		return err
+	}
+	return d.report(ctx)
+}
+
+// fillRoster imports the sample tables and puts an order in force.
+func (d *demo) fillRoster(ctx context.Context) error {
+	quiet := streams{io.Discard, d.err}
+	divisions, err := importDivisions(ctx, d.conn, quiet, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
+	if err != nil {
+		return err
+	}
+	imported, err := importSites(ctx, d.conn, quiet, sampledata.SitesName, sampledata.Sites(), "", false)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "Imported %d divisions and %d sites.\n", divisions.Created, imported.Registered)
+
+	// From the start of the hour, so that what is captured now is within it.
+	d.begin = time.Now().Truncate(time.Hour)
+	answer, err := d.roster.CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+		Number: "样例通知1号", Title: "样例·关于暂停开放的通知", IssuingAuthority: "样例市指挥部",
+		LegalBasis: "《中华人民共和国传染病防治法》第四十二条", DivisionCodes: []string{demoCity},
+		StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.AddDate(0, 0, 60)),
+		InspectionInterval: durationpb.New(24 * time.Hour),
+	}})
+	if err != nil {
+		return err
+	}
+	o := answer.ClosureOrder
+	_, err = fmt.Fprintf(d.out, "Closure order %s is in force from %s to %s; each site is due every %s.\n\n", o.Number,
+		o.StartTime.AsTime().Local().Format(time.DateTime), o.EndTime.AsTime().Local().Format(time.DateTime),
+		o.InspectionInterval.AsDuration())
+	return err
+}
+
+// sitesByTownship asks the server for the sites, and for the township that
+// each lies in.
+func (d *demo) sitesByTownship(ctx context.Context) (map[string][]*xunchav1.Site, error) {
+	list, err := d.roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: demoCity, PageSize: 1000})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]*xunchav1.Site{}
+	for _, site := range list.Sites {
+		village, err := d.roster.GetDivision(ctx, &xunchav1.GetDivisionRequest{Code: site.DivisionCode})
+		if err != nil {
+			return nil, err
+		}
+		township := village.Ancestors[0].Code
+		out[township] = append(out[township], site)
+	}
+	d.example = list.Sites[0]
+	return out, nil
+}
+
+// inspect has one officer for each township visit its sites, all at once.
+func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Site) error {
+	total := 0
+	for _, list := range byTownship {
+		total += len(list)
+	}
+	bar := progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(d.err), progressbar.OptionSetDescription(fmt.Sprintf("%d officers visit %d sites", len(byTownship), total)),
+		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(50*time.Millisecond),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(d.err) }))
+	var group sync.WaitGroup
+	failed := make(chan error, len(byTownship))
+	for i, township := range slices.Sorted(maps.Keys(byTownship)) {
+		group.Go(func() {
+			// The same figures at every run.
+			officer := rand.New(rand.NewPCG(uint64(i), 2020))
+			for _, site := range byTownship[township] {
+				if err := d.visit(ctx, site, officer); err != nil {
+					failed <- fmt.Errorf("site %s: %w", site.RegistrationNo, readable(err))
+					return
+				}
+				_ = bar.Add(1) // it is only to look at
+			}
+		})
+	}
+	group.Wait()
+	close(failed)
+	return cmp.Or(<-failed, bar.Finish())
+}
+
+// visit submits a check-in, and once more where the receipt is lost, as it is
+// now and then on a bad network.
+func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Rand) error {
+	now := timestamppb.Now()
+	req := &xunchav1.SubmitCheckInRequest{
+		ClientTime: now,
+		CheckIn: &xunchav1.CheckIn{
+			CheckInId: uuid.NewString(), SiteId: site.SiteId, CaptureTime: now,
+			Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
+			CancelledEventCount: 1 + officer.Int32N(3), DispersedPeopleCount: 180 + officer.Int32N(181),
+			Note: "门口已张贴通知",
+			Location: &xunchav1.Location{
+				Latitude: site.GetLatitude() + (officer.Float64()-0.5)/1000, Longitude: site.GetLongitude() + (officer.Float64()-0.5)/1000,
+				AccuracyM: 20, Datum: xunchav1.Datum_DATUM_WGS84,
+			},
+		},
+	}
+	client := xunchav1.NewInspectionServiceClient(d.conn)
+	for again := true; again; again = officer.IntN(10) == 0 {
+		if _, err := client.SubmitCheckIn(ctx, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report prints what the server knows of the round.
+func (d *demo) report(ctx context.Context) error {
+	answer, err := xunchav1.NewCoverageServiceClient(d.conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
+		DivisionCode: demoCity, Depth: 1, StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.Add(24 * time.Hour)),
+	})
+	if err != nil {
+		return err
+	}
+	r := answer.Row
+	fmt.Fprintf(d.out, "%s: %d of %d sites inspected, %d events cancelled, %d people dispersed.\n\n",
+		r.DivisionName, r.SitesInspected, r.SitesDue, r.CancelledEvents, r.DispersedPeople)
+	if err := printCoverage(d.streams, answer); err != nil {
+		return err
+	}
+	entries, err := listHistory(ctx, d.conn, d.example.SiteId, 20, false)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\nHistory of %s %s, newest first:\n\n", d.example.RegistrationNo, d.example.Name)
+	return printHistory(d.streams, entries)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"xuncha/inspections"
+	"xuncha/server/internal/rpc"
+	"xuncha/server/internal/sqlitestore"
+	"xuncha/sites"
+)
+
+// defaultAddress is where the server listens and clients look for it.
+const defaultAddress = "127.0.0.1:6200"
+
+// serverConfig is what a server works with.
+type serverConfig struct {
+	Listen          string        `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. Only this machine (127.0.0.1, ::1, localhost) until the server has TLS and accounts."`
+	TimeZone        string        `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
+	LogLevel        string        `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
+	LogFormat       string        `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
+	MaxMessageBytes int           `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
+	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
+}
+
+// serveCommand is "xuncha serve".
+type serveCommand struct {
+	Data         string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
+	serverConfig `embed:""`
+}
+
+// Run serves until ctx ends, then lets calls end and closes the store.
+func (c *serveCommand) Run(ctx context.Context, s streams) error {
+	server, err := start(ctx, c.Data, c.serverConfig, s)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "xuncha serves on %s\n", server.address)
+	select {
+	case <-ctx.Done():
+	case err = <-server.failed:
+	}
+	return errors.Join(err, server.stop())
+}
+
+// A running is a server that serves.
+type running struct {
+	address string
+	failed  chan error // has an error if serving ended by itself
+	log     *slog.Logger
+	logged  *logWriter
+	grpc    *grpc.Server
+	health  *health.Server
+	store   *sqlitestore.Store
+	patient time.Duration
+}
+
+// start opens the data folder and serves it.
+func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *running, err error) {
+	out := newLogWriter(s.err)
+	log, err := newLog(c, out)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			out.Close()
+		}
+	}()
+	if err := onlyLoopback(c.Listen); err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(c.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("--time-zone: %w", err)
+	}
+	begun := time.Now()
+	store, err := sqlitestore.Open(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	roster, err := sites.Open(ctx, sites.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", folder, err)
+	}
+	checkIns, err := inspections.Open(ctx, inspections.Config{Store: store, Roster: roster, Now: time.Now})
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", folder, err)
+	}
+	server, health, err := rpc.New(rpc.Config{
+		Roster: roster, Inspections: checkIns, Now: time.Now, NewID: uuid.NewString, Zone: zone,
+		Log: log, MaxMessage: c.MaxMessageBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	r := &running{
+		address: listener.Addr().String(), failed: make(chan error, 1),
+		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout,
+	}
+	go func() {
+		if err := server.Serve(listener); err != nil {
+			r.failed <- err
+		}
+	}()
+	log.Info("serving", "address", r.address, "data", folder, "sites", len(roster.Roster().Sites()),
+		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
+	return r, nil
+}
+
+// stop tells clients that the server goes, waits for the calls under way, and
+// closes the store.
+func (r *running) stop() error {
+	r.log.Info("stopping")
+	r.health.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		r.grpc.GracefulStop()
+		close(done)
+	}()
+	timeout := time.NewTimer(r.patient)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+		r.log.Warn("calls under way are cut", "after", r.patient)
+		r.grpc.Stop()
+		<-done
+	}
+	err := r.store.Close()
+	r.log.Info("stopped")
+	return errors.Join(err, r.logged.Close())
+}
+
+func newLog(c serverConfig, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), nil
+}
+
+// onlyLoopback refuses an address that other machines could reach.
+func onlyLoopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--listen %s: others could reach this address, and the server has neither TLS nor accounts; use 127.0.0.1, [::1] or localhost", address)
+	}
+	return nil
+}
