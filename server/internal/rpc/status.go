@@ -205,7 +205,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 			violate("row["+itoa(p.Row)+"]."+p.Column, p.Err)
 		}
 		info["problem_count"] = itoa(rejected.Total)
-	case errors.As(err, &field):
+	case errors.As(err, &field) && !m.private:
 		violate(field.Field, field.Err)
 	}
 	if m.private {

@@ -1,0 +1,258 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"buf.build/go/protovalidate"
+
+	"xuncha/inspections"
+	"xuncha/inspections/coverage"
+	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+// TestMeanings has a row for every error that callers can see. The codes and
+// reasons are a promise to clients, so they are written out once more here.
+func TestMeanings(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		code   codes.Code
+		reason string
+		retry  bool
+	}{
+		{inspections.ErrConflict, codes.AlreadyExists, "CHECK_IN_CONFLICT", false},
+		{inspections.ErrNotFound, codes.NotFound, "CHECK_IN_NOT_FOUND", false},
+		{inspections.ErrNoOrder, codes.FailedPrecondition, "NO_ORDER_IN_FORCE", false},
+		{inspections.ErrBeforeOrder, codes.InvalidArgument, "CAPTURE_BEFORE_ORDER", false},
+		{inspections.ErrFuture, codes.InvalidArgument, "CAPTURE_IN_FUTURE", false},
+		{inspections.ErrNotRegistered, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
+		{inspections.ErrInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{sites.ErrSiteStruckOff, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
+		{sites.ErrSiteUnknown, codes.NotFound, "SITE_NOT_FOUND", false},
+		{sites.ErrDivisionUnknown, codes.NotFound, "DIVISION_NOT_FOUND", false},
+		{sites.ErrDivisionEnded, codes.FailedPrecondition, "DIVISION_ENDED", false},
+		{sites.ErrNotVillage, codes.InvalidArgument, "NOT_A_VILLAGE", false},
+		{sites.ErrRegistrationTaken, codes.AlreadyExists, "REGISTRATION_NO_TAKEN", false},
+		{sites.ErrStale, codes.Aborted, "STALE_ETAG", false},
+		{sites.ErrOrderUnknown, codes.NotFound, "CLOSURE_ORDER_NOT_FOUND", false},
+		{sites.ErrOrderNumberTaken, codes.AlreadyExists, "CLOSURE_ORDER_NUMBER_TAKEN", false},
+		{sites.ErrOrderTooLong, codes.InvalidArgument, "CLOSURE_ORDER_TOO_LONG", false},
+		{sites.ErrOrderEnded, codes.FailedPrecondition, "CLOSURE_ORDER_ENDED", false},
+		{sites.ErrImportRejected, codes.InvalidArgument, "IMPORT_REJECTED", false},
+		{sites.ErrInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{coverage.ErrWindow, codes.InvalidArgument, "INVALID_WINDOW", false},
+		{errPageToken, codes.InvalidArgument, "INVALID_PAGE_TOKEN", false},
+		{errMissing, codes.InvalidArgument, "MISSING_FIELD", false},
+		{errOutOfRange, codes.InvalidArgument, "OUT_OF_RANGE", false},
+		{errTooLong, codes.InvalidArgument, "TOO_LONG", false},
+		{errMalformedID, codes.InvalidArgument, "MALFORMED_ID", false},
+		{errInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{errUTF8, codes.InvalidArgument, "INVALID_UTF8", false},
+		{errMalformed, codes.InvalidArgument, "MALFORMED_REQUEST", false},
+		{ledger.ErrMoved, codes.Aborted, "CONTENTION", true},
+		{ledger.ErrFull, codes.ResourceExhausted, "STORE_FULL", true},
+		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
+		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
+		{context.Canceled, codes.Canceled, "CANCELLED", false},
+		{errors.New("disk on fire"), codes.Internal, "INTERNAL", false},
+		{ledger.ErrBroken, codes.Internal, "INTERNAL", false},
+		{sites.ErrRowsUnknown, codes.Internal, "INTERNAL", false},
+	} {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			const secret = "/var/lib/secret: errno 5"
+			err := &sites.FieldError{Field: "some.field", Err: fmt.Errorf("%s: %w", secret, test.err)}
+			st := toStatus(t.Context(), fmt.Errorf("wrapped: %w", err), "id-1")
+			field := "some.field"
+			if meaningOf(test.err).private {
+				field = ""
+			}
+			wantStatus(t, st.Err(), test.code, test.reason, field)
+			retry := false
+			for _, d := range st.Details() {
+				if r, ok := d.(*errdetails.RetryInfo); ok {
+					retry = r.RetryDelay.AsDuration() > 0
+				}
+			}
+			if retry != test.retry {
+				t.Errorf("RetryInfo: got %v, want %v", retry, test.retry)
+			}
+			if meaningOf(test.err).private && strings.Contains(st.Proto().String(), secret) {
+				t.Errorf("%v shows what the store said: %v", test.err, st.Proto())
+			}
+		})
+	}
+	t.Run("EveryRowIsTested", func(t *testing.T) {
+		seen := map[xunchav1.ErrorReason]bool{xunchav1.ErrorReason_ERROR_REASON_UNSPECIFIED: true, internal.reason: true}
+		for _, m := range meanings {
+			seen[m.reason] = true
+			if m.en == "" || m.zh == "" {
+				t.Errorf("%v has no sentence for people", m.err)
+			}
+		}
+		for n, name := range xunchav1.ErrorReason_name {
+			if !seen[xunchav1.ErrorReason(n)] {
+				t.Errorf("no error has the reason %s", name)
+			}
+		}
+	})
+}
+
+func TestLanguage(t *testing.T) {
+	for accept, want := range map[string]string{"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en"} {
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", accept))
+		if got := localized(ctx, internal).Locale; got != want {
+			t.Errorf("accept-language %q: got %s, want %s", accept, got, want)
+		}
+	}
+}
+
+// rawCodec sends bytes as they are.
+type rawCodec struct{ encoding.CodecV2 }
+
+func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if raw, ok := v.([]byte); ok {
+		return mem.BufferSlice{mem.SliceBuffer(raw)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+func TestUnreadableRequests(t *testing.T) {
+	w := newWorld(t)
+	good := must(proto.Marshal(&xunchav1.SubmitCheckInRequest{CheckIn: w.checkIn(0)}))(t)
+	for _, test := range []struct {
+		name, reason, field string
+		raw                 []byte
+	}{
+		{"TextNotUTF8", "INVALID_UTF8", "check_in.note", bytes.Replace(good, []byte("门口"), []byte("\xff\xfe\xfd\xff\xfe\xfd"), 1)},
+		{"CutOff", "MALFORMED_REQUEST", "", good[:len(good)-3]},
+		{"Noise", "MALFORMED_REQUEST", "", []byte("\xff\xff\xff\xff")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := w.conn.Invoke(t.Context(), xunchav1.InspectionService_SubmitCheckIn_FullMethodName, test.raw,
+				new(xunchav1.SubmitCheckInResponse), grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
+			wantStatus(t, err, codes.InvalidArgument, test.reason, test.field)
+		})
+	}
+}
+
+// FuzzUnreadable ensures that no bytes bring the codec down, and that what it
+// takes for a message is one.
+func FuzzUnreadable(f *testing.F) {
+	f.Add([]byte("\x0a\x03\x4a\x01\xff"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m := new(xunchav1.SubmitCheckInRequest)
+		if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, m); err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(raw, new(xunchav1.SubmitCheckInRequest)); (err != nil) && unreadable(m) == nil {
+			t.Errorf("%v was taken for a message", raw)
+		}
+	})
+}
+
+func FuzzReadPageToken(f *testing.F) {
+	token, err := pageToken(inspections.HistoryCursor{Site: 5}, "q")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(token, "q")
+	f.Fuzz(func(t *testing.T, token, query string) {
+		var cursor inspections.HistoryCursor
+		if readPageToken(token, &cursor, query) != nil || token == "" {
+			return
+		}
+		again, err := pageToken(cursor, query)
+		var back inspections.HistoryCursor
+		if err != nil || readPageToken(again, &back, query) != nil || back != cursor {
+			t.Errorf("%q gives %+v, which does not come back", token, cursor)
+		}
+	})
+}
+
+// TestPanic ensures that a fault in one call ends that call alone, and that
+// the log has its stack.
+func TestPanic(t *testing.T) {
+	var log syncBuffer
+	c := &calls{log: slog.New(slog.NewJSONHandler(&log, nil)), validator: protovalidate.GlobalValidator, newID: func() string { return "id-7" }, now: (&world{}).clock}
+	_, err := c.unary(t.Context(), &xunchav1.GetSiteRequest{SiteId: "00000000-0000-4000-8000-000000000000"}, &grpc.UnaryServerInfo{FullMethod: "/m"},
+		func(context.Context, any) (any, error) { panic("oh no") })
+	wantStatus(t, err, codes.Internal, "INTERNAL", "")
+	if strings.Contains(status.Convert(err).Message(), "oh no") {
+		t.Errorf("the caller sees the fault: %v", err)
+	}
+	if got := log.String(); !strings.Contains(got, "oh no") || !strings.Contains(got, "status_test.go") || !strings.Contains(got, "id-7") {
+		t.Errorf("the log lacks the fault, its stack or the request id: %s", got)
+	}
+}
+
+// TestLogLine ensures that a line has what an operator needs and nothing of
+// what was said.
+func TestLogLine(t *testing.T) {
+	w := newWorld(t)
+	c := w.checkIn(0)
+	c.Location = &xunchav1.Location{Latitude: 30.512345, Longitude: 106.612345, Datum: xunchav1.Datum_DATUM_GCJ02}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "from-the-phone-1")
+	must(w.checkIns.SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{CheckIn: c}))(t)
+	var line string
+	for l := range strings.Lines(w.log.String()) {
+		if strings.Contains(l, "from-the-phone-1") {
+			line = l
+		}
+	}
+	for _, want := range []string{`"method":"/xuncha.v1.InspectionService/SubmitCheckIn"`, `"code":"OK"`, `"duration":`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("the line lacks %s: %s", want, line)
+		}
+	}
+	for _, never := range []string{c.Note, "12345", c.SiteId, c.CheckInId, "bufconn"} {
+		if strings.Contains(w.log.String(), never) {
+			t.Errorf("the log has %q", never)
+		}
+	}
+}
+
+func TestStandardServices(t *testing.T) {
+	w := newServer(t)
+	for _, service := range []string{"", "xuncha.v1.RosterService", "xuncha.v1.InspectionService", "xuncha.v1.CoverageService", "xuncha.v1.AuditService"} {
+		answer := must(healthv1.NewHealthClient(w.conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service}))(t)
+		if answer.Status != healthv1.HealthCheckResponse_SERVING {
+			t.Errorf("%q is %v", service, answer.Status)
+		}
+	}
+	stream := must(reflectionv1.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context()))(t)
+	if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range must(stream.Recv())(t).GetListServicesResponse().GetService() {
+		names = append(names, s.Name)
+	}
+	if !strings.Contains(strings.Join(names, " "), "xuncha.v1.AuditService") {
+		t.Errorf("reflection lists %v", names)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != io.EOF {
+		t.Errorf("got %v, want the end of the stream", err)
+	}
+}
