@@ -25,14 +25,19 @@ bench: ## Measure what the README promises
 
 .PHONY: generate
 generate: ## Generate Go from the API's definition
+	go mod download $(protovalidate)
+	dir=$$(go list -m -f '{{.Dir}}' $(protovalidate)) && cd third_party/protovalidate && \
+		install -m 644 $$dir/LICENSE . && \
+		install -m 644 $$dir/proto/protovalidate/buf/validate/validate.proto buf/validate
+	$(tool) buf build
+	find proto -name '*.pb.go' -delete # what has no .proto any more must go
 	$(tool) buf generate
 
 .PHONY: check-generate
-check-generate: generate ## Fail if what is generated is not what is committed
-	@git diff --exit-code -- proto
-	@test -z "$$(git status --porcelain -- proto)" || { git status --short -- proto; exit 1; }
-	@cmp third_party/protovalidate/buf/validate/validate.proto \
-		"$$(go mod download -json $(protovalidate) | sed -n 's/^\t"Dir": "\(.*\)",/\1/p')/proto/protovalidate/buf/validate/validate.proto"
+check-generate: generate ## Fail if what is generated is not what is committed or staged
+	git diff --exit-code -- proto third_party
+	@new=$$(git ls-files --others --exclude-standard -- proto third_party); \
+		test -z "$$new" || { echo "not committed: $$new"; exit 1; }
 
 .PHONY: fmt
 fmt: ## Format the Go code and the API's definition
@@ -55,12 +60,14 @@ lint: ## Run staticcheck and buf lint
 
 .PHONY: breaking
 breaking: ## Fail if the API has a change that breaks the clients of main
-	$(tool) buf breaking proto --against '.git#branch=main,subdir=proto'
+	$(tool) buf breaking --against "$$(git rev-parse --git-common-dir)#branch=main"
 
 .PHONY: tidy
-tidy: ## Fail if go.mod is not what go mod tidy would make it
-	go mod tidy -diff
-	cd tools && go mod tidy -diff
+tidy: ## Fail if a go.mod is not what go mod tidy would make it
+	@for m in $$(git ls-files go.mod '*/go.mod'); do \
+		echo "go -C $$(dirname $$m) mod tidy -diff"; \
+		go -C $$(dirname $$m) mod tidy -diff || exit 1; \
+	done
 
 .PHONY: ci
 ci: ## Run all that CI runs

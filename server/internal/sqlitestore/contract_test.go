@@ -1,0 +1,34 @@
+package sqlitestore
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"xuncha/inspections/inspectionstest"
+	"xuncha/sites/sitestest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestContracts(t *testing.T) {
+	folders := map[*Store]string{}
+	open := func(tb testing.TB) *Store {
+		dir := tb.TempDir()
+		s := openIn(tb, dir)
+		folders[s] = dir
+		return s
+	}
+	reopen := func(tb testing.TB, old *Store) *Store {
+		if err := old.Close(); err != nil {
+			tb.Fatal(err)
+		}
+		s := openIn(tb, folders[old])
+		folders[s] = folders[old]
+		return s
+	}
+	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, sitestest.Harness[*Store]{Open: open, Reopen: reopen}) })
+	t.Run("Inspections", func(t *testing.T) {
+		inspectionstest.Run(t, inspectionstest.Harness[*Store]{Open: open, Reopen: reopen})
+	})
+}
