@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -61,13 +63,19 @@ func readable(err error) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// printJSON prints a message as JSON.
+// printJSON prints a message as JSON on a line of its own. The library varies
+// the space between tokens on purpose; here there is none, so that the same
+// answer is printed as the same bytes.
 func printJSON(s streams, m proto.Message) error {
-	b, err := protojson.MarshalOptions{Multiline: true, EmitDefaultValues: true}.Marshal(m)
+	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%s\n", b)
+	var line bytes.Buffer
+	if err := json.Compact(&line, b); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, line.String())
 	return err
 }
 
@@ -78,7 +86,7 @@ type coverageCommand struct {
 	Start    time.Time `help:"Beginning of the window, such as 2026-02-01T00:00:00+08:00. Default: the beginning of today."`
 	End      time.Time `help:"End of the window. Default: the end of the day on which it begins."`
 	Known    time.Time `help:"Print the figures as they were known at this time. Default: now."`
-	JSON     bool      `name:"json" help:"Print the server's answer as JSON."`
+	JSON     bool      `name:"json" help:"Print the server's answer as a line of JSON."`
 	clientConfig
 }
 
@@ -130,7 +138,7 @@ type historyCommand struct {
 	Site    string `arg:"" help:"Id or registration number of the site."`
 	Limit   int    `default:"50" help:"Entries that are printed at most. Default: ${default}."`
 	Records bool   `help:"With --json, the exact records too, from which the hashes can be computed."`
-	JSON    bool   `name:"json" help:"Print one JSON object for each entry."`
+	JSON    bool   `name:"json" help:"Print a line of JSON for each entry."`
 	clientConfig
 }
 

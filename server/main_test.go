@@ -163,6 +163,15 @@ func newCheckIn(site string) *xunchav1.CheckIn {
 	}
 }
 
+func submit(t testing.TB, conn *grpc.ClientConn, c *xunchav1.CheckIn) *xunchav1.Receipt {
+	t.Helper()
+	answer, err := xunchav1.NewInspectionServiceClient(conn).SubmitCheckIn(t.Context(), &xunchav1.SubmitCheckInRequest{CheckIn: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Receipt
+}
+
 func TestDemo(t *testing.T) {
 	out, stderr, err := xuncha(t, "demo", "--once", "--listen", "127.0.0.1:0")
 	if err != nil {
@@ -256,11 +265,9 @@ func TestCommands(t *testing.T) {
 	do("3179 unchanged", "import", "divisions", "--effective-date", "2019-10-31", sample(t, "utf8.csv", sampledata.Divisions2019()))
 	ids := fill(t, address)
 	do("85 unchanged", "import", "sites", sample(t, "s.csv", sampledata.Sites()))
-	if _, err := xunchav1.NewInspectionServiceClient(connect(t, address)).SubmitCheckIn(t.Context(), &xunchav1.SubmitCheckInRequest{CheckIn: newCheckIn(ids[0])}); err != nil {
-		t.Fatal(err)
-	}
+	submit(t, connect(t, address), newCheckIn(ids[0]))
 	do("浓洄街道", "coverage", "511600", "--depth", "2")
-	do(`"sitesDue": "85"`, "coverage", "511600", "--json")
+	do(`"sitesDue":"85"`, "coverage", "511600", "--json")
 	do("10 people dispersed", "history", "SC-GA-0001")
 	do(`"record":`, "history", ids[0], "--json", "--records")
 	out := do("52 sites stand in a village that has ended", "import", "divisions", "--effective-date", "2023-06-30", sample(t, "2023.csv", sampledata.Divisions2023()))

@@ -345,7 +345,9 @@ func testOwnCopy[S Store](t *testing.T, h Harness[S]) {
 	e := mustAppend(t, s, d)
 	clear(d.Content)
 	clear(e.Record)
-	mustAppend(t, s, draft(site, "b"))
+	for _, id := range []string{"b", "c", "d", "e", "f"} {
+		mustAppend(t, s, draft(site, id))
+	}
 	got := mustHistory(t, s, site)
 	wantEqual(t, got[0], want)
 	// What a caller adds to one record must not run into another.
@@ -566,7 +568,11 @@ func testEntries[S Store](t *testing.T, h Harness[S]) {
 	for i, k := range keys {
 		wantEqual(t, got[i], want[k])
 	}
-	for _, missing := range []inspections.Key{{Site: site, Sequence: 4}, {Site: site, Sequence: 0}, {Site: site, Sequence: -1}, {Site: other, Sequence: 1 << 40}, {Site: "nowhere", Sequence: 1}} {
+	for _, missing := range []inspections.Key{
+		{Site: site, Sequence: 4}, {Site: site, Sequence: 0}, {Site: other, Sequence: -1}, {Site: "nowhere", Sequence: 1},
+		// Numbers that an engine may cut to fit.
+		{Site: other, Sequence: 1<<40 + 1}, {Site: site, Sequence: 1<<32 + 1}, {Site: other, Sequence: 1 - 1<<32},
+	} {
 		if _, err := s.Entries(t.Context(), []inspections.Key{keys[0], missing, keys[1]}); !errors.Is(err, inspections.ErrNotFound) {
 			t.Errorf("with %v: got %v, want ErrNotFound", missing, err)
 		}

@@ -167,3 +167,8 @@ func (m *Memory) Count(h ledger.History) int {
 	defer m.mu.Unlock()
 	return len(m.entries[h])
 }
+
+var (
+	_ inspections.Store = (*Memory)(nil)
+	_ sites.Store       = (*Memory)(nil)
+)

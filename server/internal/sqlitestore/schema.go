@@ -79,27 +79,19 @@ func schemaVersion(conn *sqlite.Conn, newest int) (int, error) {
 }
 
 // migrate brings the file to the newest schema, each step in a transaction of
-// its own.
+// its own, which is what ExecuteScript makes.
 func migrate(conn *sqlite.Conn, steps []string) error {
 	from, err := schemaVersion(conn, len(steps))
 	if err != nil {
 		return err
 	}
 	for v := from; v < len(steps); v++ {
-		if err := migrateTo(conn, v+1, steps[v]); err != nil {
+		mark := fmt.Sprintf("\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", applicationID, v+1)
+		if err := sqlitex.ExecuteScript(conn, steps[v]+mark, nil); err != nil {
 			return fmt.Errorf("migrating %s to schema version %d: %w", File, v+1, err)
 		}
 	}
 	return nil
-}
-
-func migrateTo(conn *sqlite.Conn, version int, step string) (err error) {
-	end, err := sqlitex.ImmediateTransaction(conn)
-	if err != nil {
-		return err
-	}
-	defer end(&err)
-	return sqlitex.ExecuteScript(conn, fmt.Sprintf("%s\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", step, applicationID, version), nil)
 }
 
 // number returns the one number that a query gives.

@@ -360,6 +360,14 @@ func TestAppendCancelledInQueue(t *testing.T) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	release()
+	// Nor does one whose context ends in the very moment of its turn.
+	ctx, cancel = context.WithCancel(t.Context())
+	errs := queue(t, s,
+		func() error { return s.write(t.Context(), func(*writer) error { cancel(); return nil }) },
+		func() error { _, _, err := s.Append(ctx, draft("a")); return err })
+	if errs[0] != nil || !errors.Is(errs[1], context.Canceled) {
+		t.Errorf("got %v, want only the second to be context.Canceled", errs)
+	}
 	if _, err := s.Entry(t.Context(), site, "a"); !errors.Is(err, inspections.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
@@ -519,9 +527,17 @@ func TestDiskFull(t *testing.T) {
 func TestLogStaysBounded(t *testing.T) {
 	s := open(t)
 	mustAppend(t, s, draft("first"))
+	mustAppend(t, s, draft("second"))
+	for range 2 * readers {
+		// A page that ends before the history does must let go of the log too.
+		if _, err := s.History(t.Context(), site, 0, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const count = 1500
 	content := []byte(`{"note":"` + strings.Repeat("x", ledger.MaxContent-11) + `"}`)
 	var largest int64
+	errEnough := errors.New("enough")
 	err := s.Replay(t.Context(), func(ledger.Entry) error {
 		for i := range count {
 			d := draft(fmt.Sprint(i))
@@ -535,9 +551,9 @@ func TestLogStaysBounded(t *testing.T) {
 			}
 			largest = max(largest, log.Size())
 		}
-		return nil
+		return errEnough
 	})
-	if err != nil {
+	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	if most := int64(32 << 20); largest > most {

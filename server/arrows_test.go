@@ -1,0 +1,99 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of ours, and which others, each package may
+// import. What a folder is not named here for, it may not do.
+var arrows = map[string]struct{ ours, others []string }{
+	"ledger":                      {nil, nil},
+	"sites":                       {[]string{"ledger"}, nil},
+	"sites/sitestest":             {[]string{"ledger", "sites"}, nil},
+	"inspections":                 {[]string{"ledger", "sites", "inspections/coverage"}, nil},
+	"inspections/coverage":        {[]string{"ledger", "sites"}, nil},
+	"inspections/inspectionstest": {[]string{"ledger", "sites", "inspections"}, nil},
+	"proto/xuncha/v1":             {nil, []string{"google.golang.org/", "buf.build/gen/"}},
+	"server/internal/sqlitestore": {[]string{"ledger", "sites", "inspections"}, []string{"zombiezen.com/go/sqlite"}},
+	"server/internal/table":       {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
+	"server/internal/sampledata":  {nil, nil},
+	"server/internal/rpc": {
+		[]string{"ledger", "sites", "inspections", "inspections/coverage", "proto/xuncha/v1"},
+		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/"},
+	},
+	"server": {
+		[]string{"sites", "inspections", "proto/xuncha/v1", "server/internal/rpc", "server/internal/sqlitestore", "server/internal/table", "server/internal/sampledata"},
+		[]string{"google.golang.org/", "github.com/"},
+	},
+	"bench": {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid"}},
+}
+
+// TestArrows holds the layout: who imports whom, and that the domain is given
+// the time and does not read it.
+func TestArrows(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "tools" || d.Name() == "third_party" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		folder := path.Dir(strings.TrimPrefix(filepath.ToSlash(name), "../"))
+		rule, ok := arrows[folder]
+		if !ok {
+			t.Errorf("%s: the folder %s has no rule", name, folder)
+			return nil
+		}
+		seen[folder] = true
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, i := range file.Imports {
+			target, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			switch ours, isOurs := strings.CutPrefix(target, "xuncha/"); {
+			case isOurs && !slices.Contains(rule.ours, ours):
+				t.Errorf("%s imports %s", name, target)
+			case !isOurs && strings.Contains(strings.SplitN(target, "/", 2)[0], ".") &&
+				!slices.ContainsFunc(rule.others, func(p string) bool { return strings.HasPrefix(target, p) }):
+				t.Errorf("%s imports %s", name, target)
+			}
+		}
+		if strings.HasPrefix(folder, "server") || folder == "bench" || strings.HasSuffix(folder, "test") {
+			return nil
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Now" {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+					t.Errorf("%s reads the clock", name)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder := range arrows {
+		if !seen[folder] {
+			t.Errorf("there is a rule for %s, which is not there", folder)
+		}
+	}
+}
