@@ -43,6 +43,29 @@ type Store interface {
 	Replay(ctx context.Context, each func(ledger.Entry) error) error
 }
 
+// A SharedStore is a Store that other servers may append to as well.
+type SharedStore interface {
+	Store
+
+	// Changes begins to follow what is stored in sites' histories from now on,
+	// by this server or another. Whoever replays the store after it was called
+	// and then follows misses nothing.
+	Changes(ctx context.Context) (Changes, error)
+}
+
+// Changes is what a SharedStore was given since it is followed. It is for one
+// goroutine at a time.
+type Changes interface {
+	// Next calls each with the entries that are new since the call before, those
+	// of one history in their order, and stops at the first error, which it
+	// returns; the entries are new again at the next call then. An entry may be
+	// passed more than once. One that another server was told is stored is
+	// passed at the latest by the call after that, or, where the database was
+	// away meanwhile, by the first that succeeds. The entry's slices are the
+	// caller's.
+	Next(ctx context.Context, each func(ledger.Entry) error) error
+}
+
 // A Key names an entry by its place.
 type Key struct {
 	Site     sites.SiteID
