@@ -15,8 +15,8 @@ type auditService struct {
 	xunchav1.UnimplementedAuditServiceServer
 	config Config
 
-	// read holds entries that were turned into messages lately. An entry never
-	// changes, and its hash names it, so what is here is always right.
+	// read holds entries that were turned into messages lately, encoded. An entry
+	// never changes, and its hash names it, so what is here is always right.
 	read *lru.Cache[ledger.Hash, *xunchav1.HistoryEntry]
 }
 
@@ -53,19 +53,22 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 
 // entry returns the entry as a message that is not to be changed.
 func (s *auditService) entry(e ledger.Entry, withRecord bool) (*xunchav1.HistoryEntry, error) {
-	out, ok := s.read.Get(e.Hash)
-	if !ok {
-		var err error
-		if out, err = fromEntry(e); err != nil {
-			return nil, err
+	if withRecord {
+		out, err := fromEntry(e)
+		if err == nil {
+			out.Record = e.Record
 		}
-		s.read.Add(e.Hash, out)
+		return out, err
 	}
-	if !withRecord {
+	if out, ok := s.read.Get(e.Hash); ok {
 		return out, nil
 	}
-	return &xunchav1.HistoryEntry{
-		History: out.History, Sequence: out.Sequence, EntryId: out.EntryId, Kind: out.Kind, ReceiveTime: out.ReceiveTime,
-		Account: out.Account, EntryHash: out.EntryHash, Record: e.Record, Content: out.Content,
-	}, nil
+	out, err := fromEntry(e)
+	if err != nil {
+		return nil, err
+	}
+	if out, err = encoded(out); err == nil {
+		s.read.Add(e.Hash, out)
+	}
+	return out, err
 }

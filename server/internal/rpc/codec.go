@@ -39,6 +39,17 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
+// encoded returns a message that is sent as the same bytes as m, without its
+// fields being walked each time: all of it is in the unknown fields, which are
+// encoded as they are. It is for messages that are sent often; nobody can read
+// a field of it.
+func encoded[M proto.Message](m M) (M, error) {
+	out := m.ProtoReflect().New()
+	raw, err := proto.Marshal(m)
+	out.SetUnknown(raw)
+	return out.Interface().(M), err
+}
+
 // unreadableField is the number of the field that carries the path of the bad
 // text from the codec to the interceptor; empty for bytes that are no message
 // at all. It is the greatest that there is, which no message uses.

@@ -174,11 +174,11 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 	if err != nil {
 		return nil, err
 	}
-	out := fromReport(report)
-	if q.Known.IsZero() {
+	out, err := encoded(fromReport(report))
+	if err == nil && q.Known.IsZero() {
 		s.keep(key, readyAnswer{out, stamp})
 	}
-	return out, nil
+	return out, err
 }
 
 func (s *coverageService) keep(key readyKey, a readyAnswer) {

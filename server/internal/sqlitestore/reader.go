@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -18,20 +19,26 @@ import (
 const maxSequence = 1<<32 - 1
 
 const (
-	entryColumns = `e.place, e.id, e.kind, e.time, e.account, e.hash, e.record`
+	entryColumns = `e.sequence, e.id, e.kind, e.time, e.account, e.hash, e.record`
 
 	// How many rows are wanted is no LIMIT, because SQLite plans a query anew
 	// for every LIMIT that is bound.
-	span = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN entries e
-		ON e.place BETWEEN (h.id << 32) + ?2 AND (h.id << 32) + ?3 WHERE h.name = ?1 ORDER BY e.place`
+	span = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN places p
+		ON p.place BETWEEN (h.id << 32) + ?2 AND (h.id << 32) + ?3
+		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = ?1 ORDER BY p.place`
 	spanNewestFirst = span + ` DESC`
 
-	byID = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN entries e
-		ON e.history = h.id WHERE h.name = ?1 AND e.id = ?2`
+	byID = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN ids i ON i.history = h.id
+		CROSS JOIN entries e ON e.entry = i.entry WHERE h.name = ?1 AND i.id = ?2`
+	byRowAndID = `SELECT ` + entryColumns + ` FROM ids i CROSS JOIN entries e ON e.entry = i.entry
+		WHERE i.history = ?1 AND i.id = ?2`
 
 	// '0' comes after '/' in ASCII.
-	ofSites = `SELECT ` + entryColumns + `, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
-		WHERE e.place > ? AND h.name >= 'site/' AND h.name < 'site0' ORDER BY e.place`
+	ofSites = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
+		WHERE e.entry > ? AND h.name >= 'site/' AND h.name < 'site0' ORDER BY e.entry`
+
+	unindexed = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
+		WHERE e.entry > (SELECT entry FROM indexed) ORDER BY e.entry`
 
 	rowsBySum = `SELECT bytes FROM rows WHERE sum = ? ORDER BY part`
 )
@@ -43,6 +50,11 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 		return err
 	}
 	defer leave()
+	return s.borrow(ctx, f)
+}
+
+// borrow calls f with a connection for reading, within a call.
+func (s *Store) borrow(ctx context.Context, f func(*sqlite.Conn) error) error {
 	select {
 	case conn := <-s.reads:
 		defer func() { s.reads <- conn }()
@@ -78,7 +90,7 @@ func query(conn *sqlite.Conn, sql string, n int, bind, each func(*sqlite.Stmt)) 
 func readEntry(stmt *sqlite.Stmt, h ledger.History, record []byte) ledger.Entry {
 	e := ledger.Entry{
 		History:  h,
-		Sequence: ledger.Sequence(stmt.ColumnInt64(0) & maxSequence),
+		Sequence: ledger.Sequence(stmt.ColumnInt64(0)),
 		ID:       stmt.ColumnText(1),
 		Kind:     ledger.Kind(stmt.ColumnText(2)),
 		Time:     time.Unix(0, stmt.ColumnInt64(3)).UTC(),
@@ -94,8 +106,9 @@ func readEntry(stmt *sqlite.Stmt, h ledger.History, record []byte) ledger.Entry 
 type arena []byte
 
 // record returns memory for the record among entryColumns.
-func (a *arena) record(stmt *sqlite.Stmt) []byte {
-	n := stmt.ColumnLen(6)
+func (a *arena) record(stmt *sqlite.Stmt) []byte { return a.take(stmt.ColumnLen(6)) }
+
+func (a *arena) take(n int) []byte {
 	if n > cap(*a)-len(*a) {
 		*a = make(arena, 0, max(n, 2*cap(*a)))
 	}
@@ -122,27 +135,75 @@ func appendSpan(out []ledger.Entry, conn *sqlite.Conn, sql string, h ledger.Hist
 // RosterEntries implements sites.Store.
 func (s *Store) RosterEntries(ctx context.Context, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		out, err = appendSpan(nil, conn, span, ledger.Roster, after+1, maxSequence, n)
+		out, err = s.span(conn, ledger.Roster, after, n)
 		return err
 	})
 	return out, err
 }
 
+// span returns up to n entries of h with a sequence greater than after, the
+// oldest first.
+func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
+	tail, _ := s.recent.tail(h)
+	first := ledger.Sequence(maxSequence + 1)
+	if len(tail) > 0 {
+		first = tail[0].Sequence
+	}
+	if after+1 < first {
+		if out, err = appendSpan(nil, conn, span, h, after+1, first-1, n); err != nil {
+			return nil, err
+		}
+		after = first - 1
+	}
+	if tail = tail[min(len(tail), int(after+1-first)):]; len(tail) > n-len(out) {
+		tail = tail[:n-len(out)]
+	}
+	return appendCopies(out, tail...), nil
+}
+
 // History implements inspections.Store.
-func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) (out []ledger.Entry, err error) {
+func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	h := id.History()
 	last := before - 1
 	if before == 0 {
 		last = maxSequence
 	}
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		out, err = appendSpan(make([]ledger.Entry, 0, min(n, 64)), conn, spanNewestFirst, id.History(), 1, last, n)
+	out := make([]ledger.Entry, 0, min(n, keepTail))
+	tail, asOf := s.recent.tail(h)
+	if len(tail) > 0 {
+		first := tail[0].Sequence
+		found := tail[:max(0, min(len(tail), int(last-first+1)))]
+		out = appendCopies(out, found[max(0, len(found)-n):]...)
+		slices.Reverse(out)
+		last = min(last, first-1)
+	}
+	if len(out) == n || last < 1 {
+		return out, nil
+	}
+	err = s.borrow(ctx, func(conn *sqlite.Conn) error {
+		out, err = appendSpan(out, conn, spanNewestFirst, h, 1, last, n-len(out))
 		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	if before == 0 && len(tail) == 0 {
+		s.recent.remember(h, out, asOf)
+	}
+	return out, nil
 }
 
 // findID returns the entry of h with the id.
-func findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Entry, found bool, err error) {
+func (s *Store) findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Entry, found bool, err error) {
+	if e, found = s.recent.byID(h, id); found {
+		e.Record = bytes.Clone(e.Record)
+		return e, true, nil
+	}
 	err = query(conn, byID, 1,
 		func(stmt *sqlite.Stmt) {
 			stmt.BindText(1, string(h))
@@ -156,7 +217,7 @@ func findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Entry, fou
 func (s *Store) Entry(ctx context.Context, id sites.SiteID, entry string) (e ledger.Entry, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		var found bool
-		e, found, err = findID(conn, id.History(), entry)
+		e, found, err = s.findID(conn, id.History(), entry)
 		if err == nil && !found {
 			err = fmt.Errorf("%s, id %s: %w", id.History(), entry, inspections.ErrNotFound)
 		}
@@ -168,15 +229,17 @@ func (s *Store) Entry(ctx context.Context, id sites.SiteID, entry string) (e led
 // Entries implements inspections.Store.
 func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.Entry, error) {
 	out := make([]ledger.Entry, 0, len(keys))
-	err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
-		for i, k := range keys {
+	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		for _, k := range keys {
 			h := k.Site.History()
-			if out, err = appendSpan(out, conn, span, h, k.Sequence, k.Sequence, 1); err != nil {
+			found, err := s.span(conn, h, k.Sequence-1, 1)
+			if err != nil {
 				return err
 			}
-			if len(out) == i {
+			if len(found) == 0 || found[0].Sequence != k.Sequence {
 				return fmt.Errorf("%s, sequence %d: %w", h, k.Sequence, inspections.ErrNotFound)
 			}
+			out = append(out, found[0])
 		}
 		return nil
 	})
@@ -192,8 +255,8 @@ const replayPage = 1000
 
 // Replay implements inspections.Store.
 func (s *Store) Replay(ctx context.Context, each func(ledger.Entry) error) error {
-	var last int64 // the place of the last entry read
-	var name ledger.History
+	var last int64 // the last entry read
+	names := map[int64]ledger.History{}
 	var records arena
 	page := make([]ledger.Entry, 0, replayPage)
 	for {
@@ -202,11 +265,12 @@ func (s *Store) Replay(ctx context.Context, each func(ledger.Entry) error) error
 			return query(conn, ofSites, replayPage,
 				func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) },
 				func(stmt *sqlite.Stmt) {
-					place := stmt.ColumnInt64(0)
-					if place>>32 != last>>32 {
-						name = ledger.History(stmt.ColumnText(7))
+					last = stmt.ColumnInt64(7)
+					name, ok := names[stmt.ColumnInt64(8)]
+					if !ok {
+						name = ledger.History(stmt.ColumnText(9))
+						names[stmt.ColumnInt64(8)] = name
 					}
-					last = place
 					page = append(page, readEntry(stmt, name, records.record(stmt)))
 				})
 		})

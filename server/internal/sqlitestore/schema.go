@@ -21,9 +21,12 @@ var (
 // migrations are the steps from each schema version to the next. A step is
 // never changed once released; user_version counts those that a file has had.
 //
-// Entries lie in the order of their places, so a history lies together. The
-// place is one number because SQLite keeps whole rows in the inner nodes of a
-// table with any other key, which makes its tree more than twice as deep.
+// Entries lie in the order in which they came, so a commit writes a few pages
+// at the end of their table, whatever sites they are of. The indexes, places
+// and ids, lag behind: they are brought up to date for many entries at once,
+// because an index is written in pages and each entry lies in another one.
+// Which entries they lack is known from indexed, also after a crash.
+//
 // Beside a record stands what would have to be parsed out of it otherwise; the
 // record remains what counts.
 var migrations = []string{
@@ -32,8 +35,9 @@ var migrations = []string{
 		name TEXT NOT NULL UNIQUE
 	) STRICT;
 	CREATE TABLE entries (
-		place INTEGER PRIMARY KEY, -- history << 32 | sequence
+		entry INTEGER PRIMARY KEY, -- 1, 2, 3 … as they came
 		history INTEGER NOT NULL,  -- histories.id
+		sequence INTEGER NOT NULL,
 		id TEXT NOT NULL,
 		kind TEXT NOT NULL,
 		time INTEGER NOT NULL,     -- nanoseconds since 1970-01-01 UTC
@@ -41,7 +45,20 @@ var migrations = []string{
 		hash BLOB NOT NULL,
 		record BLOB NOT NULL
 	) STRICT;
-	CREATE UNIQUE INDEX entries_by_id ON entries (history, id);
+	CREATE TABLE places (
+		place INTEGER PRIMARY KEY, -- history << 32 | sequence
+		entry INTEGER NOT NULL
+	) STRICT;
+	CREATE TABLE ids (
+		history INTEGER NOT NULL,
+		id TEXT NOT NULL,
+		entry INTEGER NOT NULL,
+		PRIMARY KEY (history, id)
+	) STRICT, WITHOUT ROWID;
+	CREATE TABLE indexed (
+		entry INTEGER NOT NULL     -- the last that places and ids have
+	) STRICT;
+	INSERT INTO indexed VALUES (0);
 	CREATE TABLE rows (
 		sum TEXT NOT NULL,         -- SHA-256 of all parts together, in hexadecimal
 		part INTEGER NOT NULL,     -- 0, 1, 2 …

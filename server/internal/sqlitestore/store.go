@@ -46,6 +46,7 @@ const (
 type Store struct {
 	lock   *os.File
 	writer *writer
+	recent *recent
 	reads  chan *sqlite.Conn // those not in use
 
 	calls  sync.RWMutex // held for reading while a call is under way
@@ -57,7 +58,7 @@ type Store struct {
 // or ErrNewer where this version cannot use what is in it. A migration that
 // takes long stops, and is undone, where ctx ends.
 func Open(ctx context.Context, dir string) (_ *Store, err error) {
-	s := &Store{reads: make(chan *sqlite.Conn, readers)}
+	s := &Store{recent: newRecent(), reads: make(chan *sqlite.Conn, readers)}
 	var conns []*sqlite.Conn
 	defer func() {
 		if err == nil {
@@ -101,10 +102,12 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 			return nil, err
 		}
 	}
+	if s.writer, err = startWriter(conns[0], s.recent); err != nil {
+		return nil, err
+	}
 	for _, conn := range conns[1:] {
 		s.reads <- conn
 	}
-	s.writer = startWriter(conns[0])
 	return s, nil
 }
 

@@ -1,8 +1,12 @@
 package sqlitestore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
@@ -35,6 +39,12 @@ type writer struct {
 	jobs  chan *job
 	done  chan struct{}
 	heads map[ledger.History]*knownHead
+
+	recent *recent
+	// What the transaction under way has added, and its places.
+	fresh  []ledger.Entry
+	places []place
+	ids    map[entryID]ledger.Entry
 }
 
 // A knownHead is a history's row and its newest entry. The row is 0 where the
@@ -59,15 +69,27 @@ type job struct {
 // others in its transaction are not held up.
 type refused struct{ error }
 
-func startWriter(conn *sqlite.Conn) *writer {
+// startWriter reads what the indexes lack and starts the writer.
+func startWriter(conn *sqlite.Conn, r *recent) (*writer, error) {
 	w := &writer{
-		conn:  conn,
-		jobs:  make(chan *job, maxBatch),
-		done:  make(chan struct{}),
-		heads: map[ledger.History]*knownHead{},
+		conn:   conn,
+		jobs:   make(chan *job, maxBatch),
+		done:   make(chan struct{}),
+		heads:  map[ledger.History]*knownHead{},
+		recent: r,
+		ids:    map[entryID]ledger.Entry{},
 	}
+	err := query(conn, unindexed, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+		e := readEntry(stmt, ledger.History(stmt.ColumnText(9)), new(arena).record(stmt))
+		w.add(e, stmt.ColumnInt64(7), stmt.ColumnInt64(8))
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.publish(w.places, w.fresh, false)
+	w.forget()
 	go w.loop()
-	return w
+	return w, nil
 }
 
 // stop lets the writer end. No other call may be under way.
@@ -137,8 +159,15 @@ func (w *writer) commit(batch []*job) error {
 			j.err, err = r.error, nil
 		}
 	}
+	index := len(w.recent.unindexed)+len(w.places) >= maxUnindexed
+	if err == nil && index {
+		err = w.index()
+	}
 	if err == nil {
 		err = w.exec(`COMMIT`)
+	}
+	if err == nil {
+		w.recent.publish(w.places, w.fresh, index)
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -150,11 +179,61 @@ func (w *writer) commit(batch []*job) error {
 	if err != nil || len(w.heads) > maxHeads {
 		clear(w.heads)
 	}
+	w.forget()
 	return err
 }
 
-func (w *writer) exec(sql string) error {
-	return query(w.conn, sql, 1, func(*sqlite.Stmt) {}, func(*sqlite.Stmt) {})
+// add notes an entry that the transaction under way has added.
+func (w *writer) add(e ledger.Entry, row, history int64) {
+	w.fresh = append(w.fresh, e)
+	w.places = append(w.places, place{entry: row, history: history, Sequence: e.Sequence, id: e.ID})
+	w.ids[entryID{e.History, e.ID}] = e
+}
+
+// forget ends what add noted.
+func (w *writer) forget() {
+	clear(w.fresh)
+	w.fresh, w.places = w.fresh[:0], w.places[:0]
+	clear(w.ids)
+}
+
+// index brings the indexes up to date. Each is written in its own order, so
+// that what lies on one page is written together.
+func (w *writer) index() error {
+	all := slices.Concat(w.recent.unindexed, w.places)
+	slices.SortFunc(all, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.Sequence, b.Sequence))
+	})
+	last := int64(0)
+	for _, p := range all {
+		last = max(last, p.entry)
+		if err := w.bound(`INSERT INTO places (place, entry) VALUES (?, ?)`, func(stmt *sqlite.Stmt) {
+			stmt.BindInt64(1, p.history<<32|int64(p.Sequence))
+			stmt.BindInt64(2, p.entry)
+		}); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(all, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.id, b.id))
+	})
+	for _, p := range all {
+		if err := w.bound(`INSERT INTO ids (history, id, entry) VALUES (?, ?, ?)`, func(stmt *sqlite.Stmt) {
+			stmt.BindInt64(1, p.history)
+			stmt.BindText(2, p.id)
+			stmt.BindInt64(3, p.entry)
+		}); err != nil {
+			return err
+		}
+	}
+	return w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) })
+}
+
+func (w *writer) exec(sql string) error { return w.bound(sql, func(*sqlite.Stmt) {}) }
+
+// bound runs a statement that gives no rows.
+func (w *writer) bound(sql string, bind func(*sqlite.Stmt)) error {
+	return query(w.conn, sql, 1, bind, func(*sqlite.Stmt) {})
 }
 
 // head returns the newest entry of a history.
@@ -169,15 +248,35 @@ func (w *writer) head(name ledger.History) (*knownHead, error) {
 	if err != nil {
 		return nil, err
 	}
-	newest, err := appendSpan(nil, w.conn, spanNewestFirst, name, 1, maxSequence, 1)
-	if err != nil {
-		return nil, err
+	newest, _ := w.recent.tail(name)
+	if len(newest) == 0 {
+		if newest, err = appendSpan(nil, w.conn, spanNewestFirst, name, 1, maxSequence, 1); err != nil {
+			return nil, err
+		}
 	}
 	if len(newest) > 0 {
-		h.Head = newest[0].Head()
+		h.Head = newest[len(newest)-1].Head()
 	}
 	w.heads[name] = h
 	return h, nil
+}
+
+// find returns the entry with the id of a history that is known to be stored.
+func (w *writer) find(h *knownHead, name ledger.History, id string) (e ledger.Entry, found bool, err error) {
+	if e, found = w.ids[entryID{name, id}]; !found {
+		e, found = w.recent.byID(name, id)
+	}
+	if found {
+		e.Record = bytes.Clone(e.Record)
+		return e, true, nil
+	}
+	err = query(w.conn, byRowAndID, 1,
+		func(stmt *sqlite.Stmt) {
+			stmt.BindInt64(1, h.row)
+			stmt.BindText(2, id)
+		},
+		func(stmt *sqlite.Stmt) { e, found = readEntry(stmt, name, new(arena).record(stmt)), true })
+	return e, found, err
 }
 
 // append stores the draft after its history's newest entry, or returns the
@@ -187,39 +286,39 @@ func (w *writer) append(d ledger.Draft) (e ledger.Entry, existed bool, err error
 	if err != nil {
 		return e, false, err
 	}
+	if e, existed, err = w.find(h, d.History, d.ID); err != nil || existed {
+		return e, existed, err
+	}
+	e = h.Seal(d)
+	return e, false, w.insert(h, e)
+}
+
+// insert stores the entry that follows h.
+func (w *writer) insert(h *knownHead, e ledger.Entry) error {
 	if h.row == 0 {
-		stmt, err := w.conn.Prepare(`INSERT INTO histories (name) VALUES (?)`)
+		err := w.bound(`INSERT INTO histories (name) VALUES (?)`, func(stmt *sqlite.Stmt) { stmt.BindText(1, string(e.History)) })
 		if err != nil {
-			return e, false, err
-		}
-		stmt.BindText(1, string(d.History))
-		if _, err := stmt.Step(); err != nil {
-			return e, false, err
+			return err
 		}
 		h.row = w.conn.LastInsertRowID()
 	}
-	e = h.Seal(d)
-	stmt, err := w.conn.Prepare(`INSERT INTO entries (place, history, id, kind, time, account, hash, record)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (history, id) DO NOTHING`)
+	err := w.bound(`INSERT INTO entries (history, sequence, id, kind, time, account, hash, record)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, func(stmt *sqlite.Stmt) {
+		stmt.BindInt64(1, h.row)
+		stmt.BindInt64(2, int64(e.Sequence))
+		stmt.BindText(3, e.ID)
+		stmt.BindText(4, string(e.Kind))
+		stmt.BindInt64(5, e.Time.UnixNano())
+		stmt.BindText(6, e.Account)
+		stmt.BindBytes(7, e.Hash[:])
+		stmt.BindBytes(8, e.Record)
+	})
 	if err != nil {
-		return e, false, err
+		return err
 	}
-	stmt.BindInt64(1, h.row<<32|int64(e.Sequence))
-	stmt.BindInt64(2, h.row)
-	stmt.BindText(3, e.ID)
-	stmt.BindText(4, string(e.Kind))
-	stmt.BindInt64(5, e.Time.UnixNano())
-	stmt.BindText(6, e.Account)
-	stmt.BindBytes(7, e.Hash[:])
-	stmt.BindBytes(8, e.Record)
-	if _, err := stmt.Step(); err != nil {
-		return e, false, err
-	}
-	if w.conn.Changes() > 0 {
-		h.Head = e.Head()
-		return e, false, nil
-	}
-	return findID(w.conn, d.History, d.ID)
+	w.add(e, w.conn.LastInsertRowID(), h.row)
+	h.Head = e.Head()
+	return nil
 }
 
 // putRows stores the rows in parts, so that no buffer needs to hold them all.

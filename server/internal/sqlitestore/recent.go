@@ -1,0 +1,146 @@
+package sqlitestore
+
+import (
+	"bytes"
+	"sync"
+
+	"xuncha/ledger"
+)
+
+const (
+	// maxUnindexed is how many entries may wait to be indexed. Indexing them
+	// together touches far fewer pages than one at a time would, and holds up
+	// the writes behind it for a few hundredths of a second.
+	maxUnindexed = 2048
+	// keepTail is how many entries of a history stay in memory once they are
+	// indexed: some of the newest pages.
+	keepTail = 64
+	// maxRecent bounds the indexed entries in memory, of about a kilobyte each.
+	maxRecent = 8192
+)
+
+// recent holds the newest entries of histories in memory. All that are not in
+// the indexes yet are here, so whoever looks for an entry looks here first and
+// in the database after it; the other way round would miss what was indexed
+// in between. Only what has been committed is here.
+type recent struct {
+	mu        sync.RWMutex
+	tails     map[ledger.History][]ledger.Entry // consecutive, the newest last
+	unindexed []place
+	ids       map[entryID]ledger.Entry // of the unindexed
+	count     int                      // of entries in tails
+	forgotten int                      // how many times tails were given up
+}
+
+// A place is what the indexes say of an entry: its row and its history's.
+type place struct {
+	entry, history int64
+	ledger.Sequence
+	id string
+}
+
+// An entryID is the key by which a writer knows an entry.
+type entryID struct {
+	ledger.History
+	id string
+}
+
+func newRecent() *recent {
+	return &recent{tails: map[ledger.History][]ledger.Entry{}, ids: map[entryID]ledger.Entry{}}
+}
+
+// tail returns the newest entries of h that are in memory, the newest last, and
+// the moment for which that holds. What lies before them is in the indexes. The
+// slice and its records are not to be changed or handed out.
+func (r *recent) tail(h ledger.History) (tail []ledger.Entry, asOf int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.tails[h], r.forgotten
+}
+
+// byID returns an entry that is not in the indexes yet. Its record is not to be
+// changed or handed out.
+func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.ids[entryID{h, id}]
+	return e, ok
+}
+
+// appendCopies appends entries to out with records of their own.
+func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
+	size := 0
+	for _, e := range entries {
+		size += len(e.Record)
+	}
+	records := make(arena, 0, size)
+	for _, e := range entries {
+		e.Record = append(records.take(len(e.Record))[:0], e.Record...)
+		out = append(out, e)
+	}
+	return out
+}
+
+// publish takes in what was committed. Where indexed is true, that and all
+// before it was indexed by the same transaction.
+func (r *recent) publish(fresh []place, entries []ledger.Entry, indexed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, e := range entries {
+		t := r.tails[e.History]
+		if len(t) > 0 && t[len(t)-1].Sequence >= e.Sequence {
+			continue // a reader was quicker
+		}
+		e.Record = bytes.Clone(e.Record) // the caller has the other
+		r.tails[e.History] = append(t, e)
+		r.count++
+		if !indexed {
+			r.ids[entryID{e.History, e.ID}] = e
+			r.unindexed = append(r.unindexed, fresh[i])
+		}
+	}
+	if indexed {
+		r.unindexed = r.unindexed[:0]
+		clear(r.ids)
+		r.shrink()
+	}
+}
+
+// remember takes in the newest entries of a history, read from the indexes,
+// the newest first, unless there is a tail by now, or was since asOf.
+func (r *recent) remember(h ledger.History, newestFirst []ledger.Entry, asOf int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.forgotten != asOf || len(r.tails[h]) > 0 || len(newestFirst) == 0 || r.count+keepTail > maxRecent {
+		return
+	}
+	n := min(len(newestFirst), keepTail)
+	tail := make([]ledger.Entry, n)
+	for i, e := range newestFirst[:n] {
+		e.Record = bytes.Clone(e.Record)
+		tail[n-1-i] = e
+	}
+	r.tails[h] = tail
+	r.count += n
+}
+
+// shrink gives up what memory should not hold, once all is indexed.
+func (r *recent) shrink() {
+	for h, t := range r.tails {
+		if over := len(t) - keepTail; over > 0 {
+			r.tails[h] = append(make([]ledger.Entry, 0, keepTail+16), t[over:]...)
+			r.count -= over
+		}
+	}
+	if r.count <= maxRecent {
+		return
+	}
+	r.forgotten++
+	for h, t := range r.tails { // in no order, which is as good as any
+		if r.count <= maxRecent/2 {
+			break
+		}
+		delete(r.tails, h)
+		r.count -= len(t)
+	}
+}
