@@ -119,7 +119,8 @@ func (c *city) store(ctx context.Context, sites []string, n int) error {
 func (c *city) submit(sites []string) call {
 	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
 		now := timestamppb.Now()
-		_, err := xunchav1.NewInspectionServiceClient(conn).SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{
+		answer := new(xunchav1.SubmitCheckInResponse)
+		read, err := invoke(ctx, conn, source, xunchav1.InspectionService_SubmitCheckIn_FullMethodName, &xunchav1.SubmitCheckInRequest{
 			ClientTime: now,
 			CheckIn: &xunchav1.CheckIn{
 				CheckInId: uuid.NewString(), SiteId: sites[source.IntN(len(sites))], CaptureTime: now,
@@ -127,7 +128,10 @@ func (c *city) submit(sites []string) call {
 				CancelledEventCount: 2, DispersedPeopleCount: 250, Note: "门口已张贴通知，大门上锁，无人聚集。",
 				Location: &xunchav1.Location{Latitude: 30.5, Longitude: 106.6, AccuracyM: 25, Datum: xunchav1.Datum_DATUM_GCJ02},
 			},
-		})
+		}, answer)
+		if read && err == nil && (answer.Receipt.Sequence == 0 || answer.Receipt.Duplicate) {
+			err = fmt.Errorf("got the receipt %v", answer.Receipt)
+		}
 		return err
 	}
 }
@@ -135,10 +139,11 @@ func (c *city) submit(sites []string) call {
 // history asks for the newest page of a site's history.
 func (c *city) history(sites []string) call {
 	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
-		page, err := xunchav1.NewAuditServiceClient(conn).ListSiteHistory(ctx, &xunchav1.ListSiteHistoryRequest{
+		page := new(xunchav1.ListSiteHistoryResponse)
+		read, err := invoke(ctx, conn, source, xunchav1.AuditService_ListSiteHistory_FullMethodName, &xunchav1.ListSiteHistoryRequest{
 			SiteId: sites[source.IntN(len(sites))], PageSize: 20,
-		})
-		if err == nil && len(page.Entries) != 20 {
+		}, page)
+		if read && err == nil && len(page.Entries) != 20 {
 			err = fmt.Errorf("a page of 20 has %d", len(page.Entries))
 		}
 		return err
@@ -147,9 +152,11 @@ func (c *city) history(sites []string) call {
 
 // coverage asks for today's coverage of the city with its counties.
 func (c *city) coverage() call {
-	return func(ctx context.Context, conn *grpc.ClientConn, _ *rand.Rand) error {
-		answer, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: cityCode, Depth: 1})
-		if err == nil && (answer.Row.SitesDue == 0 || len(answer.Children) != 6) {
+	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+		answer := new(xunchav1.GetCoverageResponse)
+		read, err := invoke(ctx, conn, source, xunchav1.CoverageService_GetCoverage_FullMethodName,
+			&xunchav1.GetCoverageRequest{DivisionCode: cityCode, Depth: 1}, answer)
+		if read && err == nil && (answer.Row.SitesDue == 0 || len(answer.Children) != 6) {
 			err = fmt.Errorf("%d sites due in %d counties", answer.Row.SitesDue, len(answer.Children))
 		}
 		return err

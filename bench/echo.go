@@ -60,7 +60,12 @@ func startEcho(ctx context.Context) (*echo, error) {
 
 func (*echo) call() call {
 	req := wrapperspb.Bytes(make([]byte, echoBytes))
-	return func(ctx context.Context, conn *grpc.ClientConn, _ *rand.Rand) error {
-		return conn.Invoke(ctx, echoMethod, req, new(wrapperspb.BytesValue))
+	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+		answer := new(wrapperspb.BytesValue)
+		read, err := invoke(ctx, conn, source, echoMethod, req, answer)
+		if read && err == nil && len(answer.Value) != echoBytes {
+			err = fmt.Errorf("the echo has %d bytes", len(answer.Value))
+		}
+		return err
 	}
 }

@@ -9,10 +9,41 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that encoding knows as proto
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
 )
 
 // A call makes one call on a connection; the source is the worker's own.
 type call func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error
+
+// readOneIn is how many answers come on each one that is read. The others are
+// only received, because what a phone spends on reading them is not what is
+// measured here, and both run on the same processors.
+const readOneIn = 32
+
+// invoke makes a call, and reads the answer into resp one time in readOneIn,
+// when it reports that.
+func invoke(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand, method string, req, resp proto.Message) (read bool, err error) {
+	read = source.IntN(readOneIn) == 0
+	codec := answerCodec{encoding.GetCodecV2("proto"), read}
+	return read, conn.Invoke(ctx, method, req, resp, grpc.ForceCodecV2(codec))
+}
+
+// An answerCodec is grpc's protobuf codec, which reads answers if asked to.
+type answerCodec struct {
+	encoding.CodecV2
+	read bool
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c answerCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if !c.read {
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
+}
 
 func dial(address string) ([]*grpc.ClientConn, error) {
 	conns := make([]*grpc.ClientConn, connections)

@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
@@ -101,6 +104,7 @@ func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *ru
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", folder, err)
 	}
+	collectSeldom()
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes,
@@ -124,6 +128,23 @@ func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *ru
 	log.Info("serving", "address", r.address, "data", folder, "sites", len(roster.Roster().Sites()),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
+}
+
+// roomToGrow is how much garbage may gather beside a small heap.
+const roomToGrow = 64 << 20
+
+// collectSeldom lets as much garbage as roomToGrow, or four times the heap
+// where that is less, gather before the collector runs. Beside a city's heap of
+// a few MiB Go's standard, the heap once more, keeps the collector busy; a
+// country's is left to it. GOGC in the environment has the last word.
+func collectSeldom() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetGCPercent(int(min(400, max(100, 100*roomToGrow/max(m.HeapAlloc, 1)))))
 }
 
 // stop tells clients that the server goes, waits for the calls under way, and

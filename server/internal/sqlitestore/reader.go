@@ -133,12 +133,8 @@ func appendSpan(out []ledger.Entry, conn *sqlite.Conn, sql string, h ledger.Hist
 }
 
 // RosterEntries implements sites.Store.
-func (s *Store) RosterEntries(ctx context.Context, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		out, err = s.span(conn, ledger.Roster, after, n)
-		return err
-	})
-	return out, err
+func (s *Store) RosterEntries(ctx context.Context, after ledger.Sequence, n int) ([]ledger.Entry, error) {
+	return s.Span(ctx, ledger.Roster, after, n)
 }
 
 // span returns up to n entries of h with a sequence greater than after, the
@@ -163,12 +159,17 @@ func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence,
 
 // History implements inspections.Store.
 func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
+	return s.newest(ctx, id.History(), before, n)
+}
+
+// newest returns up to n entries of h with a sequence less than before, newest
+// first; a before of 0 starts at the newest.
+func (s *Store) newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	h := id.History()
 	last := before - 1
 	if before == 0 {
 		last = maxSequence

@@ -1,0 +1,180 @@
+package sqlitestore
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// wantWhole reads everything of a site in every way and compares it with the
+// entries that were acknowledged, oldest first.
+func wantWhole(t *testing.T, s *Store, id sites.SiteID, want []ledger.Entry) {
+	t.Helper()
+	same := func(what string, got, want ledger.Entry) {
+		t.Helper()
+		if got.Sequence != want.Sequence || got.ID != want.ID || got.Hash != want.Hash || string(got.Record) != string(want.Record) {
+			t.Fatalf("%s, %s: got sequence %d with the id %s, want %d with %s", id, what, got.Sequence, got.ID, want.Sequence, want.ID)
+		}
+	}
+	before := ledger.Sequence(0)
+	for at := len(want); at > 0; {
+		page, err := s.History(t.Context(), id, before, 17)
+		if err != nil || len(page) != min(17, at) {
+			t.Fatalf("%s before %d: got %d entries and error %v, want %d", id, before, len(page), err, min(17, at))
+		}
+		for _, e := range page {
+			at--
+			same("history", e, want[at])
+		}
+		before = page[len(page)-1].Sequence
+	}
+	var keys []inspections.Key
+	for _, w := range want {
+		e, err := s.Entry(t.Context(), id, w.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same("by id", e, w)
+		keys = append(keys, inspections.Key{Site: id, Sequence: w.Sequence})
+		if e, existed, err := s.Append(t.Context(), ledger.Draft{History: id.History(), ID: w.ID}); err != nil || !existed {
+			t.Fatalf("repeated id %s: existed %v, error %v", w.ID, existed, err)
+		} else {
+			same("repeated", e, w)
+		}
+	}
+	list, err := s.Entries(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range list {
+		same("by key", e, want[i])
+	}
+	_, err = s.Entries(t.Context(), []inspections.Key{{Site: id, Sequence: ledger.Sequence(len(want) + 1)}})
+	if !errors.Is(err, inspections.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// Whatever is indexed, waits to be, or is in memory: the answers are the same.
+func TestIndexesLag(t *testing.T) {
+	const count = 250
+	of := func(i int) sites.SiteID { return sites.SiteID(fmt.Sprintf("%03d", i)) }
+	s := open(t)
+	want := map[sites.SiteID][]ledger.Entry{}
+	appendAll := func(from, to int) {
+		t.Helper()
+		calls := make([][]ledger.Entry, count)
+		spread(count, func(i int) {
+			for n := from; n < to; n++ {
+				d := draft(fmt.Sprint("id ", n))
+				d.History = of(i).History()
+				e, existed, err := s.Append(t.Context(), d)
+				if err != nil || existed {
+					t.Errorf("existed %v, error %v", existed, err)
+				}
+				calls[i] = append(calls[i], e)
+			}
+		})
+		for i, entries := range calls {
+			want[of(i)] = append(want[of(i)], entries...)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for i := 0; i < count; i += 10 {
+			wantWhole(t, s, of(i), want[of(i)])
+		}
+		if got := len(s.recent.unindexed); got >= maxUnindexed {
+			t.Errorf("%d entries are not indexed, want less than %d", got, maxUnindexed)
+		}
+		if got := s.recent.count; got > maxRecent+maxUnindexed {
+			t.Errorf("%d entries are in memory", got)
+		}
+	}
+	appendAll(0, 5) // not indexed yet
+	if got := len(s.recent.unindexed); got != 5*count {
+		t.Errorf("%d entries are not indexed, want all %d", got, 5*count)
+	}
+	check()
+	appendAll(5, 50) // indexed several times, and more than memory keeps
+	if s.recent.forgotten == 0 {
+		t.Error("nothing was given up")
+	}
+	check()
+	s = reopen(t, s)
+	check() // the newest are read again, the others remembered
+	if s.recent.count == 0 {
+		t.Error("nothing that was read is remembered")
+	}
+	appendAll(50, 53) // what was remembered goes on
+	check()
+}
+
+// A newer roster entry is found, whether it is indexed or not.
+func TestRosterAcrossTheIndexes(t *testing.T) {
+	s := open(t)
+	put := func(n int) {
+		t.Helper()
+		d := draft(fmt.Sprint("roster ", n))
+		d.History = ledger.Roster
+		if _, err := s.AppendRoster(t.Context(), ledger.Sequence(n-1), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 1; n <= keepTail+20; n++ {
+		put(n)
+	}
+	spread(maxUnindexed, func(i int) { mustAppend(t, s, draft(fmt.Sprint(i))) })
+	put(keepTail + 21)
+	for range 2 {
+		for _, page := range []int{1, 7, 100} {
+			var all []ledger.Entry
+			for {
+				next, err := s.RosterEntries(t.Context(), ledger.Sequence(len(all)), page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, next...)
+				if len(next) < page {
+					break
+				}
+			}
+			var head ledger.Head
+			for _, e := range all {
+				var err error
+				if head, err = head.Follow(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if head.Sequence != keepTail+21 {
+				t.Errorf("in pages of %d: got up to %d, want %d", page, head.Sequence, keepTail+21)
+			}
+		}
+		s = reopen(t, s)
+	}
+}
+
+// Where bringing the indexes up to date fails, the whole transaction does, and
+// all goes on once it can.
+func TestIndexFails(t *testing.T) {
+	s := open(t)
+	mustExec(t, s.writer.conn, `CREATE TEMP TRIGGER disk_error BEFORE INSERT ON main.places
+		BEGIN SELECT RAISE(ROLLBACK, 'as a disk error would'); END`)
+	var want []ledger.Entry
+	for n := range maxUnindexed - 1 {
+		want = append(want, mustAppend(t, s, draft(fmt.Sprint(n))))
+	}
+	if err := appendCall(t, s, "last")(); err == nil {
+		t.Error("got no error, want the index's")
+	}
+	if _, err := s.Entry(t.Context(), site, "last"); !errors.Is(err, inspections.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	mustExec(t, s.writer.conn, `DROP TRIGGER disk_error`)
+	want = append(want, mustAppend(t, s, draft("last")))
+	wantWhole(t, s, site, want)
+}
