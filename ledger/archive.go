@@ -17,6 +17,8 @@ type Archive interface {
 	// other and the first after the history's newest, and returns once they
 	// would survive a power cut. Where the history's newest entry is another
 	// than the one before the first, nothing is stored and the error is
-	// ErrMoved; a failure later leaves none or the first few of them.
+	// ErrMoved; where they do not follow from one another it is ErrBroken, and
+	// nothing is stored either. Any other failure leaves the first few of them,
+	// or none.
 	Put(ctx context.Context, entries []Entry) error
 }

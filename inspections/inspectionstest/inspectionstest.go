@@ -22,10 +22,11 @@ import (
 )
 
 // A Store is what the suite tests. It holds the roster too, because the one
-// must not show in the other.
+// must not show in the other, and shows all of it as an archive.
 type Store interface {
 	inspections.Store
 	sites.Store
+	ledger.Archive
 }
 
 // A Harness opens the stores of one engine. Both functions end the test where
@@ -62,6 +63,9 @@ func Run[S Store](t *testing.T, h Harness[S]) {
 		{"Replay", testReplay[S]},
 		{"ReplayStops", testReplayStops[S]},
 		{"Reopen", testReopen[S]},
+		{"Archive", testArchive[S]},
+		{"PutAsTheyAre", testPut[S]},
+		{"PutRefused", testPutRefused[S]},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, h) })
 	}

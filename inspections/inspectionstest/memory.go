@@ -161,6 +161,53 @@ func (m *Memory) Replay(_ context.Context, each func(ledger.Entry) error) error 
 	return nil
 }
 
+// Heads implements ledger.Archive.
+func (m *Memory) Heads(_ context.Context, each func(ledger.History, ledger.Head) error) error {
+	m.mu.Lock()
+	all := maps.Clone(m.entries)
+	m.mu.Unlock()
+	for _, h := range slices.Sorted(maps.Keys(all)) {
+		if err := each(h, all[h][len(all[h])-1].Head()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Span implements ledger.Archive.
+func (m *Memory) Span(_ context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.entries[h]
+	list = list[min(len(list), int(after)):]
+	return slices.Clone(list[:min(n, len(list))]), nil
+}
+
+// Put implements ledger.Archive.
+func (m *Memory) Put(_ context.Context, entries []ledger.Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var head ledger.Head
+	h := entries[0].History
+	if list := m.entries[h]; len(list) > 0 {
+		head = list[len(list)-1].Head()
+	}
+	if entries[0].Sequence != head.Sequence+1 {
+		return ledger.ErrMoved
+	}
+	for _, e := range entries {
+		var err error
+		if head, err = head.Follow(e); err != nil {
+			return err
+		}
+	}
+	if m.entries == nil {
+		m.entries = map[ledger.History][]ledger.Entry{}
+	}
+	m.entries[h] = append(m.entries[h], entries...)
+	return nil
+}
+
 // Count returns how many entries the history has.
 func (m *Memory) Count(h ledger.History) int {
 	m.mu.Lock()
@@ -171,4 +218,5 @@ func (m *Memory) Count(h ledger.History) int {
 var (
 	_ inspections.Store = (*Memory)(nil)
 	_ sites.Store       = (*Memory)(nil)
+	_ ledger.Archive    = (*Memory)(nil)
 )
