@@ -56,10 +56,9 @@ type SharedStore interface {
 // Changes is what a SharedStore was given since it is followed. It is for one
 // goroutine at a time.
 type Changes interface {
-	// Next calls each with the entries that are new since the call before, those
-	// of one history in their order, and stops at the first error, which it
-	// returns; the entries are new again at the next call then. An entry may be
-	// passed more than once. One that another server was told is stored is
+	// Next calls each with the entries that are new since the call before, in no
+	// order, and stops at the first error, which it returns; what was not passed
+	// is new at the next call then. An entry may be passed more than once. One that another server was told is stored is
 	// passed at the latest by the call after that, or, where the database was
 	// away meanwhile, by the first that succeeds. The entry's slices are the
 	// caller's.

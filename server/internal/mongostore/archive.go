@@ -1,0 +1,71 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"xuncha/ledger"
+)
+
+// Heads implements ledger.Archive. It goes from one history to the next, since
+// that is a step in the index, and grouping all entries would read all of it.
+func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head) error) error {
+	for after := ""; ; {
+		var next struct {
+			History string `bson:"history"`
+		}
+		var newest []ledger.Entry
+		err := s.do(ctx, func(ctx context.Context) error {
+			err := s.entries.FindOne(ctx, bson.D{is("history", bson.D{{Key: "$gt", Value: after}})},
+				options.FindOne().SetSort(bson.D{{Key: "history", Value: 1}, {Key: "sequence", Value: 1}}).
+					SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "history", Value: 1}})).Decode(&next)
+			if err != nil {
+				return err
+			}
+			newest, err = s.newest(ctx, ledger.History(next.History), 0, 1)
+			return err
+		})
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		after = next.History
+		if err := each(newest[0].History, newest[0].Head()); err != nil {
+			return err
+		}
+	}
+}
+
+// Span implements ledger.Archive.
+func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		out, err = s.find(ctx, bson.D{is("history", string(h)), is("sequence", bson.D{{Key: "$gt", Value: int64(after)}})}, oldestFirst, n)
+		return err
+	})
+	return out, err
+}
+
+// Put implements ledger.Archive.
+func (s *Store) Put(ctx context.Context, entries []ledger.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.do(ctx, func(ctx context.Context) error {
+		head, err := s.headAt(ctx, entries[0].History, entries[0].Sequence-1)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if head, err = head.Follow(e); err != nil {
+				return err
+			}
+		}
+		return s.put(ctx, entries)
+	})
+}

@@ -1,0 +1,188 @@
+// Package mongotest gives tests a MongoDB server: the one that
+// XUNCHA_TEST_MONGODB_URI names, or else FerretDB, a MongoDB-compatible server
+// in Go that keeps its data in SQLite. FerretDB is built from the module
+// tools/ferretdb, once, and its binary is kept in the user's cache folder.
+package mongotest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// Variable names the environment variable that has the address of a server.
+const Variable = "XUNCHA_TEST_MONGODB_URI"
+
+// A Server is a MongoDB server for tests.
+type Server struct {
+	uri     string
+	data    string    // FerretDB's folder
+	socket  string    // and where it listens
+	process *exec.Cmd // nil for a server that is not ours
+	stderr  bytes.Buffer
+}
+
+// Start returns the server that the environment names, or starts one, which
+// Stop ends.
+func Start() (*Server, error) {
+	if uri := os.Getenv(Variable); uri != "" {
+		return &Server{uri: uri}, nil
+	}
+	return StartOwn()
+}
+
+// StartOwn starts a FerretDB that a test can kill, whatever the environment
+// says.
+func StartOwn() (_ *Server, err error) {
+	// A socket's path must be short, which the paths of tests are not.
+	data, err := os.MkdirTemp("", "xmt")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{data: data, socket: filepath.Join(data, "s.sock")}
+	if err := s.Restart(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(data))
+	}
+	return s, nil
+}
+
+// Restart starts the server once more on what it has stored, at the same
+// address. It must have ended.
+func (s *Server) Restart() error {
+	binary, err := build()
+	if err != nil {
+		return err
+	}
+	s.stderr.Reset()
+	s.process = exec.Command(binary, "--data", filepath.Join(s.data, "data"), "--unix", s.socket)
+	s.process.Stderr = &s.stderr
+	out, err := s.process.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if uri, ok := strings.CutPrefix(lines.Text(), "listening "); ok {
+			s.uri = uri
+			return nil
+		}
+	}
+	return fmt.Errorf("FerretDB did not start: %v: %s", s.process.Wait(), s.stderr.String())
+}
+
+// Kill ends the server as a power cut would, as far as a program can.
+func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
+
+// Stop ends the server where it is ours, and removes what it stored.
+func (s *Server) Stop() error {
+	if s.process == nil {
+		return nil
+	}
+	return errors.Join(s.end(syscall.SIGTERM), os.RemoveAll(s.data))
+}
+
+func (s *Server) end(signal syscall.Signal) error {
+	if s.process.ProcessState != nil {
+		return nil
+	}
+	if err := s.process.Process.Signal(signal); err != nil {
+		return err
+	}
+	var exit *exec.ExitError
+	if err := s.process.Wait(); err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	return nil
+}
+
+// Database returns the address of a database that is empty and that no other
+// test has. It is dropped when the test ends, if the server is there then.
+func (s *Server) Database(tb testing.TB) string {
+	tb.Helper()
+	name := "xuncha_test_" + strings.ToLower(rand.Text()[:12])
+	// By text, because net/url does not know hosts that are the path of a socket.
+	scheme, rest, _ := strings.Cut(s.uri, "://")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	hosts, _, _ := strings.Cut(rest, "/")
+	address := scheme + "://" + hosts + "/" + name
+	if hasQuery {
+		address += "?" + query
+	}
+	tb.Cleanup(func() {
+		if s.process != nil {
+			return // all of its data goes
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		client, err := mongo.Connect(options.Client().ApplyURI(s.uri))
+		if err == nil {
+			err = errors.Join(client.Database(name).Drop(ctx), client.Disconnect(ctx))
+		}
+		if err != nil {
+			tb.Errorf("dropping the database %s: %v", name, err)
+		}
+	})
+	return address
+}
+
+// module is where FerretDB's module is, below the repository's root.
+const module = "tools/ferretdb"
+
+// build returns the path of FerretDB's binary, after building it where there is
+// none of this version yet.
+func build() (string, error) {
+	root, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(filepath.Dir(strings.TrimSpace(string(root))), module)
+	sum := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+		b, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return "", err
+		}
+		sum.Write(b)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache = filepath.Join(cache, "xuncha-test")
+	binary := filepath.Join(cache, fmt.Sprintf("ferretdb-%x", sum.Sum(nil)[:8]))
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return "", err
+	}
+	// Another test may build it at the same time; whoever is last wins.
+	temporary, err := os.MkdirTemp(cache, "build")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temporary)
+	command := exec.Command("go", "build", "-o", filepath.Join(temporary, "ferretdb"), ".")
+	command.Dir = source
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building FerretDB: %w: %s", err, out)
+	}
+	return binary, os.Rename(filepath.Join(temporary, "ferretdb"), binary)
+}

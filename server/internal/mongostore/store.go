@@ -1,0 +1,219 @@
+// Package mongostore is the engine to grow into: a MongoDB database that one
+// or several servers write to and read from, on a standalone, a replica set or
+// a sharded cluster.
+//
+// An entry is one document, and the two unique indexes of entries, by place and
+// by id, are all that keeps servers apart: whoever is second at a place reads
+// the history's newest entry again and takes the next one. Nothing needs a
+// transaction over several documents, a lock or a leader.
+//
+// What is acknowledged has been written to the journals of a majority, and only
+// what a majority has is read, so nobody is told of an entry that a failover
+// could take back. All reads go to the primary: a server must see what it has
+// just written, and one that has been lagging must not build on old heads.
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+var (
+	_ sites.Store             = (*Store)(nil)
+	_ inspections.SharedStore = (*Store)(nil)
+	_ ledger.Archive          = (*Store)(nil)
+)
+
+const (
+	// DefaultDatabase is used where the address names none.
+	DefaultDatabase = "xuncha"
+
+	// opTimeout is how long one operation may take where its caller has more
+	// patience.
+	opTimeout = 10 * time.Second
+	// selectTimeout is how long an operation looks for a server that can take
+	// it. An election takes longer at times; the caller is told to try again.
+	selectTimeout = 5 * time.Second
+)
+
+// Options are what can be chosen beside the address.
+type Options struct {
+	// KeepSchema forbids making collections, indexes and shard keys. Open fails
+	// then where one is missing.
+	KeepSchema bool
+}
+
+// A Store is a connection to a database. It is safe for concurrent use.
+type Store struct {
+	client  *mongo.Client
+	db      *mongo.Database
+	entries *mongo.Collection
+	rows    *mongo.Collection
+	writers *mongo.Collection
+	where   string // the address without credentials
+	writer  *writer
+
+	calls  sync.RWMutex // held for reading while a call is under way
+	closed bool
+}
+
+// Is reports whether a store's name is an address of this engine.
+func Is(name string) bool {
+	return strings.HasPrefix(name, "mongodb://") || strings.HasPrefix(name, "mongodb+srv://")
+}
+
+// Redact returns an address without its credentials and options, for people to
+// read. What is no address at all gives a text that says only that.
+func Redact(uri string) string {
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if !ok {
+		return "(no address)"
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	// A password may hold any character where it was not escaped.
+	if i := strings.LastIndex(rest, "@"); i >= 0 {
+		rest = rest[i+1:]
+	}
+	return scheme + "://" + rest
+}
+
+// Open connects to the database at a mongodb:// or mongodb+srv:// address,
+// makes what collections, indexes and shard keys are missing, and checks those
+// that are there. It fails within ten seconds where nobody answers. No error
+// holds the address's credentials.
+func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
+	where := Redact(uri)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("database %s: %w", where, err)
+		}
+	}()
+	address, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		return nil, withoutSecrets(uri, err)
+	}
+	name := address.Database
+	if name == "" {
+		name = DefaultDatabase
+	}
+	journal := true
+	concern := writeconcern.Majority()
+	concern.Journal = &journal
+	client, err := mongo.Connect(options.Client().
+		SetAppName("xuncha").
+		SetServerSelectionTimeout(selectTimeout).
+		SetConnectTimeout(selectTimeout).
+		ApplyURI(uri).
+		// These are the engine's promises, whatever the address says.
+		SetWriteConcern(concern).
+		SetReadConcern(readconcern.Majority()).
+		SetReadPreference(readpref.Primary()))
+	if err != nil {
+		return nil, withoutSecrets(uri, err)
+	}
+	db := client.Database(name)
+	s := &Store{
+		client: client, db: db, where: where,
+		entries: db.Collection("entries"), rows: db.Collection("rows"), writers: db.Collection("writers"),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.disconnect())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, opTimeout-time.Second)
+	defer cancel()
+	if err := client.Ping(ctx, readpref.Primary()); err != nil {
+		return nil, fmt.Errorf("does not answer: %w", withoutSecrets(uri, err))
+	}
+	ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	if err := s.prepare(ctx, o); err != nil {
+		return nil, withoutSecrets(uri, err)
+	}
+	s.writer, err = startWriter(ctx, s, uuid.NewString())
+	return s, err
+}
+
+// withoutSecrets takes the credentials of an address out of an error's text.
+func withoutSecrets(uri string, err error) error {
+	_, rest, _ := strings.Cut(uri, "://")
+	i := strings.LastIndex(rest, "@")
+	if i < 0 {
+		return err
+	}
+	text := err.Error()
+	clean := strings.ReplaceAll(text, rest[:i], "…")
+	_, password, _ := strings.Cut(rest[:i], ":")
+	if address, bad := connstring.Parse(uri); bad == nil && address.PasswordSet {
+		password = address.Password
+	}
+	if password != "" {
+		clean = strings.ReplaceAll(clean, password, "…")
+	}
+	if clean == text {
+		return err
+	}
+	return errors.New(clean)
+}
+
+// Close waits for the calls that are under way, then disconnects. A call that
+// comes later gives ledger.ErrUnavailable.
+func (s *Store) Close() error {
+	s.calls.Lock()
+	defer s.calls.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.writer.stop()
+	return s.disconnect()
+}
+
+func (s *Store) disconnect() error {
+	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+	defer cancel()
+	return s.client.Disconnect(ctx)
+}
+
+// enter begins a call; leave ends it.
+func (s *Store) enter(ctx context.Context) (leave func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.calls.RLock()
+	if s.closed {
+		s.calls.RUnlock()
+		return nil, fmt.Errorf("%w: it is closed", ledger.ErrUnavailable)
+	}
+	return s.calls.RUnlock, nil
+}
+
+// do runs one operation of a call within opTimeout, and gives its error the
+// meaning that callers know.
+func (s *Store) do(ctx context.Context, f func(context.Context) error) error {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	inner, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	return translate(ctx, f(inner))
+}
