@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"xuncha/inspections/coverage"
@@ -39,24 +40,50 @@ type Config struct {
 type Service struct {
 	Config
 	index *coverage.Index
+
+	following sync.Mutex
+	changes   Changes // nil where nobody else writes to the store
 }
 
 // Open builds the coverage index from the roster and the entries in the store,
-// and keeps it up from then on.
+// and keeps it up from then on. What other servers store in a SharedStore comes
+// in by CatchUp.
 func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, index: coverage.New()}
-	err := c.Store.Replay(ctx, func(e ledger.Entry) error {
-		stored, err := Parse(e)
-		if err == nil {
-			s.index.Add(visit(stored))
+	if shared, ok := c.Store.(SharedStore); ok {
+		var err error
+		if s.changes, err = shared.Changes(ctx); err != nil {
+			return nil, fmt.Errorf("following the check-ins: %w", err)
 		}
-		return err
-	})
-	if err != nil {
+	}
+	if err := c.Store.Replay(ctx, s.count); err != nil {
 		return nil, fmt.Errorf("reading the check-ins: %w", err)
 	}
 	c.Roster.Observe(s.index.SetRoster)
 	return s, nil
+}
+
+// CatchUp brings the roster and the coverage up to what other servers have
+// stored by now. A server that shares its store calls it again and again.
+func (s *Service) CatchUp(ctx context.Context) error {
+	if s.changes == nil {
+		return nil
+	}
+	if err := s.Roster.CatchUp(ctx); err != nil {
+		return err
+	}
+	s.following.Lock()
+	defer s.following.Unlock()
+	return s.changes.Next(ctx, s.count)
+}
+
+// count gives an entry to the coverage index.
+func (s *Service) count(e ledger.Entry) error {
+	stored, err := Parse(e)
+	if err == nil {
+		s.index.Add(visit(stored))
+	}
+	return err
 }
 
 // visit returns what the coverage index needs of a check-in.

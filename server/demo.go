@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sampledata"
 )
 
@@ -44,7 +45,7 @@ func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // a line for each call would drown the tables
 	}
-	server, err := start(ctx, folder, c.serverConfig, s)
+	server, err := start(ctx, folder, mongostore.Options{}, c.serverConfig, s)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,8 @@
 // check-ins and answers which sites nobody has checked yet.
 //
 // "xuncha serve" is the server; "xuncha demo" shows a whole round on a fresh
-// data folder; all other commands are clients of a server that runs.
+// data folder; "xuncha copy" moves a deployment to another store; all other
+// commands are clients of a server that runs.
 package main
 
 import (
@@ -41,6 +42,7 @@ type commands struct {
 		Divisions importDivisionsCommand `cmd:"" help:"Import a table of divisions: code, name, level, parent_code."`
 		Sites     importSitesCommand     `cmd:"" help:"Import a table of sites: registration_no, name, division_code, registered_on and more."`
 	} `cmd:"" help:"Import a table from a CSV or XLSX file."`
+	Copy     copyCommand     `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
 	Coverage coverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  historyCommand  `cmd:"" help:"Print the history of a site, newest first."`
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,8 +18,8 @@ import (
 	"google.golang.org/grpc/health"
 
 	"xuncha/inspections"
+	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/rpc"
-	"xuncha/server/internal/sqlitestore"
 	"xuncha/sites"
 )
 
@@ -38,12 +39,18 @@ type serverConfig struct {
 // serveCommand is "xuncha serve".
 type serveCommand struct {
 	Data         string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
+	Store        string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
+	KeepSchema   bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
 	serverConfig `embed:""`
 }
 
 // Run serves until ctx ends, then lets calls end and closes the store.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
-	server, err := start(ctx, c.Data, c.serverConfig, s)
+	name := c.Data
+	if c.Store != "" {
+		name = c.Store
+	}
+	server, err := start(ctx, name, mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
 	if err != nil {
 		return err
 	}
@@ -63,12 +70,13 @@ type running struct {
 	logged  *logWriter
 	grpc    *grpc.Server
 	health  *health.Server
-	store   *sqlitestore.Store
+	store   engine
 	patient time.Duration
+	alone   func() // ends following what others store, and waits for it
 }
 
-// start opens the data folder and serves it.
-func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *running, err error) {
+// start opens the store with the name and serves it.
+func start(ctx context.Context, name string, o mongostore.Options, c serverConfig, s streams) (_ *running, err error) {
 	out := newLogWriter(s.err)
 	log, err := newLog(c, out)
 	if err != nil {
@@ -87,7 +95,7 @@ func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *ru
 		return nil, fmt.Errorf("--time-zone: %w", err)
 	}
 	begun := time.Now()
-	store, err := sqlitestore.Open(ctx, folder)
+	store, where, err := openEngine(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +106,11 @@ func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *ru
 	}()
 	roster, err := sites.Open(ctx, sites.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
 	if err != nil {
-		return nil, fmt.Errorf("data folder %s: %w", folder, err)
+		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	checkIns, err := inspections.Open(ctx, inspections.Config{Store: store, Roster: roster, Now: time.Now})
 	if err != nil {
-		return nil, fmt.Errorf("data folder %s: %w", folder, err)
+		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	collectSeldom()
 	server, health, err := rpc.New(rpc.Config{
@@ -118,16 +126,64 @@ func start(ctx context.Context, folder string, c serverConfig, s streams) (_ *ru
 	}
 	r := &running{
 		address: listener.Addr().String(), failed: make(chan error, 1),
-		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout,
+		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout, alone: func() {},
+	}
+	if _, shared := store.(inspections.SharedStore); shared {
+		r.follow(checkIns)
 	}
 	go func() {
 		if err := server.Serve(listener); err != nil {
 			r.failed <- err
 		}
 	}()
-	log.Info("serving", "address", r.address, "data", folder, "sites", len(roster.Roster().Sites()),
+	log.Info("serving", "address", r.address, "store", where, "sites", len(roster.Roster().Sites()),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
+}
+
+const (
+	// followEvery is how often a server asks for what others have stored.
+	followEvery = 500 * time.Millisecond
+	// followTimeout is how long the answer may take before the database counts
+	// as away.
+	followTimeout = 4 * time.Second
+)
+
+// follow takes in what other servers store, until r.alone is called. While the
+// database does not answer, the server's health says that it does not serve.
+func (r *running) follow(checkIns *inspections.Service) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		ticker := time.NewTicker(followEvery)
+		defer ticker.Stop()
+		away := false
+		for {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+			call, done := context.WithTimeout(ctx, followTimeout)
+			err := checkIns.CatchUp(call)
+			done()
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil && !away:
+				r.health.Shutdown()
+				r.log.Error("the database is away", "error", err.Error())
+			case err == nil && away:
+				r.health.Resume()
+				r.log.Info("the database is back")
+			}
+			away = err != nil
+		}
+	})
+	r.alone = func() {
+		cancel()
+		loop.Wait()
+	}
 }
 
 // roomToGrow is how much garbage may gather beside a small heap.
@@ -151,6 +207,7 @@ func collectSeldom() {
 // closes the store.
 func (r *running) stop() error {
 	r.log.Info("stopping")
+	r.alone()
 	r.health.Shutdown()
 	done := make(chan struct{})
 	go func() {

@@ -110,15 +110,48 @@ func marshalRows[T any](rows []T) (lines []byte, sum string, err error) {
 	return b.Bytes(), hex.EncodeToString(h[:]), nil
 }
 
-// readRows reads the JSON lines that an entry names, after checking that they
-// are the ones it names.
-func readRows[T any](ctx context.Context, store Store, sum string) ([]T, error) {
+// CopyRows brings the rows that an entry of the roster's history names, if any,
+// from one store to another, after checking that they are the ones it names.
+func CopyRows(ctx context.Context, from, to Store, e ledger.Entry) error {
+	c, err := ParseContent(e)
+	if err != nil {
+		return err
+	}
+	var sum string
+	switch {
+	case c.Divisions != nil:
+		sum = c.Divisions.Rows
+	case c.Sites != nil:
+		sum = c.Sites.Rows
+	default:
+		return nil
+	}
+	lines, err := wholeRows(ctx, from, sum)
+	if err != nil {
+		return err
+	}
+	return to.PutRows(ctx, sum, lines)
+}
+
+// wholeRows returns the rows stored under the sum after checking that it is
+// theirs.
+func wholeRows(ctx context.Context, store Store, sum string) ([]byte, error) {
 	lines, err := store.Rows(ctx, sum)
 	if err != nil {
 		return nil, fmt.Errorf("rows %s: %w", sum, err)
 	}
 	if h := sha256.Sum256(lines); hex.EncodeToString(h[:]) != sum {
 		return nil, fmt.Errorf("rows %s: %w: their SHA-256 is %x", sum, ledger.ErrBroken, h)
+	}
+	return lines, nil
+}
+
+// readRows reads the JSON lines that an entry names, after checking that they
+// are the ones it names.
+func readRows[T any](ctx context.Context, store Store, sum string) ([]T, error) {
+	lines, err := wholeRows(ctx, store, sum)
+	if err != nil {
+		return nil, err
 	}
 	var out []T
 	dec := json.NewDecoder(bufio.NewReaderSize(bytes.NewReader(lines), 1<<16))

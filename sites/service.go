@@ -82,6 +82,13 @@ func (s *Service) publish(r *Roster) {
 	}
 }
 
+// CatchUp applies the changes that other servers have made.
+func (s *Service) CatchUp(ctx context.Context) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.catchUp(ctx)
+}
+
 // catchUp applies the entries that are in the store and not yet in the roster.
 // The caller holds s.write.
 func (s *Service) catchUp(ctx context.Context) error {

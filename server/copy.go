@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"xuncha/ledger"
+	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/sqlitestore"
+	"xuncha/sites"
+)
+
+// copyCommand is "xuncha copy".
+type copyCommand struct {
+	From string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it."`
+	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
+}
+
+// Run copies all histories and the rows that they name, then reads the copy
+// back and checks every chain.
+func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
+	if !mongostore.Is(c.From) {
+		// Opening a folder would make it.
+		if _, err := os.Stat(filepath.Join(c.From, sqlitestore.File)); err != nil {
+			return fmt.Errorf("--from: %w", err)
+		}
+	}
+	from, source, err := openEngine(ctx, c.From, mongostore.Options{KeepSchema: true})
+	if err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, target, err := openEngine(ctx, c.To, mongostore.Options{})
+	if err != nil {
+		return fmt.Errorf("--to: %w", err)
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+
+	var bar *progressbar.ProgressBar
+	job := ledger.CopyJob{
+		From: from, To: to,
+		Before: func(ctx context.Context, e ledger.Entry) error {
+			if e.History != ledger.Roster {
+				return nil
+			}
+			return sites.CopyRows(ctx, from, to, e)
+		},
+		Progress: func(n int) { _ = bar.Add(n) }, // it is only to look at
+	}
+	plan, err := job.Plan(ctx)
+	if err != nil {
+		return fmt.Errorf("--to %s: %w", target, err)
+	}
+	fmt.Fprintf(s.out, "From %s to %s: %d histories with %d entries, of which %d are there already.\n",
+		source, target, plan.Histories, plan.Entries, plan.Entries-plan.Missing)
+	bar = progress(s.err, "copying", plan.Missing)
+	if err := job.Copy(ctx, plan); err != nil {
+		return fmt.Errorf("%w\nWhat was copied stays; the same command goes on from there", err)
+	}
+	bar = progress(s.err, "checking", plan.Entries)
+	if err := job.Verify(ctx, plan); err != nil {
+		return fmt.Errorf("the copy is not what it should be: %w", err)
+	}
+	_, err = fmt.Fprintf(s.out, "Every chain of the copy is whole and ends as in the source.\n")
+	return err
+}
+
+// progress returns a bar for n entries.
+func progress(w io.Writer, what string, n int64) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(max(n, 1),
+		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }))
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/sqlitestore"
+	"xuncha/sites"
+)
+
+// An engine is where a deployment keeps what it knows.
+type engine interface {
+	sites.Store
+	inspections.Store
+	ledger.Archive
+	Close() error
+}
+
+// openEngine opens the store with the name: a MongoDB address, or else a data
+// folder. It returns the name as people may read it, without credentials.
+func openEngine(ctx context.Context, name string, o mongostore.Options) (_ engine, where string, err error) {
+	if mongostore.Is(name) {
+		where = "database " + mongostore.Redact(name)
+		store, err := mongostore.Open(ctx, name, o)
+		if err != nil {
+			return nil, where, err
+		}
+		return store, where, nil
+	}
+	where = "data folder " + name
+	store, err := sqlitestore.Open(ctx, name)
+	if err != nil {
+		return nil, where, err
+	}
+	return store, where, nil
+}
