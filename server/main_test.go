@@ -82,10 +82,16 @@ func (w *lineWriter) address(t testing.TB) string {
 // called, which returns what it logged.
 func serve(t testing.TB, folder string) (address string, stop func() string) {
 	t.Helper()
+	return serveOn(t, "--data", folder)
+}
+
+// serveOn runs "xuncha serve" with the flags that name a store.
+func serveOn(t testing.TB, store ...string) (address string, stop func() string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, log := newLineWriter(), newLineWriter()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", folder}, out, log) }()
+	go func() { done <- run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0"}, store...), out, log) }()
 	stop = sync.OnceValue(func() string {
 		cancel()
 		if err := <-done; err != nil {
@@ -380,11 +386,17 @@ func TestKill(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	folder := t.TempDir()
+	t.Run("Embedded", func(t *testing.T) { testKill(t, binary, 37, "--data", t.TempDir()) })
+	t.Run("MongoDB", func(t *testing.T) { testKill(t, binary, 5, "--store", mongo(t).Database(t)) })
+}
+
+// testKill kills servers on one store, each after so many more check-ins than
+// the one before.
+func testKill(t *testing.T, binary string, more int, store ...string) {
 	start := func() (*exec.Cmd, string) {
 		t.Helper()
 		out := newLineWriter()
-		server := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", folder, "--log-level", "error")
+		server := exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "error"}, store...)...)
 		server.Stdout, server.Stderr = out, out
 		if err := server.Start(); err != nil {
 			t.Fatal(err)
@@ -402,7 +414,7 @@ func TestKill(t *testing.T) {
 		client := xunchav1.NewInspectionServiceClient(conn)
 		var group sync.WaitGroup
 		enough := make(chan struct{})
-		target := len(receipts) + 50 + 37*round
+		target := len(receipts) + 30 + more*round
 		for worker := range 16 {
 			group.Go(func() {
 				for {

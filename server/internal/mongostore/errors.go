@@ -63,13 +63,14 @@ func translate(ctx context.Context, err error) error {
 	var selection topology.ServerSelectionError
 	switch {
 	case errors.As(err, &server) && server.HasErrorCode(codeOutOfDiskSpace):
-		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
+		return fmt.Errorf("%w: %v", ledger.ErrFull, err)
 	case mongo.IsNetworkError(err), mongo.IsTimeout(err), errors.As(err, &selection), errors.As(err, &concern),
 		errors.Is(err, mongo.ErrClientDisconnected), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
 		errors.As(err, &server) && slices.ContainsFunc(passing, server.HasErrorCode),
 		server != nil && (server.HasErrorLabel("RetryableWriteError") || server.HasErrorLabel("RetryableError")),
 		hasWriteConcernError(err):
-		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+		// Not wrapped: a deadline of ours is not the caller's.
+		return fmt.Errorf("%w: %v", ledger.ErrUnavailable, err)
 	}
 	return err
 }

@@ -175,15 +175,18 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 	}
 	docs := make([]any, 0, len(batch))
 	sealed := batch[:0]
-	for _, j := range batch {
+	for i, j := range batch {
 		if err := j.ctx.Err(); err != nil {
 			j.done <- err
 			continue
 		}
 		head, err := w.head(ctx, j.draft.History)
 		if err != nil {
-			j.done <- translate(ctx, err)
-			continue
+			// The others would wait for the same in vain.
+			left := append(sealed, batch[i:]...)
+			w.forget(left)
+			w.fail(ctx, left, err)
+			return nil
 		}
 		j.entry = head.Seal(j.draft)
 		w.heads[j.draft.History] = j.entry.Head()
@@ -199,9 +202,7 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 	}
 	w.mark.Add(int64(stored))
 	rest := sealed[stored:]
-	for _, j := range rest {
-		delete(w.heads, j.draft.History) // they are not what was sealed
-	}
+	w.forget(rest)
 	switch {
 	case err == nil:
 		return nil
@@ -215,6 +216,14 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 	w.mark.Add(int64(len(rest)))
 	w.fail(ctx, rest, err)
 	return nil
+}
+
+// forget gives up what is known of the heads of the jobs' histories: they are
+// not what was sealed.
+func (w *writer) forget(jobs []*job) {
+	for _, j := range jobs {
+		delete(w.heads, j.draft.History)
+	}
 }
 
 // fail ends jobs with an error that is not theirs alone.
