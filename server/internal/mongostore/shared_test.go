@@ -1,0 +1,293 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+const site = sites.SiteID("00000000-0000-4000-8000-000000000001")
+
+func draft(id string) ledger.Draft {
+	return ledger.Draft{
+		History: site.History(), ID: id, Kind: inspections.KindCheckIn, Time: time.Unix(1580515200, 0),
+		Account: "local", Content: []byte(`{"finding":"closed"}`),
+	}
+}
+
+func mustAppend(tb testing.TB, s *Store, id string) ledger.Entry {
+	tb.Helper()
+	e, existed, err := s.Append(tb.Context(), draft(id))
+	if err != nil || existed {
+		tb.Fatalf("existed %v, error %v", existed, err)
+	}
+	return e
+}
+
+// two opens one database twice, as two servers do.
+func two(tb testing.TB) (a, b *Store) {
+	tb.Helper()
+	uri := server.Database(tb)
+	return openAt(tb, uri), openAt(tb, uri)
+}
+
+// Two servers that append to one site at once lose nothing and leave no gap,
+// also where both are given the same check-in.
+func TestTwoServersOneSite(t *testing.T) {
+	a, b := two(t)
+	const writers, each = 8, 15
+	var mu sync.Mutex
+	hashes := map[string]ledger.Hash{}
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			s := []*Store{a, b}[w%2]
+			for i := range each {
+				// Writers 0 and 1, 2 and 3 … send the same.
+				id := fmt.Sprint(w/2, "-", i)
+				e, _, err := s.Append(t.Context(), draft(id))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if before, ok := hashes[id]; ok && before != e.Hash {
+					t.Errorf("%s was stored twice", id)
+				}
+				hashes[id] = e.Hash
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	for _, s := range []*Store{a, b} {
+		entries, err := s.Span(t.Context(), site.History(), 0, 1000)
+		if err != nil || len(entries) != writers/2*each {
+			t.Fatalf("got %d entries and error %v, want %d", len(entries), err, writers/2*each)
+		}
+		var head ledger.Head
+		for _, e := range entries {
+			if head, err = head.Follow(e); err != nil {
+				t.Fatal(err)
+			}
+			if hashes[e.ID] != e.Hash {
+				t.Errorf("%s was acknowledged with another hash", e.ID)
+			}
+		}
+	}
+}
+
+// next returns the ids that the feed passes.
+func next(t *testing.T, f inspections.Changes) map[string]int {
+	t.Helper()
+	ids := map[string]int{}
+	if err := f.Next(t.Context(), func(e ledger.Entry) error { ids[e.ID]++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func TestChanges(t *testing.T) {
+	uri := server.Database(t)
+	a, b := openAt(t, uri), openAt(t, uri)
+	mustAppend(t, a, "before")
+	f, err := b.Changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next(t, f) // what was there may be passed once more
+	if got := next(t, f); len(got) != 0 {
+		t.Errorf("got %v, want nothing new", got)
+	}
+	mustAppend(t, a, "a1")
+	mustAppend(t, b, "b1")
+	roster := draft("roster")
+	roster.History = ledger.Roster
+	if _, err := a.AppendRoster(t.Context(), 0, roster); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(next(t, f)); got != "map[a1:1 b1:1]" {
+		t.Errorf("got %s, want a1 and b1 once", got)
+	}
+	// A server that comes later is followed too.
+	mustAppend(t, openAt(t, uri), "c1")
+	if got := fmt.Sprint(next(t, f)); got != "map[c1:1]" {
+		t.Errorf("got %s, want c1", got)
+	}
+	// What fails to be taken in comes again.
+	mustAppend(t, a, "a2")
+	mustAppend(t, a, "a3")
+	stop := errors.New("stop")
+	if err := f.Next(t.Context(), func(ledger.Entry) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want the function's error", err)
+	}
+	if got := fmt.Sprint(next(t, f)); got != "map[a2:1 a3:1]" {
+		t.Errorf("got %s, want a2 and a3", got)
+	}
+}
+
+// Numbers that are missing are waited for, and given up in the end.
+func TestChangesOutOfOrder(t *testing.T) {
+	a, b := two(t)
+	f, err := b.Changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, a, "1")
+	next(t, f)
+	// The second and third are slow, or never come.
+	a.writer.mark.Add(2)
+	mustAppend(t, a, "4")
+	if got := fmt.Sprint(next(t, f)); got != "map[4:1]" {
+		t.Errorf("got %s, want 4", got)
+	}
+	late := ledger.Head{}.Seal(ledger.Draft{History: "site/other", ID: "late", Kind: "check_in", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
+	doc := a.writer.document(late, 0)
+	doc.Mark = markOf(a.writer.id, 2)
+	if _, err := a.entries.InsertOne(t.Context(), doc); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(next(t, f)); got != "map[late:1]" {
+		t.Errorf("got %s, want the late one alone", got)
+	}
+	w := f.(*feed).writers[a.writer.id]
+	if w.done != 2 || len(w.seen) != 1 {
+		t.Errorf("done with %d and %v, want 2 with one behind", w.done, w.seen)
+	}
+	w.settle(time.Now().Add(2 * settled))
+	if w.done != 4 || len(w.seen) != 0 {
+		t.Errorf("long after: done with %d and %v, want 4", w.done, w.seen)
+	}
+}
+
+func TestSchemaIsChecked(t *testing.T) {
+	create := func(t *testing.T, s *Store, name string, unique bool, keys bson.D) {
+		t.Helper()
+		_, err := s.entries.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: keys, Options: options.Index().SetName(name).SetUnique(unique)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	drop := func(t *testing.T, s *Store) {
+		t.Helper()
+		if err := s.entries.Indexes().DropOne(t.Context(), "history_id"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, *Store)
+		keep   bool
+		want   error
+		says   string
+	}{
+		{"as it was", func(*testing.T, *Store) {}, true, nil, ""},
+		{"missing", drop, false, nil, ""},
+		{"missing and to be kept so", drop, true, ErrSchema, "history_id on [history:1 id:1]"},
+		{"not unique", func(t *testing.T, s *Store) {
+			drop(t, s)
+			create(t, s, "mine", false, collections[0].indexes[1].keys)
+		}, false, ErrSchema, "index mine on [history:1 id:1]"},
+		{"other keys", func(t *testing.T, s *Store) {
+			drop(t, s)
+			create(t, s, "history_id", true, bson.D{{Key: "history", Value: 1}, {Key: "hash", Value: 1}})
+		}, false, ErrSchema, "history_id on [history:1 hash:1], want it on [history:1 id:1]"},
+		{"a newer version", func(t *testing.T, s *Store) {
+			_, err := s.db.Collection("meta").UpdateOne(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: 97}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, false, ErrNewer, "schema version 97"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			uri := server.Database(t)
+			c.change(t, openAt(t, uri))
+			s, err := Open(t.Context(), uri, Options{KeepSchema: c.keep})
+			if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %v that says %q", err, c.want, c.says)
+			}
+			if err != nil {
+				return
+			}
+			mustAppend(t, s, "a")
+			if _, existed, err := s.Append(t.Context(), draft("a")); err != nil || !existed {
+				t.Errorf("the same id: existed %v, error %v", existed, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for uri, want := range map[string]string{
+		"mongodb://db.example:27017/city?tls=true":      "mongodb://db.example:27017/city",
+		"mongodb://u:geheim@a,b:2/city?replicaSet=r":    "mongodb://a,b:2/city",
+		"mongodb+srv://u:ge%40heim@cluster.example":     "mongodb+srv://cluster.example",
+		"mongodb://u:ge@heim@a/":                        "mongodb://a/",
+		"mongodb://a/?authMechanismProperties=X:geheim": "mongodb://a/",
+		"geheim": "(no address)",
+		"mongodb://u:geheim@%2Ftmp%2Fmongodb-27017.sock/x": "mongodb://%2Ftmp%2Fmongodb-27017.sock/x",
+	} {
+		if got := Redact(uri); got != want {
+			t.Errorf("%s: got %s, want %s", uri, got, want)
+		}
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	const uri = "mongodb://officer:ge%40heim@a/"
+	for _, text := range []string{"dial officer:ge%40heim@a", "bad password ge@heim", "nothing to hide"} {
+		got := withoutSecrets(uri, errors.New(text)).Error()
+		if strings.Contains(got, "heim") || !strings.Contains(text, "heim") && got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+// What passes may be tried again; a caller's own end is its own.
+func TestTranslate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want error // nil where it stays as it is
+	}{
+		{"no primary", mongo.CommandError{Code: 10107, Name: "NotWritablePrimary"}, ledger.ErrUnavailable},
+		{"stepping down", mongo.WriteException{WriteErrors: mongo.WriteErrors{{Code: 189}}}, ledger.ErrUnavailable},
+		{"no majority", mongo.BulkWriteException{WriteConcernError: &mongo.WriteConcernError{Code: 64}}, ledger.ErrUnavailable},
+		{"network", mongo.CommandError{Labels: []string{"NetworkError"}}, ledger.ErrUnavailable},
+		{"no server", topology.ServerSelectionError{Wrapped: errors.New("nobody answers")}, ledger.ErrUnavailable},
+		{"our own deadline", fmt.Errorf("find: %w", context.DeadlineExceeded), ledger.ErrUnavailable},
+		{"disk full", mongo.CommandError{Code: 14031, Name: "OutOfDiskSpace"}, ledger.ErrFull},
+		{"ours", fmt.Errorf("x: %w", ledger.ErrMoved), ledger.ErrMoved},
+		{"anything else", mongo.CommandError{Code: 2, Name: "BadValue"}, nil},
+	} {
+		got := translate(t.Context(), c.err)
+		if c.want == nil {
+			if got.Error() != c.err.Error() || known(got) {
+				t.Errorf("%s: got %v, want it as it is", c.name, got)
+			}
+		} else if !errors.Is(got, c.want) || errors.Is(got, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := translate(ended, mongo.CommandError{Code: 11601}); got != context.Canceled {
+		t.Errorf("a caller that left: got %v", got)
+	}
+}
