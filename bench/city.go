@@ -44,13 +44,18 @@ type city struct {
 	binary string
 }
 
-func startServer(ctx context.Context, binary, folder string) (*city, error) {
+// startServer starts the server on a folder, or on a database where one is
+// named, whose address may hold a password and so is no argument.
+func startServer(ctx context.Context, binary, folder, database string) (*city, error) {
 	log, err := os.Create(filepath.Join(folder, "log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	process := exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
+	if database != "" {
+		process.Env = append(os.Environ(), "XUNCHA_STORE="+database)
+	}
 	c := &city{binary: binary}
 	process.Stderr = log
 	c.child, err = startChild(process, "xuncha serves on ")
