@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -125,6 +126,9 @@ func (w *writer) loop() {
 	batch := make([]*job, 0, maxBatch)
 	for j := range w.jobs {
 		batch = append(batch[:0], j)
+		// Callers that are about to write get their turn first: a larger batch
+		// costs its flush of the disk once.
+		runtime.Gosched()
 		for waiting := len(w.jobs); waiting > 0 && len(batch) < maxBatch; waiting-- {
 			batch = append(batch, <-w.jobs)
 		}
