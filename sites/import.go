@@ -546,7 +546,7 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 	d, err := r.Division(code, at)
 	if errors.Is(err, ErrDivisionEnded) {
 		v := r.Versions(code)
-		if last := v[len(v)-1]; at.Before(v[0].From) {
+		if last := v[len(v)-1]; at.Before(v[0].From) && !v[0].To.Equal(v[0].From) {
 			// The oldest table that the roster has stands for the time before it.
 			d, err = v[0], nil
 		} else if !last.To.IsZero() {

@@ -241,6 +241,71 @@ func TestMerger(t *testing.T) {
 	}
 }
 
+// TestCorrectedTable ensures that a village that the same day's corrected table
+// leaves out is one that has ended: its sites keep their place.
+func TestCorrectedTable(t *testing.T) {
+	const first, second = sites.DivisionCode("511602001001"), sites.DivisionCode("511602001002")
+	rows := []sites.DivisionRow{
+		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
+		{Row: 3, Code: "511602", Name: "广安区", Level: "county", Parent: "511600"},
+		{Row: 4, Code: "511602001", Name: "浓洄街道", Level: "township", Parent: "511602"},
+		{Row: 5, Code: string(second), Name: "乙", Level: "village", Parent: "511602001"},
+		{Row: 6, Code: string(first), Name: "甲", Level: "village", Parent: "511602001"},
+	}
+	for _, test := range []struct {
+		name  string
+		early []sites.DivisionRow // what was in force before that day
+	}{
+		{"FirstTableOfAll", nil},
+		{"VillageThatBeganThatDay", rows[:4]},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			take := func(day string, rows []sites.DivisionRow) *sites.DivisionImport {
+				t.Helper()
+				n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: day}, rows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			if test.early != nil {
+				take("2019-01-01", test.early)
+			}
+			take("2020-01-01", rows)
+			if _, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "1", Name: "样例", Division: first}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+				t.Fatal(err)
+			}
+			n := take("2020-01-01", rows[:4])
+			if n.Ended != 1 || len(n.Displaced) != 1 || n.Displaced[0].RegistrationNo != "1" {
+				t.Errorf("got %+v, want the village ended and its site displaced", n)
+			}
+			r, site := w.Roster(), w.site(t, "1")
+			if _, err := r.Division(first, w.now); !errors.Is(err, sites.ErrDivisionEnded) {
+				t.Errorf("the village: got %v, want ErrDivisionEnded", err)
+			}
+			if got := r.Children("511602001", w.now); len(got) != 1 || got[0].Code != second {
+				t.Errorf("villages of the township: got %v, want %s alone", got, second)
+			}
+			if !r.Within(first, "511600", w.now) || r.OrderAt(site, w.now) == nil {
+				t.Errorf("the site left its place %v and its order", r.Path(first, w.now))
+			}
+			if got := len(r.Concerning(site)); got != int(r.Revision()) {
+				t.Errorf("%d of %d entries concern the site, want all", got, r.Revision())
+			}
+			if n := take("2020-01-01", rows); n.Created != 1 || len(n.Displaced) != 0 {
+				t.Errorf("the village again: got %+v, want it created and no site displaced", n)
+			}
+			if got := w.Roster().Versions(first); len(got) != 1 || !got[0].To.IsZero() {
+				t.Errorf("got the versions %v, want one without an end", got)
+			}
+		})
+	}
+}
+
 func TestImportProblems(t *testing.T) {
 	w := filled(t)
 	w.now = day(t, "2023-07-01")
