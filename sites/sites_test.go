@@ -365,6 +365,45 @@ func TestImportProblems(t *testing.T) {
 			wantProblem(t, err, test.column, test.want)
 		})
 	}
+	t.Run("EveryDivisionProblemAtOnce", func(t *testing.T) {
+		rows := []sites.DivisionRow{
+			city,
+			{Row: 7, Code: "511699001", Name: "x", Level: "township", Parent: "511699"}, // unknown parent
+			{Row: 3, Code: "5116o2", Name: "x", Level: "county", Parent: "511600"},
+			{Row: 4, Code: "511602", Name: "广安区", Level: "city"}, // a county, with townships in it
+			{Row: 5, Code: "511602001", Name: "", Level: "township", Parent: "511602"},
+			{Row: 6, Code: "511603", Name: "前锋区", Level: "township", Parent: "511600"},
+			{Row: 8, Code: "511602001003", Name: "x", Level: "village", Parent: "511602001"},
+			{Row: 9, Code: "511603001", Name: "x", Level: "township", Parent: "511603"},
+		}
+		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		var rejected *sites.ImportError
+		if !errors.As(err, &rejected) {
+			t.Fatalf("got %v, want an *ImportError", err)
+		}
+		var got []string
+		for _, p := range rejected.Problems {
+			got = append(got, fmt.Sprint(p.Row, " ", p.Column))
+		}
+		want := []string{"3 code", "4 level", "5 name", "6 level", "7 parent_code"}
+		if !slices.Equal(got, want) || rejected.Total != len(want) {
+			t.Errorf("got %v (%d in all), want %v", rejected.Problems, rejected.Total, want)
+		}
+	})
+	t.Run("FirstDivisionProblemsListed", func(t *testing.T) {
+		// The first row has what only a look at the roster shows, and all others
+		// what can be seen without it.
+		rows := []sites.DivisionRow{city, {Row: 3, Code: "511699001", Name: "x", Level: "township", Parent: "511699"}}
+		for i := range 150 {
+			rows = append(rows, sites.DivisionRow{Row: i + 4, Code: "1", Name: "x", Level: "county", Parent: "511600"})
+		}
+		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		var rejected *sites.ImportError
+		if !errors.As(err, &rejected) || len(rejected.Problems) != 100 || rejected.Total != 151 ||
+			rejected.Problems[0].Row != 3 || rejected.Problems[99].Row != 102 {
+			t.Errorf("got %v, want the problems of rows 3 to 102 and 151 in all", err)
+		}
+	})
 	t.Run("SiteTwice", func(t *testing.T) {
 		first, second := good, good
 		first.Row, second.Row = 2, 7
