@@ -112,7 +112,8 @@ type DivisionImport struct {
 // day on. The table speaks for its top rows and all below them: what is in
 // force there and not in the table ends on that day, what is new or has
 // another name or parent begins. What was in force before stays answerable.
-// The day may not lie before a change that the roster already has.
+// The day may not lie before a change that the roster already has, unless the
+// table says what was in force on that day: that changes nothing.
 //
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
@@ -226,6 +227,9 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 // planDivisions compares the table with what is in force. Its error has also
 // the problems that were found when the table was read.
 func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
+	if t.problems.Total == 0 && r.hasTable(t, effective) {
+		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
+	}
 	p := t.problems
 	p.Problems = slices.Clone(p.Problems) // for a change is planned again where others came first
 	n := &DivisionImport{}
@@ -301,6 +305,23 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 			"%s lies before %s, since when a later table is in force", effective.In(s.Zone).Format(time.DateOnly), latest.In(s.Zone).Format(time.DateOnly)))
 	}
 	return plan, n, nil
+}
+
+// hasTable reports whether the table says what was in force at the time, also
+// where a later table is in force by now.
+func (r *Roster) hasTable(t *divisionTable, at time.Time) bool {
+	for _, row := range t.rows {
+		d, err := r.Division(row.Code, at)
+		if err != nil || d.Name != row.Name || d.Level != row.Level || d.Parent != row.Parent {
+			return false
+		}
+		for _, below := range r.Children(row.Code, at) {
+			if _, ok := t.byCode[below.Code]; !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // open returns the version of the code that has no end.

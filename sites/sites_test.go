@@ -236,6 +236,12 @@ func TestMerger(t *testing.T) {
 	if n := w.importDivisions(t, "2023", "2023-06-30"); len(n.Displaced) != 0 || n.Changed {
 		t.Errorf("after the moves %d are displaced; changed %v", len(n.Displaced), n.Changed)
 	}
+	revision := w.Roster().Revision()
+	if n := w.importDivisions(t, "2019", "2019-10-31"); n.Changed || n.Unchanged != 3179 || w.Roster().Revision() != revision {
+		t.Errorf("the older table again: got %+v, want all unchanged", n)
+	}
+	_, err = w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, divisionRows(t, "2019")[:3000])
+	wantField(t, err, sites.ErrInvalid, "header.effective_date")
 	if got := len(w.Roster().Placements(w.site(t, want[0]))); got != 2 {
 		t.Errorf("a site that moved has %d placements, want 2", got)
 	}
