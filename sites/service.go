@@ -268,9 +268,9 @@ type SiteUpdate struct {
 }
 
 // UpdateSite corrects the site's name, or the address and position of the
-// place where it stands now. Where it stands is changed by MoveSite. An etag
-// that is not empty and not the site's own is ErrStale. An update that changes
-// nothing makes no entry.
+// place where it stands now, also where it is to move later. Where it stands is
+// changed by MoveSite. An etag that is not empty and not the site's own is
+// ErrStale. An update that changes nothing makes no entry.
 func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, etag string, u SiteUpdate) (*Site, error) {
 	return s.changeSite(ctx, account, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
 		if err := checkEtag(old, etag); err != nil {
@@ -278,7 +278,8 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 		}
 		site := *old
 		site.Places = slices.Clone(old.Places)
-		place := &site.Places[len(site.Places)-1]
+		at := old.placeAt(s.Now())
+		place := &site.Places[at]
 		if u.Name != nil {
 			site.Name = *u.Name
 		}
@@ -288,7 +289,7 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 		if u.Position != nil {
 			place.Position = u.Position
 		}
-		if site.Name == old.Name && samePlace(*place, old.Places[len(old.Places)-1]) {
+		if site.Name == old.Name && samePlace(*place, old.Places[at]) {
 			return nil, nil
 		}
 		if err := checkName(site.Name); err != nil {

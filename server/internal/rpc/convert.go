@@ -255,8 +255,11 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	}
 	switch {
 	case c.Site != nil:
-		last := c.Site.Places[len(c.Site.Places)-1]
-		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, last.From)}
+		at := c.Site.Places[len(c.Site.Places)-1].From
+		if e.Kind == sites.KindSiteUpdated {
+			at = e.Time // whose place is what was corrected, also before a move to come
+		}
+		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, at)}
 	case c.Order != nil:
 		out.Content = &xunchav1.HistoryEntry_ClosureOrder{ClosureOrder: fromOrder(c.Order)}
 	case c.Divisions != nil:
