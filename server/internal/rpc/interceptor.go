@@ -44,7 +44,11 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // stream wraps a call with a stream in either direction.
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return c.observe(stream.Context(), info.FullMethod, func() error {
+	method := info.FullMethod
+	if srv == nil {
+		method = "unknown" // and its name is whatever the caller wrote
+	}
+	return c.observe(stream.Context(), method, func() error {
 		return next(srv, &checkedStream{stream, c})
 	})
 }

@@ -31,6 +31,9 @@ var (
 	errUTF8        = errors.New("is not valid UTF-8")
 	errMalformed   = errors.New("the bytes sent are no such message")
 	errPageToken   = errors.New("is not a token of this query")
+	errTooLarge    = errors.New("the request is too large")
+
+	errUnimplemented = errors.New("there is no such service or method")
 )
 
 // A meaning is what an error becomes on the wire.
@@ -103,6 +106,10 @@ var meanings = []meaning{
 		"A text is not valid UTF-8.", "文字不是有效的UTF-8编码。"},
 	{errMalformed, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_REQUEST, 0, false,
 		"The request cannot be read.", "无法读取请求内容。"},
+	{errTooLarge, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, 0, false,
+		"The request is too large.", "请求内容过大。"},
+	{errUnimplemented, codes.Unimplemented, xunchav1.ErrorReason_ERROR_REASON_UNIMPLEMENTED, 0, false,
+		"The server has no such service or method.", "服务器没有此服务或方法。"},
 	{errInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
 		"A field's value is invalid.", "字段的值无效。"},
 	{sites.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,

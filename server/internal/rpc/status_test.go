@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"buf.build/go/protovalidate"
@@ -68,6 +69,8 @@ func TestMeanings(t *testing.T) {
 		{errInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
 		{errUTF8, codes.InvalidArgument, "INVALID_UTF8", false},
 		{errMalformed, codes.InvalidArgument, "MALFORMED_REQUEST", false},
+		{errTooLarge, codes.ResourceExhausted, "REQUEST_TOO_LARGE", false},
+		{errUnimplemented, codes.Unimplemented, "UNIMPLEMENTED", false},
 		{ledger.ErrMoved, codes.Aborted, "CONTENTION", true},
 		{ledger.ErrFull, codes.ResourceExhausted, "STORE_FULL", true},
 		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
@@ -143,6 +146,7 @@ func TestUnreadableRequests(t *testing.T) {
 		raw                 []byte
 	}{
 		{"TextNotUTF8", "INVALID_UTF8", "check_in.note", bytes.Replace(good, []byte("门口"), []byte("\xff\xfe\xfd\xff\xfe\xfd"), 1)},
+		{"FieldLikeAMark", "MISSING_FIELD", "check_in", append(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), "\x04evil"...)},
 		{"CutOff", "MALFORMED_REQUEST", "", good[:len(good)-3]},
 		{"Noise", "MALFORMED_REQUEST", "", []byte("\xff\xff\xff\xff")},
 	} {
@@ -154,13 +158,65 @@ func TestUnreadableRequests(t *testing.T) {
 	}
 }
 
+// TestTransportErrors ensures that what goes wrong before a method is reached
+// has a reason and a line in the log, too.
+func TestTransportErrors(t *testing.T) {
+	w := newWorld(t) // which takes requests of 1 MiB
+	submit := func(note int, options ...grpc.CallOption) error {
+		c := w.checkIn(0)
+		c.Note = strings.Repeat("x", note)
+		_, err := w.checkIns.SubmitCheckIn(t.Context(), &xunchav1.SubmitCheckInRequest{CheckIn: c}, options...)
+		return err
+	}
+	stream := func(name string) error {
+		_, err := w.importSites(t, &xunchav1.ImportHeader{}, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{Name: name}}})
+		return err
+	}
+	invoke := func(method string) error {
+		return w.conn.Invoke(t.Context(), method, &xunchav1.GetSiteRequest{}, &xunchav1.GetSiteResponse{})
+	}
+	for _, test := range []struct {
+		name   string
+		call   func() error
+		code   codes.Code
+		reason string
+	}{
+		{"UnknownMethod", func() error { return invoke("/xuncha.v1.RosterService/Secret") }, codes.Unimplemented, "UNIMPLEMENTED"},
+		{"UnknownService", func() error { return invoke("/secret.v1.Secret/Get") }, codes.Unimplemented, "UNIMPLEMENTED"},
+		{"TooLarge", func() error { return submit(1 << 20) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+		{"TooLargeUnpacked", func() error { return submit(1<<20, grpc.UseCompressor("gzip")) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+		{"TooLargeInAStream", func() error { return stream(strings.Repeat("x", 1<<20)) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lines := strings.Count(w.log.String(), `"msg":"call"`)
+			wantStatus(t, test.call(), test.code, test.reason, "")
+			if got := strings.Count(w.log.String(), `"msg":"call"`); got != lines+1 {
+				t.Errorf("the log has %d lines more, want one", got-lines)
+			}
+		})
+	}
+	if strings.Contains(strings.ToLower(w.log.String()), "secret") {
+		t.Error("the log has the name that a caller made up")
+	}
+	t.Run("FarTooLargeUnpacked", func(t *testing.T) {
+		if err := submit(64<<20, grpc.UseCompressor("gzip")); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
+		}
+	})
+	t.Run("Compressed", func(t *testing.T) {
+		if err := submit(500, grpc.UseCompressor("gzip")); err != nil {
+			t.Errorf("a compressed request is refused: %v", err)
+		}
+	})
+}
+
 // FuzzUnreadable ensures that no bytes bring the codec down, and that what it
 // takes for a message is one.
 func FuzzUnreadable(f *testing.F) {
 	f.Add([]byte("\x0a\x03\x4a\x01\xff"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m := new(xunchav1.SubmitCheckInRequest)
-		if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, m); err != nil {
+		if err := newCodec(1<<20).Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, m); err != nil {
 			t.Fatal(err)
 		}
 		if err := proto.Unmarshal(raw, new(xunchav1.SubmitCheckInRequest)); (err != nil) && unreadable(m) == nil {
