@@ -84,11 +84,14 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 	start := c.now()
 	id := c.requestID(ctx)
 	err := guard(call)
+	if err == io.ErrUnexpectedEOF { // of a stream that broke off
+		err = errMalformed
+	}
 	code := codes.OK
 	if err != nil {
-		st := c.statusOf(ctx, err, id)
+		st := statusOf(ctx, err, id)
 		code = st.Code()
-		if code == codes.Internal {
+		if hides(err) || code == codes.Internal {
 			c.log.LogAttrs(ctx, slog.LevelError, "call failed", slog.String("method", method),
 				slog.String("request_id", id), slog.String("error", err.Error()))
 		}
@@ -99,13 +102,24 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 	return err
 }
 
+// hides reports whether the caller does not see what the error says, so that
+// the log has to. That a caller gave up or had no more time says nothing.
+func hides(err error) bool {
+	m := meaningOf(err)
+	return m.private && m.code != codes.Canceled && m.code != codes.DeadlineExceeded && !fromGRPC(err)
+}
+
+// fromGRPC reports whether grpc itself made the error, such as that of a broken
+// stream.
+func fromGRPC(err error) bool {
+	_, ok := err.(interface{ GRPCStatus() *status.Status })
+	return ok
+}
+
 // statusOf returns what the caller sees of an error. A status that grpc itself
-// made, such as of a broken stream, stays as it is.
-func (c *calls) statusOf(ctx context.Context, err error, id string) *status.Status {
-	if err == io.ErrUnexpectedEOF {
-		return toStatus(ctx, errMalformed, id)
-	}
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+// made stays as it is.
+func statusOf(ctx context.Context, err error, id string) *status.Status {
+	if fromGRPC(err) {
 		return status.Convert(err)
 	}
 	return toStatus(ctx, err, id)

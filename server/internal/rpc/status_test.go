@@ -260,6 +260,34 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestCauses ensures that the log has the cause of what callers see only that it
+// happened.
+func TestCauses(t *testing.T) {
+	const cause = "write /data: i/o error"
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{ledger.ErrUnavailable, true},
+		{ledger.ErrFull, true},
+		{ledger.ErrMoved, true},
+		{ledger.ErrBroken, true},
+		{context.Canceled, false},
+		{context.DeadlineExceeded, false},
+		{sites.ErrSiteUnknown, false},
+	} {
+		var log syncBuffer
+		c := &calls{log: slog.New(slog.NewJSONHandler(&log, nil)), newID: func() string { return "id-7" }, now: (&world{}).clock}
+		err := c.observe(t.Context(), "/m", func() error { return fmt.Errorf("%s: %w", cause, test.err) })
+		if got := strings.Contains(log.String(), cause); got != test.want {
+			t.Errorf("%v: the log has the cause: %v, want %v", test.err, got, test.want)
+		}
+		if test.want && strings.Contains(status.Convert(err).Message(), cause) {
+			t.Errorf("%v: the caller sees the cause: %v", test.err, err)
+		}
+	}
+}
+
 // TestLogLine ensures that a line has what an operator needs and nothing of
 // what was said.
 func TestLogLine(t *testing.T) {
