@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -91,9 +92,17 @@ type importRequest[R any] interface {
 	GetRow() R
 }
 
+// maxImport is how many bytes the rows of one import can have, which are held in
+// memory until all are there.
+const maxImport = 256 << 20
+
 // receiveImport reads an import's stream: one header, then rows.
-func receiveImport[Req importRequest[R], R comparable, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
+func receiveImport[Req importRequest[R], R interface {
+	comparable
+	proto.Message
+}, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
 	var none R
+	size := 0
 	for {
 		req, err := recv()
 		if errors.Is(err, io.EOF) {
@@ -113,6 +122,9 @@ func receiveImport[Req importRequest[R], R comparable, Row any](recv func() (Req
 		case row != none && len(rows) == sites.MaxImportRows:
 			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("there are more than %d: %w", sites.MaxImportRows, errTooLong)}
 		case row != none:
+			if size += proto.Size(row); size > maxImport {
+				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
+			}
 			rows = append(rows, read(row))
 		}
 	}

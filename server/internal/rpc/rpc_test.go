@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -534,6 +535,26 @@ func TestImports(t *testing.T) {
 	t.Run("BadDate", func(t *testing.T) {
 		_, err := w.importSites(t, &xunchav1.ImportHeader{EffectiveDate: "2020-02-30"}, row(2, "N-1"))
 		wantStatus(t, err, codes.InvalidArgument, "INVALID_FIELD", "header.effective_date")
+	})
+	t.Run("TooManyBytes", func(t *testing.T) {
+		huge := strings.Repeat("x", 4096)
+		row := &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
+			RegistrationNo: huge, Name: huge, DivisionCode: huge, Address: huge, Latitude: huge, Longitude: huge, RegisteredOn: huge, DeregisteredOn: huge,
+		}}}
+		sent := 0
+		_, rows, err := receiveImport(func() (*xunchav1.ImportSitesRequest, error) {
+			if sent++; sent == 1 {
+				return header, nil
+			}
+			if sent > 100_000 {
+				return nil, io.EOF
+			}
+			return row, nil
+		}, func(r *xunchav1.SiteRow) *xunchav1.SiteRow { return r })
+		wantStatus(t, toStatus(t.Context(), err, "id").Err(), codes.ResourceExhausted, "REQUEST_TOO_LARGE", "row")
+		if len(rows) > 0 || sent > 10_000 {
+			t.Errorf("%d rows were read and %d kept, want an end at 256 MiB", sent, len(rows))
+		}
 	})
 	t.Run("EmptyPart", func(t *testing.T) {
 		_, err := w.importSites(t, nil, &xunchav1.ImportSitesRequest{})
