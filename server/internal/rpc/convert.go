@@ -16,12 +16,13 @@ import (
 
 // This file holds all that turns messages into the domain's values and back.
 
-// timeOf reads a timestamp; absent gives the zero time.
+// timeOf reads a timestamp; absent gives the zero time, which for that reason
+// no timestamp can be.
 func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 	if t == nil {
 		return time.Time{}, nil
 	}
-	if err := t.CheckValid(); err != nil {
+	if !t.IsValid() || t.AsTime().IsZero() {
 		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no time: %w", errOutOfRange)}
 	}
 	return t.AsTime(), nil

@@ -145,6 +145,9 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 	if err != nil {
 		return err
 	}
+	if header.EffectiveDate == "" {
+		return &sites.FieldError{Field: "header.effective_date", Err: errMissing}
+	}
 	before := s.config.Roster.Roster().Revision()
 	n, err := s.config.Roster.ImportDivisions(stream.Context(), Account, toImport(header), rows)
 	var rejected *sites.ImportError

@@ -252,7 +252,15 @@ func TestSubmitRefuses(t *testing.T) {
 		{"AbsurdPeople", func(c *xunchav1.CheckIn) { c.DispersedPeopleCount = 100_001 }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.dispersed_people_count"},
 		{"MalformedID", func(c *xunchav1.CheckIn) { c.CheckInId = "1" }, codes.InvalidArgument, "MALFORMED_ID", "check_in.check_in_id"},
 		{"LongNote", func(c *xunchav1.CheckIn) { c.Note = strings.Repeat("门", 501) }, codes.InvalidArgument, "TOO_LONG", "check_in.note"},
-		{"NoFinding", func(c *xunchav1.CheckIn) { c.Finding = 0 }, codes.InvalidArgument, "INVALID_FIELD", "check_in.finding"},
+		{"NoFinding", func(c *xunchav1.CheckIn) { c.Finding = 0 }, codes.InvalidArgument, "MISSING_FIELD", "check_in.finding"},
+		{"UnknownFinding", func(c *xunchav1.CheckIn) { c.Finding = 99 }, codes.InvalidArgument, "INVALID_FIELD", "check_in.finding"},
+		{"NoDatum", func(c *xunchav1.CheckIn) { c.Location = &xunchav1.Location{Latitude: 30} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.location.datum"},
+		{"NoID", func(c *xunchav1.CheckIn) { c.CheckInId = "" }, codes.InvalidArgument, "MISSING_FIELD", "check_in.check_in_id"},
+		{"NoHash", func(c *xunchav1.CheckIn) { c.Photos = []*xunchav1.Photo{{SizeBytes: 1, ContentType: "image/png"}} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.photos[0].sha256"},
+		{"ShortHash", func(c *xunchav1.CheckIn) {
+			c.Photos = []*xunchav1.Photo{{Sha256: []byte("x"), SizeBytes: 1, ContentType: "image/png"}}
+		}, codes.InvalidArgument, "INVALID_FIELD", "check_in.photos[0].sha256"},
+		{"YearOne", func(c *xunchav1.CheckIn) { c.CaptureTime = timestamppb.New(time.Time{}) }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.capture_time"},
 		{"Latitude", func(c *xunchav1.CheckIn) {
 			c.Location = &xunchav1.Location{Latitude: 91, Datum: xunchav1.Datum_DATUM_WGS84}
 		}, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.location.latitude"},
@@ -535,6 +543,18 @@ func TestImports(t *testing.T) {
 	t.Run("BadDate", func(t *testing.T) {
 		_, err := w.importSites(t, &xunchav1.ImportHeader{EffectiveDate: "2020-02-30"}, row(2, "N-1"))
 		wantStatus(t, err, codes.InvalidArgument, "INVALID_FIELD", "header.effective_date")
+	})
+	t.Run("ShortDate", func(t *testing.T) {
+		_, err := w.importSites(t, &xunchav1.ImportHeader{EffectiveDate: "2020-1-1"}, row(2, "N-1"))
+		wantStatus(t, err, codes.InvalidArgument, "INVALID_FIELD", "header.effective_date")
+	})
+	t.Run("NoDateOfDivisions", func(t *testing.T) {
+		stream := must(w.roster.ImportDivisions(t.Context()))(t)
+		if err := stream.Send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{}}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := stream.CloseAndRecv()
+		wantStatus(t, err, codes.InvalidArgument, "MISSING_FIELD", "header.effective_date")
 	})
 	t.Run("TooManyBytes", func(t *testing.T) {
 		huge := strings.Repeat("x", 4096)

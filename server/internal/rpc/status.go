@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"xuncha/inspections"
@@ -152,20 +153,36 @@ var rules = []struct {
 	{"string.pattern", errMalformedID},
 	{"string.max_", errTooLong},
 	{"repeated.max_items", errTooLong},
-	{"bytes.len", errMalformedID},
 	{"int32.", errOutOfRange},
 	{"int64.", errOutOfRange},
 	{"double.", errOutOfRange},
-	{"", errInvalid},
 }
 
-func ruleError(id string) error {
-	for _, r := range rules {
-		if strings.HasPrefix(id, r.id) {
-			return r.err
+// ruleError returns the error of the table that a violation of a rule is, with
+// what the rule says. Of a text, bytes or an enum that is not given at all, it
+// says that rather than what it would have to be.
+func ruleError(v *protovalidate.Violation) error {
+	if d := v.FieldDescriptor; d != nil && !d.IsList() && !d.IsMap() && v.FieldValue.IsValid() {
+		empty := false
+		switch d.Kind() {
+		case protoreflect.StringKind:
+			empty = v.FieldValue.String() == ""
+		case protoreflect.BytesKind:
+			empty = len(v.FieldValue.Bytes()) == 0
+		case protoreflect.EnumKind:
+			empty = v.FieldValue.Enum() == 0
+		}
+		if empty {
+			return errMissing
 		}
 	}
-	return errInvalid
+	id := v.Proto.GetRuleId()
+	for _, r := range rules {
+		if strings.HasPrefix(id, r.id) {
+			return &ruleViolation{r.err, v.Proto.GetMessage()}
+		}
+	}
+	return &ruleViolation{errInvalid, v.Proto.GetMessage()}
 }
 
 // maxViolations bounds the fields that one error names, because details travel
@@ -192,16 +209,17 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	info := map[string]string{"request_id": requestID}
 	switch {
 	case errors.As(err, &invalid):
-		m = meaningOf(ruleError(invalid.Violations[0].Proto.GetRuleId()))
+		m = meaningOf(ruleError(invalid.Violations[0]))
 		message = "the request is invalid"
 		for i, v := range invalid.Violations {
 			if i == maxViolations {
 				break
 			}
 			path := protovalidate.FieldPathString(v.Proto.GetField())
-			violate(path, &ruleViolation{ruleError(v.Proto.GetRuleId()), v.Proto.GetMessage()})
+			err := ruleError(v)
+			violate(path, err)
 			if i == 0 {
-				message = path + ": " + v.Proto.GetMessage()
+				message = path + ": " + err.Error()
 			}
 		}
 	case errors.As(err, &rejected):
