@@ -42,16 +42,18 @@ func (s *rosterService) ListDivisions(_ context.Context, req *xunchav1.ListDivis
 			return nil, &sites.FieldError{Field: "parent_code", Err: err}
 		}
 	}
-	// The moment is part of the cursor, so that all pages are of the same one.
-	cursor := struct {
+	var cursor struct {
 		After sites.DivisionCode `json:"a"`
-		At    time.Time          `json:"t"`
-	}{At: at}
-	query := []string{"ListDivisions", req.ParentCode, req.AsOfTime.String()}
+		At    time.Time          `json:"t,omitzero"`
+	}
+	query := []string{"ListDivisions", req.ParentCode, spell(req.AsOfTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	all := r.Children(parent, cursor.At)
+	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
+		return nil, err
+	}
+	all := r.Children(parent, at)
 	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
 	out := &xunchav1.ListDivisionsResponse{}
 	for i, d := range all[from:] {
@@ -288,19 +290,22 @@ func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequ
 	if code != "" && len(r.Versions(code)) == 0 {
 		return nil, &sites.FieldError{Field: "division_code", Err: fmt.Errorf("%s: %w", code, sites.ErrDivisionUnknown)}
 	}
-	cursor := struct {
+	var cursor struct {
 		After string    `json:"a"`
-		At    time.Time `json:"t"`
-	}{At: at}
-	query := []string{"ListSites", req.DivisionCode, req.AsOfTime.String()}
+		At    time.Time `json:"t,omitzero"`
+	}
+	query := []string{"ListSites", req.DivisionCode, spell(req.AsOfTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
 		return nil, err
 	}
 	all := r.Sites()
 	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
 	out := &xunchav1.ListSitesResponse{}
 	for _, site := range all[from:] {
-		if !site.RegisteredAt(cursor.At) || code != "" && !r.Within(site.PlaceAt(cursor.At).Division, code, cursor.At) {
+		if !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}
 		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
@@ -308,7 +313,7 @@ func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequ
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
-		out.Sites = append(out.Sites, fromSite(site, cursor.At))
+		out.Sites = append(out.Sites, fromSite(site, at))
 	}
 	return out, err
 }
@@ -353,7 +358,7 @@ func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListC
 	var cursor struct {
 		After sites.OrderID `json:"a"`
 	}
-	query := []string{"ListClosureOrders", req.InForceTime.String()}
+	query := []string{"ListClosureOrders", spell(req.InForceTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -373,6 +378,9 @@ func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListC
 			break
 		}
 		out.ClosureOrders = append(out.ClosureOrders, fromOrder(o))
+	}
+	if skip {
+		return nil, errBadToken
 	}
 	return out, err
 }

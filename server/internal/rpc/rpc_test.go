@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -508,6 +509,84 @@ func TestPages(t *testing.T) {
 		_, err := w.roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: "511602", PageSize: 1, PageToken: page.NextPageToken})
 		wantStatus(t, err, codes.InvalidArgument, "INVALID_PAGE_TOKEN", "page_token")
 	})
+}
+
+// TestForgedTokens ensures that no token leads to what its request does not ask.
+func TestForgedTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.submit(t, w.checkIn(0))
+	start, end := timestamppb.New(w.clock().Add(-time.Hour)), timestamppb.New(w.clock().Add(-time.Minute)) // nothing in it
+	site := w.sites[0].SiteId
+	forge := func(cursor string, query ...string) string {
+		return base64.RawURLEncoding.EncodeToString(append(nameQuery(query), cursor...))
+	}
+	for _, test := range []struct {
+		name      string
+		good, bad string // cursors
+		query     []string
+		call      func(token string) error
+	}{
+		{"WindowOfCheckIns", `{}`, `{"Day":"2020-02-01T00:00:00+08:00"}`,
+			[]string{"ListCheckIns", "511600", "", spell(start), spell(end), "", "FLAG_UNSPECIFIED", "false"},
+			func(token string) error {
+				_, err := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "511600", StartTime: start, EndTime: end, PageToken: token})
+				return err
+			}},
+		{"WindowOfDueSites", `{}`, `{"Day":"2020-03-01T00:00:00+08:00"}`,
+			[]string{"ListDueSites", "511600", "DUE_STATE_UNSPECIFIED", spell(start), spell(end), ""},
+			func(token string) error {
+				_, err := w.coverage.ListDueSites(ctx, &xunchav1.ListDueSitesRequest{DivisionCode: "511600", StartTime: start, EndTime: end, PageToken: token})
+				return err
+			}},
+		{"MomentOfSites", `{"a":"x"}`, `{"a":"x","t":"2000-01-01T00:00:00Z"}`,
+			[]string{"ListSites", "", spell(start)},
+			func(token string) error {
+				_, err := w.roster.ListSites(ctx, &xunchav1.ListSitesRequest{AsOfTime: start, PageToken: token})
+				return err
+			}},
+		{"MomentOfDivisions", `{"a":"1"}`, `{"a":"1","t":"2000-01-01T00:00:00Z"}`,
+			[]string{"ListDivisions", "511600", spell(start)},
+			func(token string) error {
+				_, err := w.roster.ListDivisions(ctx, &xunchav1.ListDivisionsRequest{ParentCode: "511600", AsOfTime: start, PageToken: token})
+				return err
+			}},
+		{"NegativeSequence", `{"s":1}`, `{"s":-1}`,
+			[]string{"ListSiteHistory", site},
+			func(token string) error {
+				_, err := w.audit.ListSiteHistory(ctx, &xunchav1.ListSiteHistoryRequest{SiteId: site, PageToken: token})
+				return err
+			}},
+		{"UnknownOrder", `{"a":"` + w.order.ClosureOrderId + `"}`, `{"a":"x"}`,
+			[]string{"ListClosureOrders", ""},
+			func(token string) error {
+				_, err := w.roster.ListClosureOrders(ctx, &xunchav1.ListClosureOrdersRequest{PageToken: token})
+				return err
+			}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.call(forge(test.good, test.query...)); err != nil {
+				t.Errorf("the cursor %s: %v", test.good, err)
+			}
+			wantStatus(t, test.call(forge(test.bad, test.query...)), codes.InvalidArgument, "INVALID_PAGE_TOKEN", "page_token")
+		})
+	}
+}
+
+// TestPagesAcrossMidnight ensures that a list goes on with the day on which it
+// was begun.
+func TestPagesAcrossMidnight(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.submit(t, w.checkIn(i))
+	}
+	query := &xunchav1.ListCheckInsRequest{DivisionCode: "511600", PageSize: 1}
+	first := must(w.checkIns.ListCheckIns(t.Context(), query))(t)
+	w.advance(24 * time.Hour)
+	query.PageSize, query.PageToken = 10, first.NextPageToken
+	if rest := must(w.checkIns.ListCheckIns(t.Context(), query))(t); len(first.Items) != 1 || len(rest.Items) != 2 {
+		t.Errorf("got %d check-ins and then %d, want 1 and 2", len(first.Items), len(rest.Items))
+	}
 }
 
 func TestImports(t *testing.T) {
