@@ -142,6 +142,9 @@ func TestSubmitRefuses(t *testing.T) {
 		want   error
 		field  string
 	}{
+		{"NULInNote", func(c *inspections.CheckIn) { c.Note = "a\x00b" }, inspections.ErrInvalid, "note"},
+		{"EscapeInNote", func(c *inspections.CheckIn) { c.Note = "\x1b[2J" }, inspections.ErrInvalid, "note"},
+		{"OtherDirectionInNote", func(c *inspections.CheckIn) { c.Note = "a\u202eb" }, inspections.ErrInvalid, "note"},
 		{"UnknownSite", func(c *inspections.CheckIn) { c.Site = "nowhere" }, sites.ErrSiteUnknown, "site_id"},
 		{"SiteStruckOff", func(c *inspections.CheckIn) { c.Site = gone.ID }, inspections.ErrNotRegistered, "site_id"},
 		{"SiteNotYetRegistered", func(c *inspections.CheckIn) { c.Captured = start.Add(-31 * day) }, inspections.ErrNotRegistered, "site_id"},

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"xuncha/ledger"
@@ -504,10 +505,17 @@ func textProblem(text string, least, most int) string {
 		return "must not be empty"
 	case n > most:
 		return fmt.Sprintf("has %d characters; at most %d are allowed", n, most)
-	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(text, Invisible):
 		return "must not have control characters"
 	}
 	return ""
+}
+
+// Invisible reports whether the character has no place in a text: a control
+// character, a break of line or paragraph, or one that makes what follows read
+// in the other direction, by which a text can show something else than it says.
+func Invisible(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
 // checkPlace checks a place that a site is put in.

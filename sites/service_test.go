@@ -85,6 +85,12 @@ func TestSites(t *testing.T) {
 		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village, Position: &sites.Position{Latitude: 91}})
 		wantField(t, err, sites.ErrInvalid, "site.latitude")
 	})
+	t.Run("InvisibleCharacters", func(t *testing.T) {
+		for _, r := range "\x00\x1b\n\x7f\u0085\u009b\u2028\u2029\u202a\u202e\u2066\u2069" {
+			_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样" + string(r) + "例", Division: village})
+			wantField(t, err, sites.ErrInvalid, "site.name")
+		}
+	})
 	t.Run("UpdateStale", func(t *testing.T) {
 		name := "样例·新名"
 		updated, err := w.UpdateSite(ctx, "test", made.ID, made.Etag(), sites.SiteUpdate{Name: &name})
