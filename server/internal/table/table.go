@@ -293,6 +293,9 @@ func decode(data []byte) ([]byte, error) {
 	case utf8.Valid(data):
 		return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
 	}
+	if line := brokenUTF8(data); line > 0 {
+		return nil, fmt.Errorf("is UTF-8, but line %d has bytes that are not", line)
+	}
 	// The decoder writes U+FFFD for what it cannot read.
 	text, err := simplifiedchinese.GB18030.NewDecoder().Bytes(data)
 	if err == nil {
@@ -301,6 +304,29 @@ func decode(data []byte) ([]byte, error) {
 		}
 	}
 	return text, err
+}
+
+// brokenUTF8 returns the first line with bytes that are not UTF-8 of a text that
+// is UTF-8 for the most part; else 0. In GB18030 hardly ever do three bytes in a
+// row look like a Chinese character of UTF-8, so such a text is not mistaken.
+func brokenUTF8(data []byte) (line int) {
+	good, bad, first := 0, 0, 0
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			if bad++; bad == 1 {
+				first = i
+			}
+		case n > 2:
+			good++
+		}
+		i += n
+	}
+	if good <= bad {
+		return 0
+	}
+	return 1 + bytes.Count(data[:first], []byte("\n"))
 }
 
 // separator returns the one that the first line has most of.

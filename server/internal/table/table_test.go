@@ -144,6 +144,7 @@ func TestProblems(t *testing.T) {
 		{"NUL", "code,name,level,parent_code\n1,a\x00b,3,4\n", []string{"row 2, column B: has a NUL"}},
 		{"Quotes", "code,name,level,parent_code\n1,\"a\"b,3,4\n", []string{"row 2"}},
 		{"NeitherUTF8NorGB18030", "code,name,level,parent_code\n1,\xff\xff,3,4\n", []string{"line 2"}},
+		{"UTF8WithBadBytes", "code,name,level,parent_code\n1,广安市广安区,3,4\n1,广安\xe5\xb8区,3,4\n", []string{"UTF-8", "line 3"}},
 		{"OldSpreadsheet", "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1 and more", []string{".xlsx"}},
 		{"BrokenXLSX", "PK\x03\x04 and nothing more", []string{"XLSX"}},
 	} {
