@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -135,13 +136,13 @@ func guard(call func() error) (err error) {
 	return call()
 }
 
-// maxRequestID is the length in bytes of a request id that is taken over from
-// the caller.
-const maxRequestID = 64
+// requestIDs matches the request ids that are taken over from callers. They go
+// into the log and into answers, so they are no text in which more can be said.
+var requestIDs = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // requestID returns the id that the caller gave in x-request-id, or a new one.
 func (c *calls) requestID(ctx context.Context) string {
-	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && v[0] != "" && len(v[0]) <= maxRequestID {
+	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && requestIDs.MatchString(v[0]) {
 		return v[0]
 	}
 	return c.newID()

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -267,20 +268,35 @@ func reasonName(r xunchav1.ErrorReason) string {
 }
 
 // localized returns the meaning's sentence in the caller's language: Chinese
-// where the call's accept-language names it before English.
+// where the call's accept-language prefers it to English.
 func localized(ctx context.Context, m meaning) *errdetails.LocalizedMessage {
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		for _, value := range md.Get("accept-language") {
-			for _, tag := range strings.Split(value, ",") {
-				tag = strings.ToLower(strings.TrimSpace(tag))
-				if strings.HasPrefix(tag, "zh") {
-					return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
-				}
-				if strings.HasPrefix(tag, "en") {
-					return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
-				}
+	chinese, best := false, 0.0
+	for _, value := range metadata.ValueFromIncomingContext(ctx, "accept-language") {
+		for _, language := range strings.Split(value, ",") {
+			tag, q := readLanguage(language)
+			zh := strings.HasPrefix(tag, "zh")
+			if q > best && (zh || strings.HasPrefix(tag, "en")) {
+				chinese, best = zh, q
 			}
 		}
 	}
+	if chinese {
+		return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
+	}
 	return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
+}
+
+// readLanguage reads a language of an accept-language header, such as
+// "zh-Hans;q=0.8", with its weight, by RFC 9110, section 12.5.4.
+func readLanguage(s string) (tag string, weight float64) {
+	tag, parameter, weighted := strings.Cut(s, ";")
+	weight = 1
+	if weighted {
+		_, q, _ := strings.Cut(parameter, "=")
+		var err error
+		if weight, err = strconv.ParseFloat(strings.TrimSpace(q), 64); err != nil {
+			weight = 0
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(tag)), weight
 }

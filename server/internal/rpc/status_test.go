@@ -120,7 +120,10 @@ func TestMeanings(t *testing.T) {
 }
 
 func TestLanguage(t *testing.T) {
-	for accept, want := range map[string]string{"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en"} {
+	for accept, want := range map[string]string{
+		"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en",
+		"en;q=0.5, zh;q=0.9": "zh-CN", "zh; q=0.2,en": "en", "zh;q=0": "en", "zh;q=x": "en",
+	} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", accept))
 		if got := localized(ctx, internal).Locale; got != want {
 			t.Errorf("accept-language %q: got %s, want %s", accept, got, want)
@@ -310,6 +313,22 @@ func TestLogLine(t *testing.T) {
 	for _, never := range []string{c.Note, "12345", c.SiteId, c.CheckInId, "bufconn"} {
 		if strings.Contains(w.log.String(), never) {
 			t.Errorf("the log has %q", never)
+		}
+	}
+}
+
+// TestRequestID ensures that only what is plainly an id is taken over from a
+// caller.
+func TestRequestID(t *testing.T) {
+	c := &calls{newID: func() string { return "new" }}
+	for _, id := range []string{"a", "from-the-phone_1.2", strings.Repeat("x", 64), "", strings.Repeat("x", 65), "a b", "a\x1b[2J", "张三"} {
+		want := "new"
+		if len(id) > 0 && len(id) <= 64 && !strings.ContainsAny(id, " \x1b张") {
+			want = id
+		}
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("x-request-id", id))
+		if got := c.requestID(ctx); got != want {
+			t.Errorf("x-request-id %q: got %q, want %q", id, got, want)
 		}
 	}
 }
