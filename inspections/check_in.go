@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -115,7 +116,8 @@ type CheckIn struct {
 	DispersedPeople int32
 	// Location is nil where the phone does not know it.
 	Location *Location
-	// Note has at most MaxNote characters.
+	// Note has at most MaxNote characters, of which none is invisible but line
+	// feeds and tabs.
 	Note   string
 	Photos []Photo
 }
@@ -264,6 +266,8 @@ func (c *CheckIn) check() error {
 		return invalid("note", "is not valid UTF-8")
 	case utf8.RuneCountInString(c.Note) > MaxNote:
 		return invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
+	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
+		return invalid("note", "must not have control characters other than line feeds and tabs")
 	case len(c.Photos) > MaxPhotos:
 		return invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
 	}

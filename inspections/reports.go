@@ -81,8 +81,12 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 		if err != nil {
 			return nil, after, &sites.FieldError{Field: "site_id", Err: err}
 		}
-		path := roster.Path(site.PlaceAt(question.Start).Division, question.Start)
-		question.Division = path[len(path)-1]
+		// Of the hierarchy only its top is needed, under which the site is
+		// counted wherever it stood. Without one, its visits are all there is.
+		question.Division = ""
+		if path := roster.Path(site.PlaceAt(question.Start).Division, question.Start); len(path) > 0 {
+			question.Division = path[len(path)-1]
+		}
 	}
 	q, err := s.query(ctx, question)
 	if err != nil {

@@ -104,6 +104,31 @@ func (w *world) submit(t testing.TB, c inspections.CheckIn) *inspections.Stored 
 	return stored
 }
 
+// TestVillageLeftOut ensures that a site whose village a corrected table of the
+// same day leaves out is due and inspected as before.
+func TestVillageLeftOut(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.roster.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
+	})
+	must(t, err)
+	w.submit(t, w.checkIn(1))
+	today := inspections.Question{Division: city, Start: w.now.Truncate(day), End: w.now.Truncate(day).Add(day)}
+	r, _, err := w.Coverage(t.Context(), today)
+	must(t, err)
+	if r.SitesDue != 1 || r.SitesInspected != 1 {
+		t.Errorf("got %+v, want one site due and inspected", r.Figures)
+	}
+	list, _, err := w.List(t.Context(), inspections.Question{Start: today.Start, End: today.End}, coverage.VisitFilter{Site: w.site.ID}, coverage.VisitRef{}, 10)
+	if err != nil || len(list) != 1 {
+		t.Errorf("got %d check-ins of the site, %v; want one", len(list), err)
+	}
+	history, _, err := w.History(t.Context(), w.site.ID, inspections.HistoryCursor{}, 10)
+	if err != nil || len(history) != 5 {
+		t.Errorf("got %d entries, %v; want two imports, the site, the order and the check-in", len(history), err)
+	}
+}
+
 func TestSubmitRefuses(t *testing.T) {
 	w := newWorld(t)
 	gone, err := w.roster.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "2", Name: "样例", Division: village, Registered: start})
@@ -117,6 +142,9 @@ func TestSubmitRefuses(t *testing.T) {
 		want   error
 		field  string
 	}{
+		{"NULInNote", func(c *inspections.CheckIn) { c.Note = "a\x00b" }, inspections.ErrInvalid, "note"},
+		{"EscapeInNote", func(c *inspections.CheckIn) { c.Note = "\x1b[2J" }, inspections.ErrInvalid, "note"},
+		{"OtherDirectionInNote", func(c *inspections.CheckIn) { c.Note = "a\u202eb" }, inspections.ErrInvalid, "note"},
 		{"UnknownSite", func(c *inspections.CheckIn) { c.Site = "nowhere" }, sites.ErrSiteUnknown, "site_id"},
 		{"SiteStruckOff", func(c *inspections.CheckIn) { c.Site = gone.ID }, inspections.ErrNotRegistered, "site_id"},
 		{"SiteNotYetRegistered", func(c *inspections.CheckIn) { c.Captured = start.Add(-31 * day) }, inspections.ErrNotRegistered, "site_id"},

@@ -72,7 +72,7 @@ func done(changed, dryRun bool) string {
 // imports it if it has none.
 func importDivisions(ctx context.Context, conn *grpc.ClientConn, s streams, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
 	var rows []*xunchav1.ImportDivisionsRequest
-	err := table.Read(filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {
+	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {
 		rows = append(rows, &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
 			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
 		}}})
@@ -120,7 +120,7 @@ func (c *importSitesCommand) Run(ctx context.Context, s streams) error {
 // importSites is importDivisions for sites.
 func importSites(ctx context.Context, conn *grpc.ClientConn, s streams, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
 	var rows []*xunchav1.ImportSitesRequest
-	err := table.Read(filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {
+	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {
 		rows = append(rows, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
 			Row: int32(r.Number), RegistrationNo: r.Cells[0], Name: r.Cells[1], DivisionCode: r.Cells[2], Address: r.Cells[3],
 			Latitude: r.Cells[4], Longitude: r.Cells[5], RegisteredOn: r.Cells[6], DeregisteredOn: r.Cells[7],

@@ -115,6 +115,8 @@ type Division struct {
 	// From is the first moment at which this version is in force.
 	From time.Time
 	// To is the first moment at which it is no longer; zero while it has no end.
+	// It is From for a division that one table of a day has and a later table of
+	// the same day has not: that was never in force.
 	To time.Time
 }
 

@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,13 +45,20 @@ func (e *ImportError) Error() string {
 // Unwrap returns ErrImportRejected.
 func (e *ImportError) Unwrap() error { return ErrImportRejected }
 
-// problems gathers what is wrong in a table.
+// problems gathers what is wrong in a table, by row, of one row in the order in
+// which it was found.
 type problems struct{ ImportError }
 
 func (p *problems) add(row int, column string, err error) {
-	if p.Total++; len(p.Problems) < MaxProblems {
-		p.Problems = append(p.Problems, Problem{row, column, err})
+	p.Total++
+	at, _ := slices.BinarySearchFunc(p.Problems, row+1, func(q Problem, row int) int { return cmp.Compare(q.Row, row) })
+	if at == MaxProblems {
+		return
 	}
+	if len(p.Problems) == MaxProblems {
+		p.Problems = p.Problems[:MaxProblems-1]
+	}
+	p.Problems = slices.Insert(p.Problems, at, Problem{row, column, err})
 }
 
 func (p *problems) sayf(row int, column, format string, args ...any) {
@@ -61,7 +69,6 @@ func (p *problems) err() error {
 	if p.Total == 0 {
 		return nil
 	}
-	slices.SortStableFunc(p.Problems, func(a, b Problem) int { return a.Row - b.Row })
 	return &p.ImportError
 }
 
@@ -105,7 +112,8 @@ type DivisionImport struct {
 // day on. The table speaks for its top rows and all below them: what is in
 // force there and not in the table ends on that day, what is new or has
 // another name or parent begins. What was in force before stays answerable.
-// The day may not lie before a change that the roster already has.
+// The day may not lie before a change that the roster already has, unless the
+// table says what was in force on that day: that changes nothing.
 //
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
@@ -120,10 +128,7 @@ func (s *Service) ImportDivisions(ctx context.Context, account string, in Import
 	if len(rows) == 0 || len(rows) > MaxImportRows {
 		return nil, invalid("row", fmt.Sprintf("a table has 1 to %d rows", MaxImportRows))
 	}
-	table, err := readDivisionRows(rows)
-	if err != nil {
-		return nil, err
-	}
+	table := readDivisionRows(rows)
 	var out *DivisionImport
 	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
 		plan, n, err := s.planDivisions(r, table, effective)
@@ -155,29 +160,31 @@ func (s *Service) ImportDivisions(ctx context.Context, account string, in Import
 	return out, nil
 }
 
-// tableRow is a row of a division table that was read without problem.
+// tableRow is a row of a division table. Level and Parent are empty where the
+// row's own are wrong.
 type tableRow struct {
 	row int
 	divisionChange
 }
 
-// divisionTable is a division table that fits together.
+// divisionTable is a division table that was read without the roster.
 type divisionTable struct {
-	rows   []tableRow
-	byCode map[DivisionCode]int // index into rows
+	// rows are those that have a code of their own, also where something else
+	// is wrong with them, so that the rows below are not reported for its sake.
+	rows     []tableRow
+	byCode   map[DivisionCode]int // index into rows
+	problems problems
 }
 
 // readDivisionRows checks what can be checked without the roster.
-func readDivisionRows(rows []DivisionRow) (*divisionTable, error) {
+func readDivisionRows(rows []DivisionRow) *divisionTable {
 	t := &divisionTable{rows: make([]tableRow, 0, len(rows)), byCode: make(map[DivisionCode]int, len(rows))}
-	var p problems
+	p := &t.problems
 	for _, in := range rows {
 		row := tableRow{row: in.Row, divisionChange: divisionChange{Op: beginDivision, Name: in.Name}}
-		ok := true
 		check := func(column string, err error) {
 			if err != nil {
 				p.add(in.Row, column, err)
-				ok = false
 			}
 		}
 		var err error
@@ -188,46 +195,43 @@ func readDivisionRows(rows []DivisionRow) (*divisionTable, error) {
 		} else {
 			check("level", &reasonError{ErrInvalid, fmt.Sprintf("%q is no level: want city, county, township or village", clip(in.Level))})
 		}
-		if ok && len(row.Code) != row.Level.digits() {
-			check("level", &reasonError{ErrInvalid, fmt.Sprintf("a %s has a code of %d digits; %s has %d", row.Level, row.Level.digits(), row.Code, len(row.Code))})
+		level := row.Level
+		if row.Code != "" && level != 0 && len(row.Code) != level.digits() {
+			p.sayf(in.Row, "level", "a %s has a code of %d digits; %s has %d", level, level.digits(), row.Code, len(row.Code))
+			row.Level = 0
 		}
 		if why := textProblem(in.Name, 1, MaxName); why != "" {
 			check("name", &reasonError{ErrInvalid, why})
 		}
 		switch {
+		case in.Parent != "" && level == City:
+			p.sayf(in.Row, "parent_code", "a city has no parent")
 		case in.Parent != "":
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
-			if row.Level == City {
-				check("parent_code", &reasonError{ErrInvalid, "a city has no parent"})
-			}
-		case row.Level != City && row.Level != 0:
-			check("parent_code", &reasonError{ErrInvalid, fmt.Sprintf("is missing: a %s lies in a %s", row.Level, row.Level-1)})
+		case level > City:
+			p.sayf(in.Row, "parent_code", "is missing: a %s lies in a %s", level, level-1)
 		}
 		if row.Code != "" {
 			if first, twice := t.byCode[row.Code]; twice {
 				p.sayf(in.Row, "code", "%s is also in row %d", row.Code, t.rows[first].row)
 				continue
 			}
-			// A row with another problem still counts as there, so that the
-			// rows below it are not reported for its sake.
 			t.byCode[row.Code] = len(t.rows)
 			t.rows = append(t.rows, row)
 		}
 	}
-	for _, row := range t.rows {
-		if i, ok := t.byCode[row.Parent]; ok && row.Level != 0 {
-			if parent := t.rows[i]; parent.Level != 0 && parent.Level != row.Level-1 {
-				p.sayf(row.row, "parent_code", "%s is a %s; a %s lies in a %s", parent.Code, parent.Level, row.Level, row.Level-1)
-			}
-		}
-	}
-	return t, p.err()
+	return t
 }
 
-// planDivisions compares the table with what is in force.
+// planDivisions compares the table with what is in force. Its error has also
+// the problems that were found when the table was read.
 func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
-	var p problems
+	if t.problems.Total == 0 && r.hasTable(t, effective) {
+		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
+	}
+	p := t.problems
+	p.Problems = slices.Clone(p.Problems) // for a change is planned again where others came first
 	n := &DivisionImport{}
 	var plan []divisionChange
 	latest := time.Time{} // of the changes that the roster has to what the table speaks for
@@ -236,24 +240,37 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 			latest = later(later(latest, v.From), v.To)
 		}
 	}
+	// levelOf returns the level that a code has, or else is to have; 0 where the
+	// table's is wrong. A row with a wrong level is one problem, and not one for
+	// each row below it too.
+	levelOf := func(code DivisionCode) Level {
+		if d, ok := r.open(code); ok {
+			return d.Level
+		}
+		if i, ok := t.byCode[code]; ok {
+			return t.rows[i].Level
+		}
+		return 0
+	}
 	for _, row := range t.rows {
 		see(row.Code)
 		old, exists := r.open(row.Code)
+		level := levelOf(row.Code)
 		if row.Parent != "" {
-			if _, inTable := t.byCode[row.Parent]; !inTable {
-				parent, ok := r.open(row.Parent)
-				if !ok {
-					err := fmt.Errorf("%s is neither in the table nor in force: %w", row.Parent, ErrDivisionUnknown)
-					if len(r.Versions(row.Parent)) > 0 {
-						err = fmt.Errorf("%s is not in the table: %w", row.Parent, ErrDivisionEnded)
-					}
-					p.add(row.row, "parent_code", err)
-				} else if parent.Level != row.Level-1 {
-					p.sayf(row.row, "parent_code", "%s is a %s; a %s lies in a %s", parent.Code, parent.Level, row.Level, row.Level-1)
-				}
+			_, inTable := t.byCode[row.Parent]
+			_, inForce := r.open(row.Parent)
+			parent := levelOf(row.Parent)
+			switch {
+			case !inTable && !inForce && len(r.Versions(row.Parent)) > 0:
+				p.add(row.row, "parent_code", fmt.Errorf("%s is not in the table: %w", row.Parent, ErrDivisionEnded))
+			case !inTable && !inForce:
+				p.add(row.row, "parent_code", fmt.Errorf("%s is neither in the table nor in force: %w", row.Parent, ErrDivisionUnknown))
+			case row.Level != 0 && parent != 0 && parent != level-1:
+				p.sayf(row.row, "parent_code", "%s is a %s; a %s lies in a %s", row.Parent, parent, level, level-1)
 			}
 		}
 		switch {
+		case row.Level == 0: // which is reported already
 		case exists && old.Level != row.Level:
 			p.sayf(row.row, "level", "%s is a %s, and a code's level never changes", row.Code, old.Level)
 		case exists && old.Name == row.Name && old.Parent == row.Parent:
@@ -288,6 +305,23 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 			"%s lies before %s, since when a later table is in force", effective.In(s.Zone).Format(time.DateOnly), latest.In(s.Zone).Format(time.DateOnly)))
 	}
 	return plan, n, nil
+}
+
+// hasTable reports whether the table says what was in force at the time, also
+// where a later table is in force by now.
+func (r *Roster) hasTable(t *divisionTable, at time.Time) bool {
+	for _, row := range t.rows {
+		d, err := r.Division(row.Code, at)
+		if err != nil || d.Name != row.Name || d.Level != row.Level || d.Parent != row.Parent {
+			return false
+		}
+		for _, below := range r.Children(row.Code, at) {
+			if _, ok := t.byCode[below.Code]; !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // open returns the version of the code that has no end.
@@ -546,7 +580,7 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 	d, err := r.Division(code, at)
 	if errors.Is(err, ErrDivisionEnded) {
 		v := r.Versions(code)
-		if last := v[len(v)-1]; at.Before(v[0].From) {
+		if last := v[len(v)-1]; at.Before(v[0].From) && !v[0].To.Equal(v[0].From) {
 			// The oldest table that the roster has stands for the time before it.
 			d, err = v[0], nil
 		} else if !last.To.IsZero() {

@@ -391,7 +391,9 @@ func (r *Roster) applySites(changed []*Site, seq ledger.Sequence) {
 }
 
 // applyDivisions ends or begins versions at the time effective. A version that
-// began at that very time is replaced, as if it had never been.
+// began at that very time is replaced, as if it had never been. Only where the
+// code would have no version left does it stay, from effective to effective:
+// sites may stand in the division, and keep their place in the hierarchy by it.
 func (r *Roster) applyDivisions(changes []divisionChange, effective time.Time) {
 	r.divisions = maps.Clone(r.divisions)
 	parents := map[DivisionCode]struct{}{}
@@ -401,20 +403,18 @@ func (r *Roster) applyDivisions(changes []divisionChange, effective time.Time) {
 			n.versions = slices.Clone(old.versions)
 			n.children = old.children
 		}
-		if k := len(n.versions); k > 0 && n.versions[k-1].To.IsZero() {
-			if n.versions[k-1].From.Equal(effective) {
+		if k := len(n.versions); k > 0 {
+			last := &n.versions[k-1]
+			switch begun := last.From.Equal(effective); {
+			case begun && (k > 1 || c.Op == beginDivision):
 				n.versions = n.versions[:k-1]
-			} else {
-				n.versions[k-1].To = effective
+			case last.To.IsZero():
+				last.To = effective
 			}
 		}
 		if c.Op == beginDivision {
 			n.versions = append(n.versions, Division{Code: c.Code, Name: c.Name, Level: c.Level, Parent: c.Parent, From: effective})
 			parents[c.Parent] = struct{}{}
-		}
-		if len(n.versions) == 0 {
-			delete(r.divisions, c.Code)
-			continue
 		}
 		r.divisions[c.Code] = n
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"xuncha/ledger"
@@ -268,9 +269,9 @@ type SiteUpdate struct {
 }
 
 // UpdateSite corrects the site's name, or the address and position of the
-// place where it stands now. Where it stands is changed by MoveSite. An etag
-// that is not empty and not the site's own is ErrStale. An update that changes
-// nothing makes no entry.
+// place where it stands now, also where it is to move later. Where it stands is
+// changed by MoveSite. An etag that is not empty and not the site's own is
+// ErrStale. An update that changes nothing makes no entry.
 func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, etag string, u SiteUpdate) (*Site, error) {
 	return s.changeSite(ctx, account, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
 		if err := checkEtag(old, etag); err != nil {
@@ -278,7 +279,8 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 		}
 		site := *old
 		site.Places = slices.Clone(old.Places)
-		place := &site.Places[len(site.Places)-1]
+		at := old.placeAt(s.Now())
+		place := &site.Places[at]
 		if u.Name != nil {
 			site.Name = *u.Name
 		}
@@ -288,7 +290,7 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 		if u.Position != nil {
 			place.Position = u.Position
 		}
-		if site.Name == old.Name && samePlace(*place, old.Places[len(old.Places)-1]) {
+		if site.Name == old.Name && samePlace(*place, old.Places[at]) {
 			return nil, nil
 		}
 		if err := checkName(site.Name); err != nil {
@@ -503,10 +505,17 @@ func textProblem(text string, least, most int) string {
 		return "must not be empty"
 	case n > most:
 		return fmt.Sprintf("has %d characters; at most %d are allowed", n, most)
-	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(text, Invisible):
 		return "must not have control characters"
 	}
 	return ""
+}
+
+// Invisible reports whether the character has no place in a text: a control
+// character, a break of line or paragraph, or one that makes what follows read
+// in the other direction, by which a text can show something else than it says.
+func Invisible(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
 // checkPlace checks a place that a site is put in.

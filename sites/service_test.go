@@ -85,6 +85,12 @@ func TestSites(t *testing.T) {
 		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village, Position: &sites.Position{Latitude: 91}})
 		wantField(t, err, sites.ErrInvalid, "site.latitude")
 	})
+	t.Run("InvisibleCharacters", func(t *testing.T) {
+		for _, r := range "\x00\x1b\n\x7f\u0085\u009b\u2028\u2029\u202a\u202e\u2066\u2069" {
+			_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样" + string(r) + "例", Division: village})
+			wantField(t, err, sites.ErrInvalid, "site.name")
+		}
+	})
 	t.Run("UpdateStale", func(t *testing.T) {
 		name := "样例·新名"
 		updated, err := w.UpdateSite(ctx, "test", made.ID, made.Etag(), sites.SiteUpdate{Name: &name})
@@ -101,6 +107,27 @@ func TestSites(t *testing.T) {
 	t.Run("MoveIntoThePast", func(t *testing.T) {
 		_, err := w.MoveSite(ctx, "test", made.ID, "", sites.Place{Division: "511602002003", From: w.now.Add(-time.Hour)})
 		wantField(t, err, sites.ErrInvalid, "effective_time")
+	})
+	t.Run("UpdateBeforeAMoveToCome", func(t *testing.T) {
+		site, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-3", Name: "样例", Division: village, Address: "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		move := w.now.Add(time.Hour)
+		if _, err := w.MoveSite(ctx, "test", site.ID, "", sites.Place{Division: "511602002003", Address: "2", From: move}); err != nil {
+			t.Fatal(err)
+		}
+		address := "1a"
+		site, err = w.UpdateSite(ctx, "test", site.ID, "", sites.SiteUpdate{Address: &address, Position: &sites.Position{Latitude: 30}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := site.PlaceAt(w.now); now.Address != "1a" || now.Position == nil {
+			t.Errorf("where the site stands now is %+v, want it corrected", now)
+		}
+		if later := site.PlaceAt(move); later.Address != "2" || later.Position != nil {
+			t.Errorf("where the site will stand is %+v, want it as it was", later)
+		}
 	})
 	t.Run("Deregister", func(t *testing.T) {
 		w.now = w.now.Add(time.Hour)

@@ -51,13 +51,15 @@ type Site struct {
 }
 
 // PlaceAt returns where the site stands at t.
-func (s *Site) PlaceAt(t time.Time) Place {
-	for i := len(s.Places) - 1; i > 0; i-- {
-		if !t.Before(s.Places[i].From) {
-			return s.Places[i]
-		}
+func (s *Site) PlaceAt(t time.Time) Place { return s.Places[s.placeAt(t)] }
+
+// placeAt returns the index in Places of where the site stands at t.
+func (s *Site) placeAt(t time.Time) int {
+	i := len(s.Places) - 1
+	for i > 0 && t.Before(s.Places[i].From) {
+		i--
 	}
-	return s.Places[0]
+	return i
 }
 
 // RegisteredAt reports whether the site is registered at t.

@@ -236,8 +236,79 @@ func TestMerger(t *testing.T) {
 	if n := w.importDivisions(t, "2023", "2023-06-30"); len(n.Displaced) != 0 || n.Changed {
 		t.Errorf("after the moves %d are displaced; changed %v", len(n.Displaced), n.Changed)
 	}
+	revision := w.Roster().Revision()
+	if n := w.importDivisions(t, "2019", "2019-10-31"); n.Changed || n.Unchanged != 3179 || w.Roster().Revision() != revision {
+		t.Errorf("the older table again: got %+v, want all unchanged", n)
+	}
+	_, err = w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, divisionRows(t, "2019")[:3000])
+	wantField(t, err, sites.ErrInvalid, "header.effective_date")
 	if got := len(w.Roster().Placements(w.site(t, want[0]))); got != 2 {
 		t.Errorf("a site that moved has %d placements, want 2", got)
+	}
+}
+
+// TestCorrectedTable ensures that a village that the same day's corrected table
+// leaves out is one that has ended: its sites keep their place.
+func TestCorrectedTable(t *testing.T) {
+	const first, second = sites.DivisionCode("511602001001"), sites.DivisionCode("511602001002")
+	rows := []sites.DivisionRow{
+		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
+		{Row: 3, Code: "511602", Name: "广安区", Level: "county", Parent: "511600"},
+		{Row: 4, Code: "511602001", Name: "浓洄街道", Level: "township", Parent: "511602"},
+		{Row: 5, Code: string(second), Name: "乙", Level: "village", Parent: "511602001"},
+		{Row: 6, Code: string(first), Name: "甲", Level: "village", Parent: "511602001"},
+	}
+	for _, test := range []struct {
+		name  string
+		early []sites.DivisionRow // what was in force before that day
+	}{
+		{"FirstTableOfAll", nil},
+		{"VillageThatBeganThatDay", rows[:4]},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			take := func(day string, rows []sites.DivisionRow) *sites.DivisionImport {
+				t.Helper()
+				n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: day}, rows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			if test.early != nil {
+				take("2019-01-01", test.early)
+			}
+			take("2020-01-01", rows)
+			if _, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "1", Name: "样例", Division: first}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+				t.Fatal(err)
+			}
+			n := take("2020-01-01", rows[:4])
+			if n.Ended != 1 || len(n.Displaced) != 1 || n.Displaced[0].RegistrationNo != "1" {
+				t.Errorf("got %+v, want the village ended and its site displaced", n)
+			}
+			r, site := w.Roster(), w.site(t, "1")
+			if _, err := r.Division(first, w.now); !errors.Is(err, sites.ErrDivisionEnded) {
+				t.Errorf("the village: got %v, want ErrDivisionEnded", err)
+			}
+			if got := r.Children("511602001", w.now); len(got) != 1 || got[0].Code != second {
+				t.Errorf("villages of the township: got %v, want %s alone", got, second)
+			}
+			if !r.Within(first, "511600", w.now) || r.OrderAt(site, w.now) == nil {
+				t.Errorf("the site left its place %v and its order", r.Path(first, w.now))
+			}
+			if got := len(r.Concerning(site)); got != int(r.Revision()) {
+				t.Errorf("%d of %d entries concern the site, want all", got, r.Revision())
+			}
+			if n := take("2020-01-01", rows); n.Created != 1 || len(n.Displaced) != 0 {
+				t.Errorf("the village again: got %+v, want it created and no site displaced", n)
+			}
+			if got := w.Roster().Versions(first); len(got) != 1 || !got[0].To.IsZero() {
+				t.Errorf("got the versions %v, want one without an end", got)
+			}
+		})
 	}
 }
 
@@ -300,6 +371,45 @@ func TestImportProblems(t *testing.T) {
 			wantProblem(t, err, test.column, test.want)
 		})
 	}
+	t.Run("EveryDivisionProblemAtOnce", func(t *testing.T) {
+		rows := []sites.DivisionRow{
+			city,
+			{Row: 7, Code: "511699001", Name: "x", Level: "township", Parent: "511699"}, // unknown parent
+			{Row: 3, Code: "5116o2", Name: "x", Level: "county", Parent: "511600"},
+			{Row: 4, Code: "511602", Name: "广安区", Level: "city"}, // a county, with townships in it
+			{Row: 5, Code: "511602001", Name: "", Level: "township", Parent: "511602"},
+			{Row: 6, Code: "511603", Name: "前锋区", Level: "township", Parent: "511600"},
+			{Row: 8, Code: "511602001003", Name: "x", Level: "village", Parent: "511602001"},
+			{Row: 9, Code: "511603001", Name: "x", Level: "township", Parent: "511603"},
+		}
+		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		var rejected *sites.ImportError
+		if !errors.As(err, &rejected) {
+			t.Fatalf("got %v, want an *ImportError", err)
+		}
+		var got []string
+		for _, p := range rejected.Problems {
+			got = append(got, fmt.Sprint(p.Row, " ", p.Column))
+		}
+		want := []string{"3 code", "4 level", "5 name", "6 level", "7 parent_code"}
+		if !slices.Equal(got, want) || rejected.Total != len(want) {
+			t.Errorf("got %v (%d in all), want %v", rejected.Problems, rejected.Total, want)
+		}
+	})
+	t.Run("FirstDivisionProblemsListed", func(t *testing.T) {
+		// The first row has what only a look at the roster shows, and all others
+		// what can be seen without it.
+		rows := []sites.DivisionRow{city, {Row: 3, Code: "511699001", Name: "x", Level: "township", Parent: "511699"}}
+		for i := range 150 {
+			rows = append(rows, sites.DivisionRow{Row: i + 4, Code: "1", Name: "x", Level: "county", Parent: "511600"})
+		}
+		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		var rejected *sites.ImportError
+		if !errors.As(err, &rejected) || len(rejected.Problems) != 100 || rejected.Total != 151 ||
+			rejected.Problems[0].Row != 3 || rejected.Problems[99].Row != 102 {
+			t.Errorf("got %v, want the problems of rows 3 to 102 and 151 in all", err)
+		}
+	})
 	t.Run("SiteTwice", func(t *testing.T) {
 		first, second := good, good
 		first.Row, second.Row = 2, 7

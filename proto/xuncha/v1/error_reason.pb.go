@@ -95,6 +95,11 @@ const (
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 31
 	// INTERNAL: a fault of the server, which has logged it.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 32
+	// UNIMPLEMENTED: the server has no such service or method.
+	ErrorReason_ERROR_REASON_UNIMPLEMENTED ErrorReason = 33
+	// RESOURCE_EXHAUSTED: a request, unpacked, or an import as a whole is larger
+	// than the server takes. Sending it again is of no use.
+	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 34
 )
 
 // Enum value maps for ErrorReason.
@@ -133,6 +138,8 @@ var (
 		30: "ERROR_REASON_DEADLINE_EXCEEDED",
 		31: "ERROR_REASON_CANCELLED",
 		32: "ERROR_REASON_INTERNAL",
+		33: "ERROR_REASON_UNIMPLEMENTED",
+		34: "ERROR_REASON_REQUEST_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -168,6 +175,8 @@ var (
 		"ERROR_REASON_DEADLINE_EXCEEDED":          30,
 		"ERROR_REASON_CANCELLED":                  31,
 		"ERROR_REASON_INTERNAL":                   32,
+		"ERROR_REASON_UNIMPLEMENTED":              33,
+		"ERROR_REASON_REQUEST_TOO_LARGE":          34,
 	}
 )
 
@@ -202,7 +211,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xf8\b\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xbc\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -237,7 +246,9 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_STORE_FULL\x10\x1d\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10\x1e\x12\x1a\n" +
 	"\x16ERROR_REASON_CANCELLED\x10\x1f\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10 B\x87\x01\n" +
+	"\x15ERROR_REASON_INTERNAL\x10 \x12\x1e\n" +
+	"\x1aERROR_REASON_UNIMPLEMENTED\x10!\x12\"\n" +
+	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\"B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

@@ -491,7 +491,7 @@ type ImportDivisionsRequest_Header struct {
 }
 
 type ImportDivisionsRequest_Row struct {
-	// A row, at most 1,000,000 in all.
+	// A row, at most 1,000,000 in all, and 256 MiB of them.
 	Row *DivisionRow `protobuf:"bytes,2,opt,name=row,proto3,oneof"`
 }
 
@@ -899,7 +899,7 @@ type ImportSitesRequest_Header struct {
 }
 
 type ImportSitesRequest_Row struct {
-	// A row, at most 1,000,000 in all.
+	// A row, at most 1,000,000 in all, and 256 MiB of them.
 	Row *SiteRow `protobuf:"bytes,2,opt,name=row,proto3,oneof"`
 }
 
@@ -2171,9 +2171,9 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"as_of_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"y\n" +
 	"\x13GetDivisionResponse\x12/\n" +
 	"\bdivision\x18\x01 \x01(\v2\x13.xuncha.v1.DivisionR\bdivision\x121\n" +
-	"\tancestors\x18\x02 \x03(\v2\x13.xuncha.v1.DivisionR\tancestors\"\x98\x01\n" +
-	"\fImportHeader\x12M\n" +
-	"\x0eeffective_date\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\reffectiveDate\x12\x17\n" +
+	"\tancestors\x18\x02 \x03(\v2\x13.xuncha.v1.DivisionR\tancestors\"y\n" +
+	"\fImportHeader\x12.\n" +
+	"\x0eeffective_date\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\reffectiveDate\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12 \n" +
 	"\x06source\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06source\"\xa6\x01\n" +
 	"\vDivisionRow\x12\x10\n" +

@@ -35,6 +35,9 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
+	if cursor.Site < 0 || cursor.Roster < 0 {
+		return nil, errBadToken
+	}
 	entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, pageSize(req.PageSize, 50, 200))
 	if err != nil {
 		return nil, err

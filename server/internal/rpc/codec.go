@@ -16,26 +16,33 @@ import (
 	_ "google.golang.org/grpc/encoding/proto"
 )
 
-// codec is grpc's protobuf codec, but for requests that cannot be read. Left
-// to itself, grpc answers those with INTERNAL before any interceptor runs.
+// codec is grpc's protobuf codec, but for requests that cannot be read or are
+// too large. Left to itself, grpc answers those before any interceptor runs.
 // Here such a request goes on as an empty message that carries the reason, and
-// the interceptor answers with INVALID_ARGUMENT and the field.
-type codec struct{ encoding.CodecV2 }
+// the interceptor answers with it.
+type codec struct {
+	encoding.CodecV2
+	// most is the length in bytes of the longest message, once unpacked.
+	most int
+}
 
-func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+func newCodec(most int) codec { return codec{encoding.GetCodecV2("proto"), most} }
 
 // Unmarshal reads data into v, a proto.Message.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	err := c.CodecV2.Unmarshal(data, v)
 	m, ok := v.(proto.Message)
-	if err == nil || !ok {
-		return err
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	proto.Reset(m)
-	raw := data.Materialize()
-	path, _ := findBadText(m.ProtoReflect().Descriptor(), raw, "")
-	mark := protowire.AppendTag(nil, unreadableField, protowire.BytesType)
-	m.ProtoReflect().SetUnknown(protowire.AppendString(mark, path))
+	if data.Len() > c.most {
+		mark(m, tooLarge, "")
+		return nil
+	}
+	if c.CodecV2.Unmarshal(data, v) != nil {
+		raw := data.Materialize()
+		path, _ := findBadText(m.ProtoReflect().Descriptor(), raw, "")
+		mark(m, notReadable, path)
+	}
 	return nil
 }
 
@@ -50,26 +57,32 @@ func encoded[M proto.Message](m M) (M, error) {
 	return out.Interface().(M), err
 }
 
-// unreadableField is the number of the field that carries the path of the bad
-// text from the codec to the interceptor; empty for bytes that are no message
-// at all. It is the greatest that there is, which no message uses.
-const unreadableField = protowire.MaxValidNumber
+// A mark is what the unknown fields of a message begin with where the codec
+// could not take it in; the path of the bad text follows, empty for bytes that
+// are no message at all. Marks are no tags of fields, so no sender can make one:
+// the number of a field is never 0.
+const (
+	notReadable byte = iota
+	tooLarge
+)
+
+func mark(m proto.Message, why byte, path string) {
+	proto.Reset(m)
+	m.ProtoReflect().SetUnknown(append([]byte{why}, path...))
+}
 
 // unreadable returns the error that the codec left in m, if any.
 func unreadable(m proto.Message) error {
 	raw := m.ProtoReflect().GetUnknown()
-	if len(raw) == 0 {
+	switch {
+	case len(raw) == 0 || raw[0] > tooLarge:
 		return nil
-	}
-	num, _, n := protowire.ConsumeTag(raw)
-	if n < 0 || num != unreadableField {
-		return nil
-	}
-	path, n := protowire.ConsumeString(raw[n:])
-	if n < 0 || path == "" {
+	case raw[0] == tooLarge:
+		return errTooLarge
+	case len(raw) == 1:
 		return errMalformed
 	}
-	return &sites.FieldError{Field: path, Err: errUTF8}
+	return &sites.FieldError{Field: string(raw[1:]), Err: errUTF8}
 }
 
 // maxNesting bounds how deep findBadText follows messages in messages.

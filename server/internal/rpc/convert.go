@@ -16,12 +16,13 @@ import (
 
 // This file holds all that turns messages into the domain's values and back.
 
-// timeOf reads a timestamp; absent gives the zero time.
+// timeOf reads a timestamp; absent gives the zero time, which for that reason
+// no timestamp can be.
 func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 	if t == nil {
 		return time.Time{}, nil
 	}
-	if err := t.CheckValid(); err != nil {
+	if !t.IsValid() || t.AsTime().IsZero() {
 		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no time: %w", errOutOfRange)}
 	}
 	return t.AsTime(), nil
@@ -255,8 +256,11 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	}
 	switch {
 	case c.Site != nil:
-		last := c.Site.Places[len(c.Site.Places)-1]
-		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, last.From)}
+		at := c.Site.Places[len(c.Site.Places)-1].From
+		if e.Kind == sites.KindSiteUpdated {
+			at = e.Time // whose place is what was corrected, also before a move to come
+		}
+		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, at)}
 	case c.Order != nil:
 		out.Content = &xunchav1.HistoryEntry_ClosureOrder{ClosureOrder: fromOrder(c.Order)}
 	case c.Divisions != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -44,7 +45,11 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // stream wraps a call with a stream in either direction.
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return c.observe(stream.Context(), info.FullMethod, func() error {
+	method := info.FullMethod
+	if srv == nil {
+		method = "unknown" // and its name is whatever the caller wrote
+	}
+	return c.observe(stream.Context(), method, func() error {
 		return next(srv, &checkedStream{stream, c})
 	})
 }
@@ -80,11 +85,14 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 	start := c.now()
 	id := c.requestID(ctx)
 	err := guard(call)
+	if err == io.ErrUnexpectedEOF { // of a stream that broke off
+		err = errMalformed
+	}
 	code := codes.OK
 	if err != nil {
-		st := c.statusOf(ctx, err, id)
+		st := statusOf(ctx, err, id)
 		code = st.Code()
-		if code == codes.Internal {
+		if hides(err) || code == codes.Internal {
 			c.log.LogAttrs(ctx, slog.LevelError, "call failed", slog.String("method", method),
 				slog.String("request_id", id), slog.String("error", err.Error()))
 		}
@@ -95,13 +103,24 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 	return err
 }
 
+// hides reports whether the caller does not see what the error says, so that
+// the log has to. That a caller gave up or had no more time says nothing.
+func hides(err error) bool {
+	m := meaningOf(err)
+	return m.private && m.code != codes.Canceled && m.code != codes.DeadlineExceeded && !fromGRPC(err)
+}
+
+// fromGRPC reports whether grpc itself made the error, such as that of a broken
+// stream.
+func fromGRPC(err error) bool {
+	_, ok := err.(interface{ GRPCStatus() *status.Status })
+	return ok
+}
+
 // statusOf returns what the caller sees of an error. A status that grpc itself
-// made, such as of a broken stream, stays as it is.
-func (c *calls) statusOf(ctx context.Context, err error, id string) *status.Status {
-	if err == io.ErrUnexpectedEOF {
-		return toStatus(ctx, errMalformed, id)
-	}
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+// made stays as it is.
+func statusOf(ctx context.Context, err error, id string) *status.Status {
+	if fromGRPC(err) {
 		return status.Convert(err)
 	}
 	return toStatus(ctx, err, id)
@@ -117,13 +136,13 @@ func guard(call func() error) (err error) {
 	return call()
 }
 
-// maxRequestID is the length in bytes of a request id that is taken over from
-// the caller.
-const maxRequestID = 64
+// requestIDs matches the request ids that are taken over from callers. They go
+// into the log and into answers, so they are no text in which more can be said.
+var requestIDs = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // requestID returns the id that the caller gave in x-request-id, or a new one.
 func (c *calls) requestID(ctx context.Context) string {
-	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && v[0] != "" && len(v[0]) <= maxRequestID {
+	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && requestIDs.MatchString(v[0]) {
 		return v[0]
 	}
 	return c.newID()

@@ -7,13 +7,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"xuncha/inspections"
 	"xuncha/sites"
 )
 
 // A page token is the base64url of 8 bytes that name the query, then the
-// cursor as JSON. It holds nothing that the caller may not know, and a forged
-// one leads at most to another page of the same query.
+// cursor as JSON. It is neither a secret nor a permission. The query's name has
+// all that the request says; where that leaves a moment open, which then is
+// now, the cursor has the one of the first page. So a forged token leads at most
+// to another page of the same query, or of the same query asked at another time.
 
 // queryName is how many bytes of its SHA-256 name a query in a token.
 const queryName = 8
@@ -24,6 +30,15 @@ func nameQuery(query []string) []byte {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return h.Sum(nil)[:queryName]
+}
+
+// spell writes a timestamp for a query's name, always in the same way, which
+// its own String does not promise.
+func spell(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d.%09d", t.Seconds, t.Nanos)
 }
 
 // pageToken returns the token for the page of the query that begins at cursor.
@@ -41,18 +56,49 @@ func readPageToken(token string, cursor any, query ...string) error {
 	if token == "" {
 		return nil
 	}
-	bad := &sites.FieldError{Field: "page_token", Err: errPageToken}
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(b) < queryName || !bytes.Equal(b[:queryName], nameQuery(query)) {
-		return bad
+		return errBadToken
 	}
 	dec := json.NewDecoder(bytes.NewReader(b[queryName:]))
 	dec.DisallowUnknownFields()
 	if dec.Decode(cursor) != nil {
-		return bad
+		return errBadToken
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return bad
+		return errBadToken
+	}
+	return nil
+}
+
+// errBadToken is the error of a token whose cursor cannot be one of the query's.
+var errBadToken error = &sites.FieldError{Field: "page_token", Err: errPageToken}
+
+// resumeAt returns the moment that a query is about: at, but where the request
+// does not name it, the moment taken by the first page, which is noted in the
+// cursor.
+func resumeAt(asked *timestamppb.Timestamp, taken *time.Time, at time.Time) (time.Time, error) {
+	switch {
+	case asked != nil && !taken.IsZero():
+		return at, errBadToken
+	case asked == nil && !taken.IsZero():
+		return *taken, nil
+	case asked == nil:
+		*taken = at
+	}
+	return at, nil
+}
+
+// resume is resumeAt for the day on which a question begins, so that a list
+// asked for across midnight stays that of its first page.
+func (c *Config) resume(q *inspections.Question, start, end *timestamppb.Timestamp, taken *time.Time) error {
+	at, err := resumeAt(start, taken, q.Start)
+	if err != nil || start != nil {
+		return err
+	}
+	q.Start = midnight(at.In(c.Zone), 0)
+	if end == nil {
+		q.End = midnight(q.Start, 1)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,15 +79,19 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	}
 	var cursor struct {
 		coverage.VisitRef
-		Start, End time.Time
+		Day time.Time `json:",omitzero"`
 	}
-	cursor.Start, cursor.End = question.Start, question.End
-	query := []string{"ListCheckIns", req.DivisionCode, lower(req.SiteId), req.StartTime.String(), req.EndTime.String(),
-		req.KnownTime.String(), req.Flag.String(), strconv.FormatBool(req.FoundOpen)}
+	query := []string{"ListCheckIns", req.DivisionCode, lower(req.SiteId), spell(req.StartTime), spell(req.EndTime),
+		spell(req.KnownTime), req.Flag.String(), strconv.FormatBool(req.FoundOpen)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	question.Start, question.End = cursor.Start, cursor.End
+	if cursor.Sequence < 0 || cursor.Sequence > math.MaxUint32 {
+		return nil, errBadToken
+	}
+	if err := s.config.resume(&question, req.StartTime, req.EndTime, &cursor.Day); err != nil {
+		return nil, err
+	}
 	stored, last, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
 		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
 		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
@@ -206,18 +211,18 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	if err != nil {
 		return nil, err
 	}
-	// The window and the last item are the cursor: a list asked for across
-	// midnight stays that of its first page.
-	cursor := struct {
-		Start, End time.Time
-		Village    sites.DivisionCode
-		After      string
-	}{Start: q.Start, End: q.End}
-	query := []string{"ListDueSites", req.DivisionCode, req.State.String(), req.StartTime.String(), req.EndTime.String(), req.KnownTime.String()}
+	var cursor struct {
+		Day     time.Time `json:",omitzero"`
+		Village sites.DivisionCode
+		After   string
+	}
+	query := []string{"ListDueSites", req.DivisionCode, req.State.String(), spell(req.StartTime), spell(req.EndTime), spell(req.KnownTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	q.Start, q.End = cursor.Start, cursor.End
+	if err := s.config.resume(&q, req.StartTime, req.EndTime, &cursor.Day); err != nil {
+		return nil, err
+	}
 	list, err := s.config.Inspections.DueSites(ctx, q, states[req.State])
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -41,16 +42,18 @@ func (s *rosterService) ListDivisions(_ context.Context, req *xunchav1.ListDivis
 			return nil, &sites.FieldError{Field: "parent_code", Err: err}
 		}
 	}
-	// The moment is part of the cursor, so that all pages are of the same one.
-	cursor := struct {
+	var cursor struct {
 		After sites.DivisionCode `json:"a"`
-		At    time.Time          `json:"t"`
-	}{At: at}
-	query := []string{"ListDivisions", req.ParentCode, req.AsOfTime.String()}
+		At    time.Time          `json:"t,omitzero"`
+	}
+	query := []string{"ListDivisions", req.ParentCode, spell(req.AsOfTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	all := r.Children(parent, cursor.At)
+	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
+		return nil, err
+	}
+	all := r.Children(parent, at)
 	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
 	out := &xunchav1.ListDivisionsResponse{}
 	for i, d := range all[from:] {
@@ -91,9 +94,17 @@ type importRequest[R any] interface {
 	GetRow() R
 }
 
+// maxImport is how many bytes the rows of one import can have, which are held in
+// memory until all are there.
+const maxImport = 256 << 20
+
 // receiveImport reads an import's stream: one header, then rows.
-func receiveImport[Req importRequest[R], R comparable, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
+func receiveImport[Req importRequest[R], R interface {
+	comparable
+	proto.Message
+}, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
 	var none R
+	size := 0
 	for {
 		req, err := recv()
 		if errors.Is(err, io.EOF) {
@@ -113,6 +124,9 @@ func receiveImport[Req importRequest[R], R comparable, Row any](recv func() (Req
 		case row != none && len(rows) == sites.MaxImportRows:
 			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("there are more than %d: %w", sites.MaxImportRows, errTooLong)}
 		case row != none:
+			if size += proto.Size(row); size > maxImport {
+				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
+			}
 			rows = append(rows, read(row))
 		}
 	}
@@ -132,6 +146,9 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 	})
 	if err != nil {
 		return err
+	}
+	if header.EffectiveDate == "" {
+		return &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
 	before := s.config.Roster.Roster().Revision()
 	n, err := s.config.Roster.ImportDivisions(stream.Context(), Account, toImport(header), rows)
@@ -273,19 +290,22 @@ func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequ
 	if code != "" && len(r.Versions(code)) == 0 {
 		return nil, &sites.FieldError{Field: "division_code", Err: fmt.Errorf("%s: %w", code, sites.ErrDivisionUnknown)}
 	}
-	cursor := struct {
+	var cursor struct {
 		After string    `json:"a"`
-		At    time.Time `json:"t"`
-	}{At: at}
-	query := []string{"ListSites", req.DivisionCode, req.AsOfTime.String()}
+		At    time.Time `json:"t,omitzero"`
+	}
+	query := []string{"ListSites", req.DivisionCode, spell(req.AsOfTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
 		return nil, err
 	}
 	all := r.Sites()
 	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
 	out := &xunchav1.ListSitesResponse{}
 	for _, site := range all[from:] {
-		if !site.RegisteredAt(cursor.At) || code != "" && !r.Within(site.PlaceAt(cursor.At).Division, code, cursor.At) {
+		if !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}
 		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
@@ -293,7 +313,7 @@ func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequ
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
-		out.Sites = append(out.Sites, fromSite(site, cursor.At))
+		out.Sites = append(out.Sites, fromSite(site, at))
 	}
 	return out, err
 }
@@ -338,7 +358,7 @@ func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListC
 	var cursor struct {
 		After sites.OrderID `json:"a"`
 	}
-	query := []string{"ListClosureOrders", req.InForceTime.String()}
+	query := []string{"ListClosureOrders", spell(req.InForceTime)}
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -358,6 +378,9 @@ func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListC
 			break
 		}
 		out.ClosureOrders = append(out.ClosureOrders, fromOrder(o))
+	}
+	if skip {
+		return nil, errBadToken
 	}
 	return out, err
 }

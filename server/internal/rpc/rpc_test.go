@@ -3,8 +3,10 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -150,7 +152,7 @@ func (w *world) newOrder(number string) *xunchav1.ClosureOrder {
 
 func read(t testing.TB, data []byte, columns []table.Column, each func(table.Row)) {
 	t.Helper()
-	if err := table.Read("sample", bytes.NewReader(data), columns, func(r table.Row) error { each(r); return nil }); err != nil {
+	if err := table.Read(t.Context(), "sample", bytes.NewReader(data), columns, func(r table.Row) error { each(r); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -251,7 +253,15 @@ func TestSubmitRefuses(t *testing.T) {
 		{"AbsurdPeople", func(c *xunchav1.CheckIn) { c.DispersedPeopleCount = 100_001 }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.dispersed_people_count"},
 		{"MalformedID", func(c *xunchav1.CheckIn) { c.CheckInId = "1" }, codes.InvalidArgument, "MALFORMED_ID", "check_in.check_in_id"},
 		{"LongNote", func(c *xunchav1.CheckIn) { c.Note = strings.Repeat("门", 501) }, codes.InvalidArgument, "TOO_LONG", "check_in.note"},
-		{"NoFinding", func(c *xunchav1.CheckIn) { c.Finding = 0 }, codes.InvalidArgument, "INVALID_FIELD", "check_in.finding"},
+		{"NoFinding", func(c *xunchav1.CheckIn) { c.Finding = 0 }, codes.InvalidArgument, "MISSING_FIELD", "check_in.finding"},
+		{"UnknownFinding", func(c *xunchav1.CheckIn) { c.Finding = 99 }, codes.InvalidArgument, "INVALID_FIELD", "check_in.finding"},
+		{"NoDatum", func(c *xunchav1.CheckIn) { c.Location = &xunchav1.Location{Latitude: 30} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.location.datum"},
+		{"NoID", func(c *xunchav1.CheckIn) { c.CheckInId = "" }, codes.InvalidArgument, "MISSING_FIELD", "check_in.check_in_id"},
+		{"NoHash", func(c *xunchav1.CheckIn) { c.Photos = []*xunchav1.Photo{{SizeBytes: 1, ContentType: "image/png"}} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.photos[0].sha256"},
+		{"ShortHash", func(c *xunchav1.CheckIn) {
+			c.Photos = []*xunchav1.Photo{{Sha256: []byte("x"), SizeBytes: 1, ContentType: "image/png"}}
+		}, codes.InvalidArgument, "INVALID_FIELD", "check_in.photos[0].sha256"},
+		{"YearOne", func(c *xunchav1.CheckIn) { c.CaptureTime = timestamppb.New(time.Time{}) }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.capture_time"},
 		{"Latitude", func(c *xunchav1.CheckIn) {
 			c.Location = &xunchav1.Location{Latitude: 91, Datum: xunchav1.Datum_DATUM_WGS84}
 		}, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.location.latitude"},
@@ -501,6 +511,84 @@ func TestPages(t *testing.T) {
 	})
 }
 
+// TestForgedTokens ensures that no token leads to what its request does not ask.
+func TestForgedTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.submit(t, w.checkIn(0))
+	start, end := timestamppb.New(w.clock().Add(-time.Hour)), timestamppb.New(w.clock().Add(-time.Minute)) // nothing in it
+	site := w.sites[0].SiteId
+	forge := func(cursor string, query ...string) string {
+		return base64.RawURLEncoding.EncodeToString(append(nameQuery(query), cursor...))
+	}
+	for _, test := range []struct {
+		name      string
+		good, bad string // cursors
+		query     []string
+		call      func(token string) error
+	}{
+		{"WindowOfCheckIns", `{}`, `{"Day":"2020-02-01T00:00:00+08:00"}`,
+			[]string{"ListCheckIns", "511600", "", spell(start), spell(end), "", "FLAG_UNSPECIFIED", "false"},
+			func(token string) error {
+				_, err := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "511600", StartTime: start, EndTime: end, PageToken: token})
+				return err
+			}},
+		{"WindowOfDueSites", `{}`, `{"Day":"2020-03-01T00:00:00+08:00"}`,
+			[]string{"ListDueSites", "511600", "DUE_STATE_UNSPECIFIED", spell(start), spell(end), ""},
+			func(token string) error {
+				_, err := w.coverage.ListDueSites(ctx, &xunchav1.ListDueSitesRequest{DivisionCode: "511600", StartTime: start, EndTime: end, PageToken: token})
+				return err
+			}},
+		{"MomentOfSites", `{"a":"x"}`, `{"a":"x","t":"2000-01-01T00:00:00Z"}`,
+			[]string{"ListSites", "", spell(start)},
+			func(token string) error {
+				_, err := w.roster.ListSites(ctx, &xunchav1.ListSitesRequest{AsOfTime: start, PageToken: token})
+				return err
+			}},
+		{"MomentOfDivisions", `{"a":"1"}`, `{"a":"1","t":"2000-01-01T00:00:00Z"}`,
+			[]string{"ListDivisions", "511600", spell(start)},
+			func(token string) error {
+				_, err := w.roster.ListDivisions(ctx, &xunchav1.ListDivisionsRequest{ParentCode: "511600", AsOfTime: start, PageToken: token})
+				return err
+			}},
+		{"NegativeSequence", `{"s":1}`, `{"s":-1}`,
+			[]string{"ListSiteHistory", site},
+			func(token string) error {
+				_, err := w.audit.ListSiteHistory(ctx, &xunchav1.ListSiteHistoryRequest{SiteId: site, PageToken: token})
+				return err
+			}},
+		{"UnknownOrder", `{"a":"` + w.order.ClosureOrderId + `"}`, `{"a":"x"}`,
+			[]string{"ListClosureOrders", ""},
+			func(token string) error {
+				_, err := w.roster.ListClosureOrders(ctx, &xunchav1.ListClosureOrdersRequest{PageToken: token})
+				return err
+			}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.call(forge(test.good, test.query...)); err != nil {
+				t.Errorf("the cursor %s: %v", test.good, err)
+			}
+			wantStatus(t, test.call(forge(test.bad, test.query...)), codes.InvalidArgument, "INVALID_PAGE_TOKEN", "page_token")
+		})
+	}
+}
+
+// TestPagesAcrossMidnight ensures that a list goes on with the day on which it
+// was begun.
+func TestPagesAcrossMidnight(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.submit(t, w.checkIn(i))
+	}
+	query := &xunchav1.ListCheckInsRequest{DivisionCode: "511600", PageSize: 1}
+	first := must(w.checkIns.ListCheckIns(t.Context(), query))(t)
+	w.advance(24 * time.Hour)
+	query.PageSize, query.PageToken = 10, first.NextPageToken
+	if rest := must(w.checkIns.ListCheckIns(t.Context(), query))(t); len(first.Items) != 1 || len(rest.Items) != 2 {
+		t.Errorf("got %d check-ins and then %d, want 1 and 2", len(first.Items), len(rest.Items))
+	}
+}
+
 func TestImports(t *testing.T) {
 	w := newWorld(t)
 	row := func(n int32, no string) *xunchav1.ImportSitesRequest {
@@ -534,6 +622,38 @@ func TestImports(t *testing.T) {
 	t.Run("BadDate", func(t *testing.T) {
 		_, err := w.importSites(t, &xunchav1.ImportHeader{EffectiveDate: "2020-02-30"}, row(2, "N-1"))
 		wantStatus(t, err, codes.InvalidArgument, "INVALID_FIELD", "header.effective_date")
+	})
+	t.Run("ShortDate", func(t *testing.T) {
+		_, err := w.importSites(t, &xunchav1.ImportHeader{EffectiveDate: "2020-1-1"}, row(2, "N-1"))
+		wantStatus(t, err, codes.InvalidArgument, "INVALID_FIELD", "header.effective_date")
+	})
+	t.Run("NoDateOfDivisions", func(t *testing.T) {
+		stream := must(w.roster.ImportDivisions(t.Context()))(t)
+		if err := stream.Send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{}}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := stream.CloseAndRecv()
+		wantStatus(t, err, codes.InvalidArgument, "MISSING_FIELD", "header.effective_date")
+	})
+	t.Run("TooManyBytes", func(t *testing.T) {
+		huge := strings.Repeat("x", 4096)
+		row := &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
+			RegistrationNo: huge, Name: huge, DivisionCode: huge, Address: huge, Latitude: huge, Longitude: huge, RegisteredOn: huge, DeregisteredOn: huge,
+		}}}
+		sent := 0
+		_, rows, err := receiveImport(func() (*xunchav1.ImportSitesRequest, error) {
+			if sent++; sent == 1 {
+				return header, nil
+			}
+			if sent > 100_000 {
+				return nil, io.EOF
+			}
+			return row, nil
+		}, func(r *xunchav1.SiteRow) *xunchav1.SiteRow { return r })
+		wantStatus(t, toStatus(t.Context(), err, "id").Err(), codes.ResourceExhausted, "REQUEST_TOO_LARGE", "row")
+		if len(rows) > 0 || sent > 10_000 {
+			t.Errorf("%d rows were read and %d kept, want an end at 256 MiB", sent, len(rows))
+		}
 	})
 	t.Run("EmptyPart", func(t *testing.T) {
 		_, err := w.importSites(t, nil, &xunchav1.ImportSitesRequest{})

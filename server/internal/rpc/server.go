@@ -16,6 +16,9 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	// Phones may send compressed requests, and then get compressed answers.
+	_ "google.golang.org/grpc/encoding/gzip"
+
 	"xuncha/inspections"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/sites"
@@ -29,6 +32,10 @@ const Account = "local"
 // disk together, so it is far more than there are processors.
 const streamWorkers = 128
 
+// unreadBeyond is how many times MaxMessage a request can be long to be read in
+// order to be refused.
+const unreadBeyond = 4
+
 // Config is what a server works with. All fields but TLS are required.
 type Config struct {
 	Roster      *sites.Service
@@ -40,7 +47,7 @@ type Config struct {
 	// Zone is the time zone in which the deployment's days begin.
 	Zone *time.Location
 	Log  *slog.Logger
-	// MaxMessage is the length in bytes of the longest request.
+	// MaxMessage is the length in bytes of the longest request, once unpacked.
 	MaxMessage int
 	// TLS is nil for plaintext.
 	TLS *tls.Config
@@ -59,10 +66,13 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	}
 	calls := &calls{log: c.Log, validator: validator, newID: c.NewID, now: c.Now}
 	options := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),
 		grpc.StreamInterceptor(calls.stream),
-		grpc.MaxRecvMsgSize(c.MaxMessage),
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errUnimplemented }),
+		// The codec refuses what is too large, with a reason. grpc's own limit,
+		// which knows none, is for what is so large that it is not even read.
+		grpc.MaxRecvMsgSize(unreadBeyond * c.MaxMessage),
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.MaxConcurrentStreams(1000),
 		grpc.WaitForHandlers(true),

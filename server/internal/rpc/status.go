@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"xuncha/inspections"
@@ -31,6 +33,9 @@ var (
 	errUTF8        = errors.New("is not valid UTF-8")
 	errMalformed   = errors.New("the bytes sent are no such message")
 	errPageToken   = errors.New("is not a token of this query")
+	errTooLarge    = errors.New("the request is too large")
+
+	errUnimplemented = errors.New("there is no such service or method")
 )
 
 // A meaning is what an error becomes on the wire.
@@ -103,6 +108,10 @@ var meanings = []meaning{
 		"A text is not valid UTF-8.", "文字不是有效的UTF-8编码。"},
 	{errMalformed, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_REQUEST, 0, false,
 		"The request cannot be read.", "无法读取请求内容。"},
+	{errTooLarge, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, 0, false,
+		"The request is too large.", "请求内容过大。"},
+	{errUnimplemented, codes.Unimplemented, xunchav1.ErrorReason_ERROR_REASON_UNIMPLEMENTED, 0, false,
+		"The server has no such service or method.", "服务器没有此服务或方法。"},
 	{errInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
 		"A field's value is invalid.", "字段的值无效。"},
 	{sites.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
@@ -145,20 +154,36 @@ var rules = []struct {
 	{"string.pattern", errMalformedID},
 	{"string.max_", errTooLong},
 	{"repeated.max_items", errTooLong},
-	{"bytes.len", errMalformedID},
 	{"int32.", errOutOfRange},
 	{"int64.", errOutOfRange},
 	{"double.", errOutOfRange},
-	{"", errInvalid},
 }
 
-func ruleError(id string) error {
-	for _, r := range rules {
-		if strings.HasPrefix(id, r.id) {
-			return r.err
+// ruleError returns the error of the table that a violation of a rule is, with
+// what the rule says. Of a text, bytes or an enum that is not given at all, it
+// says that rather than what it would have to be.
+func ruleError(v *protovalidate.Violation) error {
+	if d := v.FieldDescriptor; d != nil && !d.IsList() && !d.IsMap() && v.FieldValue.IsValid() {
+		empty := false
+		switch d.Kind() {
+		case protoreflect.StringKind:
+			empty = v.FieldValue.String() == ""
+		case protoreflect.BytesKind:
+			empty = len(v.FieldValue.Bytes()) == 0
+		case protoreflect.EnumKind:
+			empty = v.FieldValue.Enum() == 0
+		}
+		if empty {
+			return errMissing
 		}
 	}
-	return errInvalid
+	id := v.Proto.GetRuleId()
+	for _, r := range rules {
+		if strings.HasPrefix(id, r.id) {
+			return &ruleViolation{r.err, v.Proto.GetMessage()}
+		}
+	}
+	return &ruleViolation{errInvalid, v.Proto.GetMessage()}
 }
 
 // maxViolations bounds the fields that one error names, because details travel
@@ -185,16 +210,17 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	info := map[string]string{"request_id": requestID}
 	switch {
 	case errors.As(err, &invalid):
-		m = meaningOf(ruleError(invalid.Violations[0].Proto.GetRuleId()))
+		m = meaningOf(ruleError(invalid.Violations[0]))
 		message = "the request is invalid"
 		for i, v := range invalid.Violations {
 			if i == maxViolations {
 				break
 			}
 			path := protovalidate.FieldPathString(v.Proto.GetField())
-			violate(path, &ruleViolation{ruleError(v.Proto.GetRuleId()), v.Proto.GetMessage()})
+			err := ruleError(v)
+			violate(path, err)
 			if i == 0 {
-				message = path + ": " + v.Proto.GetMessage()
+				message = path + ": " + err.Error()
 			}
 		}
 	case errors.As(err, &rejected):
@@ -242,20 +268,35 @@ func reasonName(r xunchav1.ErrorReason) string {
 }
 
 // localized returns the meaning's sentence in the caller's language: Chinese
-// where the call's accept-language names it before English.
+// where the call's accept-language prefers it to English.
 func localized(ctx context.Context, m meaning) *errdetails.LocalizedMessage {
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		for _, value := range md.Get("accept-language") {
-			for _, tag := range strings.Split(value, ",") {
-				tag = strings.ToLower(strings.TrimSpace(tag))
-				if strings.HasPrefix(tag, "zh") {
-					return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
-				}
-				if strings.HasPrefix(tag, "en") {
-					return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
-				}
+	chinese, best := false, 0.0
+	for _, value := range metadata.ValueFromIncomingContext(ctx, "accept-language") {
+		for _, language := range strings.Split(value, ",") {
+			tag, q := readLanguage(language)
+			zh := strings.HasPrefix(tag, "zh")
+			if q > best && (zh || strings.HasPrefix(tag, "en")) {
+				chinese, best = zh, q
 			}
 		}
 	}
+	if chinese {
+		return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
+	}
 	return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
+}
+
+// readLanguage reads a language of an accept-language header, such as
+// "zh-Hans;q=0.8", with its weight, by RFC 9110, section 12.5.4.
+func readLanguage(s string) (tag string, weight float64) {
+	tag, parameter, weighted := strings.Cut(s, ";")
+	weight = 1
+	if weighted {
+		_, q, _ := strings.Cut(parameter, "=")
+		var err error
+		if weight, err = strconv.ParseFloat(strings.TrimSpace(q), 64); err != nil {
+			weight = 0
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(tag)), weight
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"buf.build/go/protovalidate"
@@ -68,6 +69,8 @@ func TestMeanings(t *testing.T) {
 		{errInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
 		{errUTF8, codes.InvalidArgument, "INVALID_UTF8", false},
 		{errMalformed, codes.InvalidArgument, "MALFORMED_REQUEST", false},
+		{errTooLarge, codes.ResourceExhausted, "REQUEST_TOO_LARGE", false},
+		{errUnimplemented, codes.Unimplemented, "UNIMPLEMENTED", false},
 		{ledger.ErrMoved, codes.Aborted, "CONTENTION", true},
 		{ledger.ErrFull, codes.ResourceExhausted, "STORE_FULL", true},
 		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
@@ -117,7 +120,10 @@ func TestMeanings(t *testing.T) {
 }
 
 func TestLanguage(t *testing.T) {
-	for accept, want := range map[string]string{"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en"} {
+	for accept, want := range map[string]string{
+		"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en",
+		"en;q=0.5, zh;q=0.9": "zh-CN", "zh; q=0.2,en": "en", "zh;q=0": "en", "zh;q=x": "en",
+	} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", accept))
 		if got := localized(ctx, internal).Locale; got != want {
 			t.Errorf("accept-language %q: got %s, want %s", accept, got, want)
@@ -143,6 +149,7 @@ func TestUnreadableRequests(t *testing.T) {
 		raw                 []byte
 	}{
 		{"TextNotUTF8", "INVALID_UTF8", "check_in.note", bytes.Replace(good, []byte("门口"), []byte("\xff\xfe\xfd\xff\xfe\xfd"), 1)},
+		{"FieldLikeAMark", "MISSING_FIELD", "check_in", append(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), "\x04evil"...)},
 		{"CutOff", "MALFORMED_REQUEST", "", good[:len(good)-3]},
 		{"Noise", "MALFORMED_REQUEST", "", []byte("\xff\xff\xff\xff")},
 	} {
@@ -154,13 +161,65 @@ func TestUnreadableRequests(t *testing.T) {
 	}
 }
 
+// TestTransportErrors ensures that what goes wrong before a method is reached
+// has a reason and a line in the log, too.
+func TestTransportErrors(t *testing.T) {
+	w := newWorld(t) // which takes requests of 1 MiB
+	submit := func(note int, options ...grpc.CallOption) error {
+		c := w.checkIn(0)
+		c.Note = strings.Repeat("x", note)
+		_, err := w.checkIns.SubmitCheckIn(t.Context(), &xunchav1.SubmitCheckInRequest{CheckIn: c}, options...)
+		return err
+	}
+	stream := func(name string) error {
+		_, err := w.importSites(t, &xunchav1.ImportHeader{}, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{Name: name}}})
+		return err
+	}
+	invoke := func(method string) error {
+		return w.conn.Invoke(t.Context(), method, &xunchav1.GetSiteRequest{}, &xunchav1.GetSiteResponse{})
+	}
+	for _, test := range []struct {
+		name   string
+		call   func() error
+		code   codes.Code
+		reason string
+	}{
+		{"UnknownMethod", func() error { return invoke("/xuncha.v1.RosterService/Secret") }, codes.Unimplemented, "UNIMPLEMENTED"},
+		{"UnknownService", func() error { return invoke("/secret.v1.Secret/Get") }, codes.Unimplemented, "UNIMPLEMENTED"},
+		{"TooLarge", func() error { return submit(1 << 20) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+		{"TooLargeUnpacked", func() error { return submit(1<<20, grpc.UseCompressor("gzip")) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+		{"TooLargeInAStream", func() error { return stream(strings.Repeat("x", 1<<20)) }, codes.ResourceExhausted, "REQUEST_TOO_LARGE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lines := strings.Count(w.log.String(), `"msg":"call"`)
+			wantStatus(t, test.call(), test.code, test.reason, "")
+			if got := strings.Count(w.log.String(), `"msg":"call"`); got != lines+1 {
+				t.Errorf("the log has %d lines more, want one", got-lines)
+			}
+		})
+	}
+	if strings.Contains(strings.ToLower(w.log.String()), "secret") {
+		t.Error("the log has the name that a caller made up")
+	}
+	t.Run("FarTooLargeUnpacked", func(t *testing.T) {
+		if err := submit(64<<20, grpc.UseCompressor("gzip")); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
+		}
+	})
+	t.Run("Compressed", func(t *testing.T) {
+		if err := submit(500, grpc.UseCompressor("gzip")); err != nil {
+			t.Errorf("a compressed request is refused: %v", err)
+		}
+	})
+}
+
 // FuzzUnreadable ensures that no bytes bring the codec down, and that what it
 // takes for a message is one.
 func FuzzUnreadable(f *testing.F) {
 	f.Add([]byte("\x0a\x03\x4a\x01\xff"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m := new(xunchav1.SubmitCheckInRequest)
-		if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, m); err != nil {
+		if err := newCodec(1<<20).Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, m); err != nil {
 			t.Fatal(err)
 		}
 		if err := proto.Unmarshal(raw, new(xunchav1.SubmitCheckInRequest)); (err != nil) && unreadable(m) == nil {
@@ -204,6 +263,34 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestCauses ensures that the log has the cause of what callers see only that it
+// happened.
+func TestCauses(t *testing.T) {
+	const cause = "write /data: i/o error"
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{ledger.ErrUnavailable, true},
+		{ledger.ErrFull, true},
+		{ledger.ErrMoved, true},
+		{ledger.ErrBroken, true},
+		{context.Canceled, false},
+		{context.DeadlineExceeded, false},
+		{sites.ErrSiteUnknown, false},
+	} {
+		var log syncBuffer
+		c := &calls{log: slog.New(slog.NewJSONHandler(&log, nil)), newID: func() string { return "id-7" }, now: (&world{}).clock}
+		err := c.observe(t.Context(), "/m", func() error { return fmt.Errorf("%s: %w", cause, test.err) })
+		if got := strings.Contains(log.String(), cause); got != test.want {
+			t.Errorf("%v: the log has the cause: %v, want %v", test.err, got, test.want)
+		}
+		if test.want && strings.Contains(status.Convert(err).Message(), cause) {
+			t.Errorf("%v: the caller sees the cause: %v", test.err, err)
+		}
+	}
+}
+
 // TestLogLine ensures that a line has what an operator needs and nothing of
 // what was said.
 func TestLogLine(t *testing.T) {
@@ -226,6 +313,22 @@ func TestLogLine(t *testing.T) {
 	for _, never := range []string{c.Note, "12345", c.SiteId, c.CheckInId, "bufconn"} {
 		if strings.Contains(w.log.String(), never) {
 			t.Errorf("the log has %q", never)
+		}
+	}
+}
+
+// TestRequestID ensures that only what is plainly an id is taken over from a
+// caller.
+func TestRequestID(t *testing.T) {
+	c := &calls{newID: func() string { return "new" }}
+	for _, id := range []string{"a", "from-the-phone_1.2", strings.Repeat("x", 64), "", strings.Repeat("x", 65), "a b", "a\x1b[2J", "张三"} {
+		want := "new"
+		if len(id) > 0 && len(id) <= 64 && !strings.ContainsAny(id, " \x1b张") {
+			want = id
+		}
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("x-request-id", id))
+		if got := c.requestID(ctx); got != want {
+			t.Errorf("x-request-id %q: got %q, want %q", id, got, want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ package table
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ const (
 	MaxBytes = 256 << 20
 	// MaxRows is the number of rows below the header.
 	MaxRows = 1_000_000
+	// MaxColumns is how many columns a row can have.
+	MaxColumns = 256
 	// MaxProblems is how many problems are listed.
 	MaxProblems = 100
 )
@@ -81,15 +84,15 @@ func (e *Error) Unwrap() []error {
 }
 
 // Read reads the table in r, whose file has the name, and calls each with
-// every row that is not empty. It goes on after a problem, so that all are
-// found at once, but calls each no more. The error is an *Error, or that of
-// each.
-func Read(name string, r io.Reader, columns []Column, each func(Row) error) error {
+// every row that is not empty. It goes on after a problem in a row, so that all
+// are found at once, but calls each no more. The error is an *Error, or that of
+// each, or that of the context.
+func Read(ctx context.Context, name string, r io.Reader, columns []Column, each func(Row) error) error {
 	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
 	if err != nil {
 		return err
 	}
-	t := &reader{columns: columns, each: each, failure: Error{File: name}}
+	t := &reader{ctx: ctx, columns: columns, each: each, failure: Error{File: name}}
 	switch {
 	case len(data) > MaxBytes:
 		t.problem(0, "", fmt.Errorf("is larger than %d MiB", MaxBytes>>20))
@@ -100,8 +103,13 @@ func Read(name string, r io.Reader, columns []Column, each func(Row) error) erro
 	default:
 		err = t.readCSV(data)
 	}
-	if err == nil && t.header == nil && len(t.failure.Problems) == 0 {
-		t.problem(0, "", errors.New("is empty"))
+	if err == nil && len(t.failure.Problems) == 0 {
+		switch {
+		case t.header == nil:
+			t.problem(0, "", errors.New("is empty"))
+		case t.rows == 0:
+			t.problem(0, "", errors.New("has no row below its header"))
+		}
 	}
 	if err == nil && len(t.failure.Problems) > 0 {
 		err = &t.failure
@@ -111,6 +119,7 @@ func Read(name string, r io.Reader, columns []Column, each func(Row) error) erro
 
 // A reader takes in records, the first of which is the header.
 type reader struct {
+	ctx     context.Context
 	columns []Column
 	each    func(Row) error
 	header  []int // of each column of the file, the index in columns, or -1
@@ -124,11 +133,16 @@ func (t *reader) problem(row int, column string, err error) {
 	}
 }
 
-// errStop ends the reading of a file that is too long.
+// errStop ends the reading of a file of which no more is worth reading.
 var errStop = errors.New("stop")
+
+var errColumns = fmt.Errorf("has more than %d columns", MaxColumns)
 
 // record takes in one record of the file.
 func (t *reader) record(number int, cells []string) error {
+	if err := t.ctx.Err(); err != nil {
+		return err
+	}
 	last := len(cells)
 	for last > 0 && clean(cells[last-1]) == "" {
 		last--
@@ -136,8 +150,15 @@ func (t *reader) record(number int, cells []string) error {
 	if cells = cells[:last]; last == 0 {
 		return nil
 	}
+	if len(cells) > MaxColumns {
+		t.problem(number, "", errColumns)
+		return errStop
+	}
 	if t.header == nil {
 		t.readHeader(number, cells)
+		if len(t.failure.Problems) > 0 {
+			return errStop
+		}
 		return nil
 	}
 	if t.rows++; t.rows > MaxRows {
@@ -272,6 +293,9 @@ func decode(data []byte) ([]byte, error) {
 	case utf8.Valid(data):
 		return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
 	}
+	if line := brokenUTF8(data); line > 0 {
+		return nil, fmt.Errorf("is UTF-8, but line %d has bytes that are not", line)
+	}
 	// The decoder writes U+FFFD for what it cannot read.
 	text, err := simplifiedchinese.GB18030.NewDecoder().Bytes(data)
 	if err == nil {
@@ -280,6 +304,29 @@ func decode(data []byte) ([]byte, error) {
 		}
 	}
 	return text, err
+}
+
+// brokenUTF8 returns the first line with bytes that are not UTF-8 of a text that
+// is UTF-8 for the most part; else 0. In GB18030 hardly ever do three bytes in a
+// row look like a Chinese character of UTF-8, so such a text is not mistaken.
+func brokenUTF8(data []byte) (line int) {
+	good, bad, first := 0, 0, 0
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			if bad++; bad == 1 {
+				first = i
+			}
+		case n > 2:
+			good++
+		}
+		i += n
+	}
+	if good <= bad {
+		return 0
+	}
+	return 1 + bytes.Count(data[:first], []byte("\n"))
 }
 
 // separator returns the one that the first line has most of.

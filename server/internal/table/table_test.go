@@ -1,10 +1,13 @@
 package table_test
 
 import (
+	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +24,7 @@ import (
 // rows reads a table and returns "number: cell|cell|…" for each row.
 func rows(data []byte, columns []table.Column) ([]string, error) {
 	var out []string
-	err := table.Read("file", bytes.NewReader(data), columns, func(r table.Row) error {
+	err := table.Read(context.Background(), "file", bytes.NewReader(data), columns, func(r table.Row) error {
 		out = append(out, fmt.Sprintf("%d: %s", r.Number, strings.Join(r.Cells, "|")))
 		return nil
 	})
@@ -132,6 +135,8 @@ func TestProblems(t *testing.T) {
 		want       []string // in the error
 	}{
 		{"Empty", "", []string{"empty"}},
+		{"OnlyAHeader", "code,name,level,parent_code\n,,\n", []string{"no row below its header"}},
+		{"TooManyColumns", "code,name,level,parent_code\n" + strings.Repeat(",", 256) + "5\n", []string{"row 2", "256 columns"}},
 		{"UnknownColumns", "code,name,level,parent_code,colour,faith\n", []string{`row 1, column E: "colour"`, `row 1, column F: "faith"`, "parent_code"}},
 		{"MissingColumns", "code,name\n1,2\n", []string{"level: this column is missing", "parent_code: this column is missing", "上级代码"}},
 		{"ColumnTwice", "code,name,level,parent_code,代码\n", []string{`row 1, column E: "code" is there twice`}},
@@ -139,6 +144,7 @@ func TestProblems(t *testing.T) {
 		{"NUL", "code,name,level,parent_code\n1,a\x00b,3,4\n", []string{"row 2, column B: has a NUL"}},
 		{"Quotes", "code,name,level,parent_code\n1,\"a\"b,3,4\n", []string{"row 2"}},
 		{"NeitherUTF8NorGB18030", "code,name,level,parent_code\n1,\xff\xff,3,4\n", []string{"line 2"}},
+		{"UTF8WithBadBytes", "code,name,level,parent_code\n1,广安市广安区,3,4\n1,广安\xe5\xb8区,3,4\n", []string{"UTF-8", "line 3"}},
 		{"OldSpreadsheet", "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1 and more", []string{".xlsx"}},
 		{"BrokenXLSX", "PK\x03\x04 and nothing more", []string{"XLSX"}},
 	} {
@@ -164,7 +170,7 @@ func TestProblems(t *testing.T) {
 	})
 	t.Run("ErrorOfTheCaller", func(t *testing.T) {
 		stop := errors.New("stop")
-		err := table.Read("file", bytes.NewReader(sampledata.Sites()), table.Sites, func(table.Row) error { return stop })
+		err := table.Read(t.Context(), "file", bytes.NewReader(sampledata.Sites()), table.Sites, func(table.Row) error { return stop })
 		if !errors.Is(err, stop) {
 			t.Errorf("got %v, want the caller's error", err)
 		}
@@ -228,7 +234,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(encode(f, "XLSX", []byte("code,name,level,parent_code\n511600,广安市,city,\n")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		last := 0
-		err := table.Read("file", bytes.NewReader(data), table.Divisions, func(r table.Row) error {
+		err := table.Read(t.Context(), "file", bytes.NewReader(data), table.Divisions, func(r table.Row) error {
 			if len(r.Cells) != len(table.Divisions) || r.Number <= last {
 				t.Errorf("row %d after %d has %d cells", r.Number, last, len(r.Cells))
 			}
@@ -239,4 +245,84 @@ func FuzzRead(f *testing.F) {
 			t.Error("nothing was taken for a table")
 		}
 	})
+}
+
+// sheetOf returns a workbook whose only sheet has the rows, written as they are.
+func sheetOf(t testing.TB, rows func(io.Writer)) []byte {
+	t.Helper()
+	template := encode(t, "XLSX", []byte("code,name,level,parent_code\n"))
+	from, err := zip.NewReader(bytes.NewReader(template), int64(len(template)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	to := zip.NewWriter(&b)
+	for _, part := range from.File {
+		if part.Name != "xl/worksheets/sheet1.xml" {
+			err = errors.Join(err, to.Copy(part))
+			continue
+		}
+		w, createErr := to.Create(part.Name)
+		if createErr != nil {
+			t.Fatal(createErr)
+		}
+		fmt.Fprint(w, `<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>`)
+		rows(w)
+		fmt.Fprint(w, `</sheetData></worksheet>`)
+	}
+	if err := errors.Join(err, to.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestBombs ensures that small files which unpack to gigabytes are refused
+// before they do.
+func TestBombs(t *testing.T) {
+	const header = `<row r="1"><c r="A1" t="inlineStr"><is><t>code</t></is></c><c r="B1" t="inlineStr"><is><t>name</t></is></c>` +
+		`<c r="C1" t="inlineStr"><is><t>level</t></is></c><c r="D1" t="inlineStr"><is><t>parent_code</t></is></c></row>`
+	for _, test := range []struct {
+		name, want string
+		rows       func(io.Writer)
+	}{
+		{"LastColumnOfEachRow", "256 columns", func(w io.Writer) {
+			fmt.Fprint(w, header)
+			for i := range 20_000 {
+				fmt.Fprintf(w, `<row r="%d"><c r="XFD%[1]d"><v>1</v></c></row>`, i+2)
+			}
+		}},
+		{"EmptyCellsFarOut", "cells", func(w io.Writer) {
+			fmt.Fprint(w, header, `<row r="2"><c r="A2"><v>1</v></c></row>`)
+			for i := range 20_000 {
+				fmt.Fprintf(w, `<row r="%d"><c r="IV%[1]d"/></row>`, i+3)
+			}
+		}},
+		{"CellsWithoutAName", "256 columns", func(w io.Writer) {
+			fmt.Fprint(w, header, `<row r="2"><c><v>1</v></c>`, strings.Repeat(`<c/>`, 100_000), `</row>`)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := rows(sheetOf(t, test.rows), table.Divisions)
+			var e *table.Error
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an *Error that says %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestStop ensures that reading ends when its time is over, whatever the form.
+func TestStop(t *testing.T) {
+	for _, encoding := range []string{"UTF8", "XLSX"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		read := 0
+		err := table.Read(ctx, "file", bytes.NewReader(encode(t, encoding, sampledata.Sites())), table.Sites, func(table.Row) error {
+			read++
+			cancel()
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) || read != 1 {
+			t.Errorf("%s: got %v after %d rows, want the end after one", encoding, err, read)
+		}
+	}
 }

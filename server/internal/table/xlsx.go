@@ -1,9 +1,13 @@
 package table
 
 import (
+	"archive/zip"
 	"bytes"
+	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,8 +16,107 @@ import (
 	"github.com/xuri/excelize/v2"
 )
 
+// What an XLSX file may have in it. A small file can unpack to sheets that take
+// gigabytes once they are in memory: a sheet is filled up to the last cell of
+// each row.
+const (
+	maxCells    = 4_000_000
+	maxElements = 20_000_000
+)
+
+// measure returns what is too large about an XLSX file, without loading it, or
+// why it cannot be read.
+func measure(ctx context.Context, data []byte) error {
+	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return fmt.Errorf("cannot be read as an XLSX file: %w", err)
+	}
+	m := meter{ctx: ctx}
+	for _, part := range z.File {
+		if !strings.HasSuffix(strings.ToLower(part.Name), ".xml") {
+			continue
+		}
+		r, err := part.Open()
+		if err == nil {
+			err = errors.Join(m.part(io.LimitReader(r, MaxBytes)), r.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("cannot be read as an XLSX file: %s: %w", clip(part.Name), err)
+		}
+	}
+	return nil
+}
+
+// A meter counts what is in the parts of an XLSX file.
+type meter struct {
+	ctx             context.Context
+	elements, cells int
+}
+
+func (m *meter) part(r io.Reader) error {
+	d := xml.NewDecoder(r)
+	// What is counted is in ASCII, whatever a part says of its encoding.
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	row, column, last := 0, 0, 0 // last is the row's last column
+	for {
+		token, err := d.RawToken()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		if m.elements++; m.elements%4096 == 0 && m.ctx.Err() != nil {
+			return m.ctx.Err()
+		}
+		switch e.Name.Local {
+		case "row":
+			m.cells++
+			row, column, last = row+1, 0, 0
+		case "c":
+			if column++; len(e.Attr) > 0 {
+				column = columnOf(e.Attr, column)
+			}
+			if column > last {
+				m.cells += column - last
+				last = column
+			}
+			if last > MaxColumns {
+				return fmt.Errorf("row %d %w", row, errColumns)
+			}
+		}
+		if m.cells > maxCells || m.elements > maxElements {
+			return fmt.Errorf("has more than %d cells; save the table as .csv", maxCells)
+		}
+	}
+}
+
+// columnOf returns the column of a cell with the attributes, or the one given
+// where they do not tell.
+func columnOf(attrs []xml.Attr, column int) int {
+	for _, a := range attrs {
+		if a.Name.Local == "r" {
+			if n, _, err := excelize.CellNameToCoordinates(a.Value); err == nil {
+				return n
+			}
+		}
+	}
+	return column
+}
+
 // readXLSX reads the first sheet of an XLSX file that has anything in it.
 func (t *reader) readXLSX(data []byte) (err error) {
+	if err := measure(t.ctx, data); err != nil {
+		if t.ctx.Err() != nil {
+			return t.ctx.Err()
+		}
+		t.problem(0, "", err)
+		return nil
+	}
 	f, err := excelize.OpenReader(bytes.NewReader(data), excelize.Options{
 		UnzipSizeLimit: MaxBytes, UnzipXMLSizeLimit: 64 << 20,
 		// Values as they are stored: a code typed as a number must not come out
