@@ -23,6 +23,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -309,6 +310,14 @@ func TestShutdown(t *testing.T) {
 	if _, err := xunchav1.NewRosterServiceClient(conn).ListSites(t.Context(), &xunchav1.ListSitesRequest{}); err != nil {
 		t.Fatal(err)
 	}
+	// A stream without an end holds nobody up.
+	watch, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
 	other := connect(t, address)
 	stopped := make(chan string, 1)
 	go func() { stopped <- stop() }()
@@ -326,7 +335,9 @@ func TestShutdown(t *testing.T) {
 	if err != nil || answer.Created != 1 {
 		t.Errorf("got %v, %v; want the import done", answer, err)
 	}
-	<-stopped
+	if log := <-stopped; strings.Contains(log, "calls under way are cut") {
+		t.Errorf("calls were cut: %s", log)
+	}
 }
 
 // wantChain checks a site's whole history with SHA-256 alone and returns its

@@ -64,15 +64,16 @@ func (c *serveCommand) Run(ctx context.Context, s streams) error {
 
 // A running is a server that serves.
 type running struct {
-	address string
-	failed  chan error // has an error if serving ended by itself
-	log     *slog.Logger
-	logged  *logWriter
-	grpc    *grpc.Server
-	health  *health.Server
-	store   engine
-	patient time.Duration
-	alone   func() // ends following what others store, and waits for it
+	address  string
+	failed   chan error // has an error if serving ended by itself
+	log      *slog.Logger
+	logged   *logWriter
+	grpc     *grpc.Server
+	health   *health.Server
+	store    engine
+	patient  time.Duration
+	stopping chan struct{}
+	alone    func() // ends following what others store, and waits for it
 }
 
 // start opens the store with the name and serves it.
@@ -113,9 +114,10 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	collectSeldom()
+	stopping := make(chan struct{})
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Now: time.Now, NewID: uuid.NewString, Zone: zone,
-		Log: log, MaxMessage: c.MaxMessageBytes,
+		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping,
 	})
 	if err != nil {
 		return nil, err
@@ -127,6 +129,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	r := &running{
 		address: listener.Addr().String(), failed: make(chan error, 1),
 		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout, alone: func() {},
+		stopping: stopping,
 	}
 	if _, shared := store.(inspections.SharedStore); shared {
 		r.follow(checkIns)
@@ -209,6 +212,7 @@ func (r *running) stop() error {
 	r.log.Info("stopping")
 	r.alone()
 	r.health.Shutdown()
+	close(r.stopping)
 	done := make(chan struct{})
 	go func() {
 		r.grpc.GracefulStop()

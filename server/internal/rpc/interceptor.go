@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -26,6 +27,7 @@ type calls struct {
 	validator protovalidate.Validator
 	newID     func() string
 	now       func() time.Time
+	stopping  <-chan struct{}
 }
 
 // unary wraps a call with one request and one response.
@@ -50,9 +52,30 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		method = "unknown" // and its name is whatever the caller wrote
 	}
 	return c.observe(stream.Context(), method, func() error {
-		return next(srv, &checkedStream{stream, c})
+		call := func() error { return next(srv, &checkedStream{stream, c}) }
+		if strings.HasPrefix(method, "/xuncha.") {
+			return call()
+		}
+		return c.untilStopping(call)
 	})
 }
+
+// untilStopping runs a stream of a standard service, which lasts as long as its
+// caller likes, and ends it when the server stops.
+func (c *calls) untilStopping(call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- guard(call) }()
+	select {
+	case err := <-done:
+		return err
+	case <-c.stopping:
+		return errStopping // and the end of the stream ends the call
+	}
+}
+
+// errStopping is grpc's own answer to a stream that is refused or cut because
+// the server stops.
+var errStopping = status.Error(codes.Unavailable, "the server is stopping")
 
 // A checkedStream validates each message that it receives.
 type checkedStream struct {

@@ -36,7 +36,8 @@ const streamWorkers = 128
 // order to be refused.
 const unreadBeyond = 4
 
-// Config is what a server works with. All fields but TLS are required.
+// Config is what a server works with. All fields but Stopping and
+// TLS are required.
 type Config struct {
 	Roster      *sites.Service
 	Inspections *inspections.Service
@@ -49,6 +50,10 @@ type Config struct {
 	Log  *slog.Logger
 	// MaxMessage is the length in bytes of the longest request, once unpacked.
 	MaxMessage int
+	// Stopping is closed when the server begins to stop: streams that would last
+	// as long as their callers like, such as that of a health check, end then. It
+	// may be nil.
+	Stopping <-chan struct{}
 	// TLS is nil for plaintext.
 	TLS *tls.Config
 }
@@ -64,7 +69,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	calls := &calls{log: c.Log, validator: validator, newID: c.NewID, now: c.Now}
+	calls := &calls{log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),
