@@ -104,6 +104,13 @@ func serveOn(t testing.TB, store ...string) (address string, stop func() string)
 	return out.address(t), stop
 }
 
+// onBothEngines runs a test on an empty store of each engine, whose flags for
+// "xuncha serve" it is given.
+func onBothEngines(t *testing.T, test func(t *testing.T, store ...string)) {
+	t.Run("Embedded", func(t *testing.T) { test(t, "--data", t.TempDir()) })
+	t.Run("MongoDB", func(t *testing.T) { test(t, "--store", mongo(t).Database(t)) })
+}
+
 // xuncha runs a command and returns what it printed.
 func xuncha(t testing.TB, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
@@ -253,8 +260,10 @@ func TestBadCommands(t *testing.T) {
 	}
 }
 
-func TestCommands(t *testing.T) {
-	address, stop := serve(t, t.TempDir())
+func TestCommands(t *testing.T) { onBothEngines(t, testCommands) }
+
+func testCommands(t *testing.T, store ...string) {
+	address, stop := serveOn(t, store...)
 	gb, err := simplifiedchinese.GB18030.NewEncoder().Bytes(sampledata.Divisions2019())
 	if err != nil {
 		t.Fatal(err)
@@ -369,8 +378,10 @@ func wantChain(t testing.TB, conn *grpc.ClientConn, site string) map[string]*xun
 }
 
 // TestOneSiteTogether has 64 officers submit to one site at once.
-func TestOneSiteTogether(t *testing.T) {
-	address, _ := serve(t, t.TempDir())
+func TestOneSiteTogether(t *testing.T) { onBothEngines(t, testOneSiteTogether) }
+
+func testOneSiteTogether(t *testing.T, store ...string) {
+	address, _ := serveOn(t, store...)
 	site := fill(t, address)[0]
 	conn := connect(t, address)
 	client := xunchav1.NewInspectionServiceClient(conn)
@@ -397,13 +408,10 @@ func TestKill(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	t.Run("Embedded", func(t *testing.T) { testKill(t, binary, 37, "--data", t.TempDir()) })
-	t.Run("MongoDB", func(t *testing.T) { testKill(t, binary, 5, "--store", mongo(t).Database(t)) })
+	onBothEngines(t, func(t *testing.T, store ...string) { testKill(t, binary, store...) })
 }
 
-// testKill kills servers on one store, each after so many more check-ins than
-// the one before.
-func testKill(t *testing.T, binary string, more int, store ...string) {
+func testKill(t *testing.T, binary string, store ...string) {
 	start := func() (*exec.Cmd, string) {
 		t.Helper()
 		out := newLineWriter()
@@ -425,7 +433,7 @@ func testKill(t *testing.T, binary string, more int, store ...string) {
 		client := xunchav1.NewInspectionServiceClient(conn)
 		var group sync.WaitGroup
 		enough := make(chan struct{})
-		target := len(receipts) + 30 + more*round
+		target := len(receipts) + 30 + 5*round
 		for worker := range 16 {
 			group.Go(func() {
 				for {

@@ -36,8 +36,8 @@ const streamWorkers = 128
 // order to be refused.
 const unreadBeyond = 4
 
-// Config is what a server works with. All fields but Stopping and
-// TLS are required.
+// Config is what a server works with. All fields but Stopping and TLS
+// are required.
 type Config struct {
 	Roster      *sites.Service
 	Inspections *inspections.Service
