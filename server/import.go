@@ -143,14 +143,16 @@ func importSites(ctx context.Context, conn *grpc.ClientConn, s streams, file str
 	return checkedImport(s, file, dryRun, send)
 }
 
-// sendAll sends the messages and returns the answer.
+// sendAll sends the messages and returns the answer, or an error that says what
+// the server says.
 func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messages []*Req) (*Resp, error) {
 	for _, m := range messages {
 		if stream.Send(m) != nil {
 			break // CloseAndRecv has the error
 		}
 	}
-	return stream.CloseAndRecv()
+	answer, err := stream.CloseAndRecv()
+	return answer, readable(err)
 }
 
 // checkedImport sends a table as a dry run, prints the problems that come back,
