@@ -36,7 +36,7 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.Cl
 	if err != nil {
 		return fmt.Errorf("--server: %w", err)
 	}
-	return readable(errors.Join(f(ctx, conn), conn.Close()))
+	return errors.Join(readable(f(ctx, conn)), conn.Close())
 }
 
 func dial(address string) (*grpc.ClientConn, error) {

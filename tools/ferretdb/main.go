@@ -8,8 +8,9 @@
 // Nothing else is opened, and nothing is reported to anybody.
 //
 // What was acknowledged survives kill -9 and a power cut, apart from the
-// creation of collections and indexes: that takes several transactions, and a
-// kill between two of them can leave a collection which cannot be used.
+// creation of databases, collections and indexes: that takes several
+// transactions, and a kill between two of them can leave a collection that
+// cannot be used or a folder with which the server does not start.
 package main
 
 import (

@@ -46,11 +46,6 @@ func openAt(tb testing.TB, uri string) *Store {
 	return s
 }
 
-func open(tb testing.TB) *Store {
-	tb.Helper()
-	return openAt(tb, server.Database(tb))
-}
-
 func TestContracts(t *testing.T) {
 	addresses := map[*Store]string{}
 	open := func(tb testing.TB) *Store {
