@@ -12,9 +12,9 @@ import (
 var ErrOther = errors.New("holds something else")
 
 const (
-	// copyPage is how many entries are read and stored at once: 13 MB of the
+	// copyPage is how many entries are read and stored at once: 7 MB of the
 	// longest records that there can be.
-	copyPage = 200
+	copyPage = 100
 	// copiers is how many histories are copied at once, so that their writes
 	// share the flushes of the target's disk.
 	copiers = 16

@@ -265,6 +265,7 @@ func TestNoDatabase(t *testing.T) {
 		{"mongodb://officer:ge@heim@127.0.0.1:1/", "mongodb://127.0.0.1:1/"},
 		{"mongodb://officer:geheim@127.0.0.1:1/?replicaSet=", "mongodb://127.0.0.1:1/"},
 		{"mongodb://officer:geheim@[::1/", "mongodb://[::1/"},
+		{"mongodb://officer:ge%heim@127.0.0.1:1/", "written as %XX"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			t.Parallel() // each waits for somebody who does not answer
@@ -278,7 +279,7 @@ func TestNoDatabase(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want it to name %s", err, c.says)
 			}
-			if said := fmt.Sprint(err, out.String(), log.String()); strings.Contains(said, "heim") {
+			if said := fmt.Sprint(err, out.String(), log.String()); strings.Contains(said, "heim") || strings.Contains(said, "%he") {
 				t.Errorf("the password is in %s", said)
 			}
 		})

@@ -153,7 +153,8 @@ const (
 	// The phone's clock was off by more than 2 minutes, and capture_time was
 	// corrected by that.
 	Flag_FLAG_CLOCK_CORRECTED Flag = 4
-	// A picture was declared for another visit before.
+	// A picture was declared for another visit before. This version does not take
+	// pictures yet, and does not set it.
 	Flag_FLAG_PHOTO_REUSED Flag = 5
 )
 

@@ -148,15 +148,12 @@ func (f *feed) follow(ctx context.Context, id string, w *followed, now time.Time
 		if err != nil {
 			return err
 		}
-		// The roster has a feed of its own: its entries.
-		if ledger.History(doc.History) != ledger.Roster {
-			e, err := doc.entry()
-			if err != nil {
-				return err
-			}
-			if err := each(e); err != nil {
-				return err
-			}
+		e, err := doc.entry()
+		if err != nil {
+			return err
+		}
+		if err := each(e); err != nil {
+			return err
 		}
 		w.seen[n] = now
 	}

@@ -52,16 +52,12 @@ func (s *Store) headAt(ctx context.Context, h ledger.History, at ledger.Sequence
 // put stores entries of one history that follow its newest. The error is
 // ledger.ErrMoved where another server was quicker.
 func (s *Store) put(ctx context.Context, entries []ledger.Entry) error {
-	if err := s.writer.ready(ctx); err != nil {
-		return err
-	}
-	// What is not stored leaves its mark unused.
-	last := s.writer.mark.Add(int64(len(entries)))
+	// These are in no server's feed: the roster's entries are asked for by their
+	// sequence, and nobody serves what is being copied.
+	first := s.writer.puts.Add(int64(len(entries))) - int64(len(entries)) + 1
 	docs := make([]any, len(entries))
 	for i, e := range entries {
-		doc := s.writer.document(e, 0)
-		doc.Mark = markOf(s.writer.id, last-int64(len(entries)-1-i))
-		docs[i] = doc
+		docs[i] = document(e, markOf(s.writer.id+" put", first+int64(i)))
 	}
 	_, err := s.insert(ctx, docs)
 	if mongo.IsDuplicateKeyError(err) {

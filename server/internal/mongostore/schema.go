@@ -25,8 +25,8 @@ var (
 // An entryDoc is an entry. Beside the record stands what would have to be
 // parsed out of it otherwise; the record remains what counts.
 type entryDoc struct {
-	// Mark is the writer that stored it and how many it had stored before: a
-	// feed of what is new, in an index that every collection has anyway.
+	// Mark is the writer that stored it and how many it has stored with it: a feed
+	// of what is new, in an index that every collection has anyway.
 	Mark     string `bson:"_id"`
 	History  string `bson:"history"`
 	Sequence int64  `bson:"sequence"`

@@ -149,15 +149,13 @@ func TestChangesOutOfOrder(t *testing.T) {
 	mustAppend(t, a, "1")
 	next(t, f)
 	// The second and third are slow, or never come.
-	a.writer.mark.Add(2)
+	a.writer.mark += 2 // its loop waits
 	mustAppend(t, a, "4")
 	if got := fmt.Sprint(next(t, f)); got != "map[4:1]" {
 		t.Errorf("got %s, want 4", got)
 	}
 	late := ledger.Head{}.Seal(ledger.Draft{History: "site/other", ID: "late", Kind: "check_in", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
-	doc := a.writer.document(late, 0)
-	doc.Mark = markOf(a.writer.id, 2)
-	if _, err := a.entries.InsertOne(t.Context(), doc); err != nil {
+	if _, err := a.entries.InsertOne(t.Context(), document(late, markOf(a.writer.id, 2))); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(next(t, f)); got != "map[late:1]" {
@@ -289,5 +287,50 @@ func TestTranslate(t *testing.T) {
 	cancel()
 	if got := translate(ended, mongo.CommandError{Code: 11601}); got != context.Canceled {
 		t.Errorf("a caller that left: got %v", got)
+	}
+}
+
+// Where another server took a place in the midst of a batch, what lies before
+// it is stored, and the rest follows without a gap.
+func TestBatchWithAPlaceTaken(t *testing.T) {
+	a, b := two(t)
+	of := func(name, id string) ledger.Draft {
+		d := draft(id)
+		d.History = ledger.History("site/" + name)
+		return d
+	}
+	for _, s := range []*Store{a, b} { // now a knows a head of x that is old
+		if _, _, err := s.Append(t.Context(), of("x", fmt.Sprintf("%p", s))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repeated := fmt.Sprintf("%p", b)
+	var all []*job
+	for _, d := range []ledger.Draft{of("y", "1"), of("x", "1"), of("y", "2"), of("x", repeated), of("x", "2"), of("z", "1")} {
+		all = append(all, &job{ctx: t.Context(), draft: d, done: make(chan error, 1)})
+	}
+	for batch := append([]*job{}, all...); len(batch) > 0; {
+		batch = a.writer.insert(t.Context(), batch) // its loop waits
+	}
+	for _, j := range all {
+		if err := <-j.done; err != nil || j.existed != (j.draft.ID == repeated) {
+			t.Errorf("%s %s: existed %v, error %v", j.draft.History, j.draft.ID, j.existed, err)
+		}
+	}
+	for name, want := range map[ledger.History]int{"site/x": 4, "site/y": 2, "site/z": 1} {
+		entries, err := b.Span(t.Context(), name, 0, 100)
+		if err != nil || len(entries) != want {
+			t.Errorf("%s: got %d entries and error %v, want %d", name, len(entries), err, want)
+		}
+		var head ledger.Head
+		for _, e := range entries {
+			if head, err = head.Follow(e); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// Others find all of it, in one feed or another.
+	if a.writer.mark != 6 {
+		t.Errorf("a has numbered %d entries, want 6", a.writer.mark)
 	}
 }

@@ -106,7 +106,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	}()
 	address, err := connstring.ParseAndValidate(uri)
 	if err != nil {
-		return nil, withoutSecrets(uri, err)
+		return nil, unreadable(uri, err)
 	}
 	name := address.Database
 	if name == "" {
@@ -125,7 +125,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()))
 	if err != nil {
-		return nil, withoutSecrets(uri, err)
+		return nil, unreadable(uri, err)
 	}
 	db := client.Database(name)
 	s := &Store{
@@ -149,6 +149,15 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	}
 	s.writer, err = startWriter(ctx, s, uuid.NewString())
 	return s, err
+}
+
+// unreadable says that an address cannot be read. Why, is only told of one
+// without credentials, because the driver quotes parts of what it cannot read.
+func unreadable(uri string, err error) error {
+	if strings.Contains(uri, "@") {
+		return errors.New("is no valid address; in a user name or a password, every character that is no letter or digit is written as %XX")
+	}
+	return err
 }
 
 // withoutSecrets takes the credentials of an address out of an error's text.

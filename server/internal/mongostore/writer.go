@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// maxBatch is how many waiting entries one insert takes in.
-	maxBatch = 500
+	// maxBatch is how many waiting entries one insert takes in: so few that the
+	// driver never splits it, and that a compatible server takes it as one too.
+	maxBatch = 100
 	// maxHeads bounds the memory of heads; past it they are read again.
 	maxHeads = 250_000
 	// maxTries is how often an entry is tried again where other servers were
@@ -45,10 +46,14 @@ type writer struct {
 	jobs   chan *job
 	ended  sync.WaitGroup
 	cancel context.CancelFunc
-	heads  map[ledger.History]ledger.Head // of the loop alone
 
-	mark atomic.Int64 // how many entries were stored, or tried to be
-	seen atomic.Int64 // when others were last told that we are there
+	// Of the loop alone: the heads, and how many entries were stored, or perhaps
+	// were.
+	heads map[ledger.History]ledger.Head
+	mark  int64
+
+	puts atomic.Int64 // how many entries were stored by others than the loop
+	seen atomic.Int64 // when other servers were last told that we are there
 }
 
 // A job is one entry on its way.
@@ -190,7 +195,7 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 		}
 		j.entry = head.Seal(j.draft)
 		w.heads[j.draft.History] = j.entry.Head()
-		docs = append(docs, w.document(j.entry, int64(len(docs))))
+		docs = append(docs, document(j.entry, markOf(w.id, w.mark+int64(len(docs))+1)))
 		sealed = append(sealed, j)
 	}
 	if len(docs) == 0 {
@@ -200,7 +205,7 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 	for _, j := range sealed[:stored] {
 		j.done <- nil
 	}
-	w.mark.Add(int64(stored))
+	w.mark += int64(stored)
 	rest := sealed[stored:]
 	w.forget(rest)
 	switch {
@@ -213,7 +218,7 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 		return rest
 	}
 	// Whether they are stored is not known, and their marks are not used again.
-	w.mark.Add(int64(len(rest)))
+	w.mark += int64(len(rest))
 	w.fail(ctx, rest, err)
 	return nil
 }
@@ -268,11 +273,10 @@ func (w *writer) head(ctx context.Context, h ledger.History) (ledger.Head, error
 	return newest[0].Head(), nil
 }
 
-// document returns the entry as it is stored, the one that lies so many behind
-// the mark.
-func (w *writer) document(e ledger.Entry, behind int64) entryDoc {
+// document returns the entry as it is stored.
+func document(e ledger.Entry, mark string) entryDoc {
 	return entryDoc{
-		Mark: markOf(w.id, w.mark.Load()+behind+1), History: string(e.History), Sequence: int64(e.Sequence), ID: e.ID, Kind: string(e.Kind),
+		Mark: mark, History: string(e.History), Sequence: int64(e.Sequence), ID: e.ID, Kind: string(e.Kind),
 		Time: e.Time.UnixNano(), Account: e.Account, Hash: e.Hash[:], Record: e.Record,
 	}
 }
