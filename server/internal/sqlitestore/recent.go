@@ -11,7 +11,7 @@ const (
 	// maxUnindexed is how many entries may wait to be indexed. Indexing them
 	// together touches far fewer pages than one at a time would, and holds up
 	// the writes behind it for a few hundredths of a second.
-	maxUnindexed = 2048
+	maxUnindexed = 4096
 	// keepTail is how many entries of a history stay in memory once they are
 	// indexed: some of the newest pages.
 	keepTail = 64

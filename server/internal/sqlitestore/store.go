@@ -34,9 +34,12 @@ const File = "xuncha.db"
 const (
 	// readers is how many reads can run at once.
 	readers = 4
-	// cacheKiB is the page cache of each connection. The operating system
-	// caches the file anyway; a small cache keeps an idle server small.
-	cacheKiB = 2048
+	// readCacheKiB is the page cache of each connection for reading. The operating
+	// system caches the file anyway; a small cache keeps an idle server small.
+	readCacheKiB = 2048
+	// writeCacheKiB is that of the writer, which looks up an id for each entry and
+	// writes most pages of the indexes again and again. It fills as they grow.
+	writeCacheKiB = 16384
 	// busyTimeout is how long a connection waits for a lock of SQLite's own.
 	// Nobody but this process has the file, so none is held for long.
 	busyTimeout = 10 * time.Second
@@ -83,9 +86,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, err
 	}
 	for i := range 1 + readers {
-		flags := sqlite.OpenReadOnly
+		flags, cache := sqlite.OpenReadOnly, readCacheKiB
 		if i == 0 {
-			flags = sqlite.OpenReadWrite
+			flags, cache = sqlite.OpenReadWrite, writeCacheKiB
 		}
 		conn, err := sqlite.OpenConn(path, flags)
 		if err != nil {
@@ -98,7 +101,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 				return nil, err
 			}
 		}
-		if err := sqlitex.ExecuteTransient(conn, fmt.Sprintf(`PRAGMA cache_size = -%d`, cacheKiB), nil); err != nil {
+		if err := sqlitex.ExecuteTransient(conn, fmt.Sprintf(`PRAGMA cache_size = -%d`, cache), nil); err != nil {
 			return nil, err
 		}
 	}
