@@ -149,7 +149,7 @@ const (
 	followEvery = 500 * time.Millisecond
 	// followTimeout is how long the answer may take before the database counts
 	// as away.
-	followTimeout = 4 * time.Second
+	followTimeout = 6 * time.Second
 )
 
 // follow takes in what other servers store, until r.alone is called. While the
