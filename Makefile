@@ -52,6 +52,7 @@ check-fmt: ## Fail if something is not formatted
 .PHONY: vet
 vet: ## Run go vet
 	go vet ./...
+	go -C tools/ferretdb vet ./...
 
 .PHONY: lint
 lint: ## Run staticcheck and buf lint

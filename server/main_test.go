@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -377,6 +378,22 @@ func wantChain(t testing.TB, conn *grpc.ClientConn, site string) map[string]*xun
 	return out
 }
 
+// wantAcknowledged checks the histories of the sites, and that the check-ins are
+// there as the receipts, by their ids, say. It returns how many there are.
+func wantAcknowledged(t testing.TB, conn *grpc.ClientConn, sites []string, receipts map[string]*xunchav1.Receipt) int {
+	t.Helper()
+	stored := map[string]*xunchav1.HistoryEntry{}
+	for _, site := range sites {
+		maps.Copy(stored, wantChain(t, conn, site))
+	}
+	for id, r := range receipts {
+		if e := stored[id]; e == nil || e.Sequence != r.Sequence || !bytes.Equal(e.EntryHash, r.EntryHash) {
+			t.Errorf("check-in %s was acknowledged as %v and is stored as %v", id, r, e)
+		}
+	}
+	return len(stored)
+}
+
 // TestOneSiteTogether has 64 officers submit to one site at once.
 func TestOneSiteTogether(t *testing.T) { onBothEngines(t, testOneSiteTogether) }
 
@@ -463,22 +480,12 @@ func testKill(t *testing.T, binary string, store ...string) {
 		server, address = start()
 	}
 	conn := connect(t, address)
-	stored := map[string]*xunchav1.HistoryEntry{}
-	for _, id := range ids[:5] {
-		for k, v := range wantChain(t, conn, id) {
-			stored[k] = v
-		}
-	}
-	for id, r := range receipts {
-		if e := stored[id]; e == nil || e.Sequence != r.Sequence || !bytes.Equal(e.EntryHash, r.EntryHash) {
-			t.Errorf("check-in %s was acknowledged as %v and is stored as %v", id, r, e)
-		}
-	}
+	stored := wantAcknowledged(t, conn, ids[:5], receipts)
 	answer, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(t.Context(), &xunchav1.GetCoverageRequest{
 		DivisionCode: "511600", StartTime: timestamppb.New(time.Now().Add(-time.Hour)), EndTime: timestamppb.New(time.Now().Add(time.Hour)),
 	})
-	if err != nil || answer.Row.CheckIns != int64(len(stored)) || answer.Row.SitesInspected != 5 {
-		t.Errorf("coverage counts %v, %v; want the %d check-ins stored at 5 sites", answer.GetRow(), err, len(stored))
+	if err != nil || answer.Row.CheckIns != int64(stored) || answer.Row.SitesInspected != 5 {
+		t.Errorf("coverage counts %v, %v; want the %d check-ins stored at 5 sites", answer.GetRow(), err, stored)
 	}
 	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

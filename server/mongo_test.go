@@ -227,18 +227,8 @@ func TestDatabaseKilled(t *testing.T) {
 		group.Wait()
 		eventually(t, "health says that the database is back", func() bool { return health() == healthv1.HealthCheckResponse_SERVING })
 	}
-	stored := map[string]*xunchav1.HistoryEntry{}
-	for _, id := range ids[:5] {
-		for k, v := range wantChain(t, conn, id) {
-			stored[k] = v
-		}
-	}
-	for id, r := range receipts {
-		if e := stored[id]; e == nil || e.Sequence != r.Sequence || !bytes.Equal(e.EntryHash, r.EntryHash) {
-			t.Errorf("check-in %s was acknowledged as %v and is stored as %v", id, r, e)
-		}
-	}
-	eventually(t, "the coverage counts what is stored", func() bool { return cityCoverage(t, conn).CheckIns == int64(len(stored)) })
+	stored := wantAcknowledged(t, conn, ids[:5], receipts)
+	eventually(t, "the coverage counts what is stored", func() bool { return cityCoverage(t, conn).CheckIns == int64(stored) })
 	if log := stop(); !strings.Contains(log, "the database is away") || !strings.Contains(log, "the database is back") {
 		t.Errorf("the log does not say that the database was away: %s", log)
 	}

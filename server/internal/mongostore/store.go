@@ -137,13 +137,11 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 			err = errors.Join(err, s.disconnect())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, opTimeout-time.Second)
+	ping, cancel := context.WithTimeout(ctx, opTimeout-time.Second)
 	defer cancel()
-	if err := client.Ping(ctx, readpref.Primary()); err != nil {
+	if err := client.Ping(ping, readpref.Primary()); err != nil {
 		return nil, fmt.Errorf("does not answer: %w", withoutSecrets(uri, err))
 	}
-	ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	if err := s.prepare(ctx, o); err != nil {
 		return nil, withoutSecrets(uri, err)
 	}
