@@ -21,6 +21,10 @@ const (
 	// quiet is how long a server is asked about that does not say that it is
 	// there. It says so before it writes again.
 	quiet = 10 * time.Minute
+	// gone is how long a server that is new to us must have said nothing, by its
+	// clock and ours, not to be asked about until it does. Most of those that
+	// are listed ended when they were started anew.
+	gone = time.Hour
 	// overlap is how many of a server's newest entries are passed once more to
 	// whoever begins to follow: as many as it can have on the way.
 	overlap = 2 * maxBatch
@@ -56,6 +60,9 @@ func (s *Store) Changes(ctx context.Context) (inspections.Changes, error) {
 			return err
 		}
 		for id, w := range f.writers {
+			if w.heard.IsZero() {
+				continue // should it come back, all of its entries are passed
+			}
 			var newest struct {
 				Mark string `bson:"_id"`
 			}
@@ -96,6 +103,9 @@ func (f *feed) listen(ctx context.Context, now time.Time) error {
 		if w == nil {
 			w = &followed{seen: map[int64]time.Time{}}
 			f.writers[d.ID] = w
+			if now.Sub(time.Unix(0, d.Seen)) > gone {
+				w.said = d.Seen
+			}
 		}
 		if w.said != d.Seen {
 			w.said, w.heard = d.Seen, now

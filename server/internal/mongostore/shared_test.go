@@ -139,6 +139,33 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// A server that was gone for long is asked about again once it is back, and one
+// whose numbers are taken takes the next ones.
+func TestChangesOfOneThatWasGone(t *testing.T) {
+	uri := server.Database(t)
+	a, b := openAt(t, uri), openAt(t, uri)
+	mustAppend(t, a, "1")
+	old := time.Now().Add(-2 * gone).UnixNano()
+	_, err := a.writers.UpdateOne(t.Context(), bson.D{is("_id", a.writer.id)}, bson.D{is("$set", bson.D{is("seen", old)})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := b.Changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, f); len(got) != 0 {
+		t.Errorf("got %v of one that is gone", got)
+	}
+	a.writer.seen.Store(old)
+	a.writer.mark = 0 // its loop waits
+	mustAppend(t, a, "2")
+	got := next(t, f)
+	if got["2"] != 1 {
+		t.Errorf("got %v, want 2", got)
+	}
+}
+
 // Numbers that are missing are waited for, and given up in the end.
 func TestChangesOutOfOrder(t *testing.T) {
 	a, b := two(t)

@@ -211,7 +211,11 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 	switch {
 	case err == nil:
 		return nil
-	case mongo.IsDuplicateKeyError(err) && len(rest) > 0:
+	case mongo.IsDuplicateKeyError(err) && !hasWriteConcernError(err) && len(rest) > 0:
+		if rest[0].tries > 1 {
+			// It may be the mark that is taken, by what was thought not to be stored.
+			w.mark += int64(len(rest))
+		}
 		if w.resolve(ctx, rest[0]) {
 			rest = rest[1:]
 		}
