@@ -44,7 +44,8 @@ var (
 
 // find returns the entries that the filter lets through, up to n of them.
 func (s *Store) find(ctx context.Context, filter, order bson.D, n int) ([]ledger.Entry, error) {
-	cursor, err := s.entries.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(n)).SetBatchSize(int32(n)))
+	// With room for one more than there can be, the first answer is the last.
+	cursor, err := s.entries.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(n)).SetBatchSize(int32(n)+1))
 	if err != nil {
 		return nil, err
 	}
