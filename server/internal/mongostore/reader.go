@@ -44,6 +44,9 @@ var (
 
 // find returns the entries that the filter lets through, up to n of them.
 func (s *Store) find(ctx context.Context, filter, order bson.D, n int) ([]ledger.Entry, error) {
+	if n <= 0 {
+		return nil, nil // MongoDB would take 0 for no limit
+	}
 	// With room for one more than there can be, the first answer is the last.
 	cursor, err := s.entries.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(n)).SetBatchSize(int32(n)+1))
 	if err != nil {

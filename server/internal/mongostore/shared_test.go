@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +91,34 @@ func TestTwoServersOneSite(t *testing.T) {
 	}
 }
 
+// idle returns a writer of the store that the test runs itself.
+func idle(t *testing.T, s *Store, id string) *writer {
+	t.Helper()
+	w, err := newWriter(t.Context(), s, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// mustInsert has the writer store drafts together, and returns their jobs.
+func mustInsert(t *testing.T, w *writer, drafts ...ledger.Draft) []*job {
+	t.Helper()
+	var all []*job
+	for _, d := range drafts {
+		all = append(all, &job{ctx: t.Context(), draft: d, done: make(chan error, 1)})
+	}
+	for batch := slices.Clone(all); len(batch) > 0; {
+		batch = w.insert(t.Context(), batch)
+	}
+	for _, j := range all {
+		if err := <-j.done; err != nil {
+			t.Errorf("%s %s: %v", j.draft.History, j.draft.ID, err)
+		}
+	}
+	return all
+}
+
 // next returns the ids that the feed passes.
 func next(t *testing.T, f inspections.Changes) map[string]int {
 	t.Helper()
@@ -142,11 +171,11 @@ func TestChanges(t *testing.T) {
 // A server that was gone for long is asked about again once it is back, and one
 // whose numbers are taken takes the next ones.
 func TestChangesOfOneThatWasGone(t *testing.T) {
-	uri := server.Database(t)
-	a, b := openAt(t, uri), openAt(t, uri)
-	mustAppend(t, a, "1")
+	a, b := two(t)
+	w := idle(t, a, "slow")
+	mustInsert(t, w, draft("1"))
 	old := time.Now().Add(-2 * gone).UnixNano()
-	_, err := a.writers.UpdateOne(t.Context(), bson.D{is("_id", a.writer.id)}, bson.D{is("$set", bson.D{is("seen", old)})})
+	_, err := a.writers.UpdateOne(t.Context(), bson.D{is("_id", w.id)}, bson.D{is("$set", bson.D{is("seen", old)})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +186,11 @@ func TestChangesOfOneThatWasGone(t *testing.T) {
 	if got := next(t, f); len(got) != 0 {
 		t.Errorf("got %v of one that is gone", got)
 	}
-	a.writer.seen.Store(old)
-	a.writer.mark = 0 // its loop waits
-	mustAppend(t, a, "2")
-	got := next(t, f)
-	if got["2"] != 1 {
-		t.Errorf("got %v, want 2", got)
+	w.seen.Store(old)
+	w.mark = 0
+	mustInsert(t, w, draft("2"))
+	if got := fmt.Sprint(next(t, f)); got != "map[1:1 2:1]" {
+		t.Errorf("got %s, want all that it has", got)
 	}
 }
 
@@ -173,22 +201,23 @@ func TestChangesOutOfOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, a, "1")
+	writer := idle(t, a, "slow")
+	mustInsert(t, writer, draft("1"))
 	next(t, f)
 	// The second and third are slow, or never come.
-	a.writer.mark += 2 // its loop waits
-	mustAppend(t, a, "4")
+	writer.mark += 2
+	mustInsert(t, writer, draft("4"))
 	if got := fmt.Sprint(next(t, f)); got != "map[4:1]" {
 		t.Errorf("got %s, want 4", got)
 	}
 	late := ledger.Head{}.Seal(ledger.Draft{History: "site/other", ID: "late", Kind: "check_in", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
-	if _, err := a.entries.InsertOne(t.Context(), document(late, markOf(a.writer.id, 2))); err != nil {
+	if _, err := a.entries.InsertOne(t.Context(), document(late, markOf(writer.id, 2))); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(next(t, f)); got != "map[late:1]" {
 		t.Errorf("got %s, want the late one alone", got)
 	}
-	w := f.(*feed).writers[a.writer.id]
+	w := f.(*feed).writers[writer.id]
 	if w.done != 2 || len(w.seen) != 1 {
 		t.Errorf("done with %d and %v, want 2 with one behind", w.done, w.seen)
 	}
@@ -326,22 +355,14 @@ func TestBatchWithAPlaceTaken(t *testing.T) {
 		d.History = ledger.History("site/" + name)
 		return d
 	}
-	for _, s := range []*Store{a, b} { // now a knows a head of x that is old
-		if _, _, err := s.Append(t.Context(), of("x", fmt.Sprintf("%p", s))); err != nil {
-			t.Fatal(err)
-		}
+	w := idle(t, a, "w")
+	mustInsert(t, w, of("x", "first"))
+	if _, _, err := b.Append(t.Context(), of("x", "other's")); err != nil {
+		t.Fatal(err) // now w knows a head of x that is old
 	}
-	repeated := fmt.Sprintf("%p", b)
-	var all []*job
-	for _, d := range []ledger.Draft{of("y", "1"), of("x", "1"), of("y", "2"), of("x", repeated), of("x", "2"), of("z", "1")} {
-		all = append(all, &job{ctx: t.Context(), draft: d, done: make(chan error, 1)})
-	}
-	for batch := append([]*job{}, all...); len(batch) > 0; {
-		batch = a.writer.insert(t.Context(), batch) // its loop waits
-	}
-	for _, j := range all {
-		if err := <-j.done; err != nil || j.existed != (j.draft.ID == repeated) {
-			t.Errorf("%s %s: existed %v, error %v", j.draft.History, j.draft.ID, j.existed, err)
+	for _, j := range mustInsert(t, w, of("y", "1"), of("x", "1"), of("y", "2"), of("x", "other's"), of("x", "2"), of("z", "1")) {
+		if j.existed != (j.draft.ID == "other's") {
+			t.Errorf("%s %s: existed %v", j.draft.History, j.draft.ID, j.existed)
 		}
 	}
 	for name, want := range map[ledger.History]int{"site/x": 4, "site/y": 2, "site/z": 1} {
@@ -357,7 +378,7 @@ func TestBatchWithAPlaceTaken(t *testing.T) {
 		}
 	}
 	// Others find all of it, in one feed or another.
-	if a.writer.mark != 6 {
-		t.Errorf("a has numbered %d entries, want 6", a.writer.mark)
+	if w.mark != 6 {
+		t.Errorf("%d entries are numbered, want 6", w.mark)
 	}
 }

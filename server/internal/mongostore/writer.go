@@ -66,17 +66,24 @@ type job struct {
 	done    chan error
 }
 
-func startWriter(ctx context.Context, s *Store, id string) (*writer, error) {
+// newWriter returns a writer of which the others are told and that does nothing
+// by itself yet.
+func newWriter(ctx context.Context, s *Store, id string) (*writer, error) {
 	w := &writer{store: s, id: id, jobs: make(chan *job, maxBatch), heads: map[ledger.History]ledger.Head{}}
+	return w, w.tell(ctx)
+}
+
+func startWriter(ctx context.Context, s *Store, id string) (*writer, error) {
+	w, err := newWriter(ctx, s, id)
+	if err != nil {
+		return nil, err
+	}
 	old := time.Now().Add(-forgetAfter).UnixNano()
-	err := s.within(ctx, func(ctx context.Context) error {
+	err = s.within(ctx, func(ctx context.Context) error {
 		_, err := s.writers.DeleteMany(ctx, bson.D{{Key: "seen", Value: bson.D{{Key: "$lt", Value: old}}}})
 		return err
 	})
 	if err != nil {
-		return nil, err
-	}
-	if err := w.tell(ctx); err != nil {
 		return nil, err
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
