@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"xuncha/inspections"
 	"xuncha/ledger"
@@ -28,6 +30,10 @@ func openEngine(ctx context.Context, name string, o mongostore.Options) (_ engin
 			return nil, where, err
 		}
 		return store, where, nil
+	}
+	if strings.Contains(name, "://") {
+		// The name may have a password.
+		return nil, "", errors.New("no store has such an address: want a folder, or mongodb:// or mongodb+srv://")
 	}
 	where = "data folder " + name
 	store, err := sqlitestore.Open(ctx, name)

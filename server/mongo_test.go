@@ -256,6 +256,7 @@ func TestNoDatabase(t *testing.T) {
 		{"mongodb://officer:geheim@127.0.0.1:1/?replicaSet=", "mongodb://127.0.0.1:1/"},
 		{"mongodb://officer:geheim@[::1/", "mongodb://[::1/"},
 		{"mongodb://officer:ge%heim@127.0.0.1:1/", "written as %XX"},
+		{"postgres://officer:geheim@127.0.0.1/", "want a folder, or mongodb://"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			t.Parallel() // each waits for somebody who does not answer
