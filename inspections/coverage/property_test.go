@@ -407,6 +407,7 @@ func agrees(t *rapid.T) {
 		}
 	}
 
+	// To skip an action that cannot be taken yet has rapid take another one.
 	t.Repeat(map[string]func(*rapid.T){
 		"visit": func(t *rapid.T) {
 			all := ids()
