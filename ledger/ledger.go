@@ -3,7 +3,8 @@
 // It is pure; engines store what it makes.
 //
 // A history is a list of entries numbered 1, 2, 3 … without gaps. There is one
-// for each site ("site/" and the site's id) and one of the roster ("roster").
+// for each site ("site/" and the site's id), one of the roster ("roster") and one
+// of accounts ("accounts").
 // The record of an entry is one line of JSON, UTF-8, with no space between
 // tokens and its keys in this order:
 //
@@ -58,6 +59,9 @@ type History string
 
 // Roster is the history of divisions, sites and closure orders.
 const Roster History = "roster"
+
+// Accounts is the history of the accounts that may use the server.
+const Accounts History = "accounts"
 
 // A Sequence is an entry's place in its history; the first is 1.
 type Sequence int64

@@ -208,7 +208,7 @@ func (s *Service) change(ctx context.Context, account string, decide func(*Roste
 				return nil, err
 			}
 		}
-		e, err := s.Store.AppendRoster(ctx, r.Revision(), ledger.Draft{
+		e, err := s.Store.AppendAfter(ctx, r.Revision(), ledger.Draft{
 			History: ledger.Roster, ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: account, Content: content,
 		})
 		if err == nil {

@@ -9,11 +9,11 @@ import (
 // A Store keeps the roster's history and the rows of its imports. It is safe
 // for concurrent use. A failure that may pass wraps ledger.ErrUnavailable.
 type Store interface {
-	// AppendRoster stores the draft as the entry after the one with the
-	// sequence after (0: as the first), or nothing at all, and returns it once
-	// it would survive a power cut. Where the history's newest entry is
+	// AppendAfter stores the draft as the entry of its history after the one
+	// with the sequence after (0: as the first), or nothing at all, and returns
+	// it once it would survive a power cut. Where the history's newest entry is
 	// another, the error is ledger.ErrMoved.
-	AppendRoster(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error)
+	AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error)
 
 	// RosterEntries returns up to n entries with a sequence greater than after,
 	// oldest first. No entry is no error.

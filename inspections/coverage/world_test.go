@@ -18,7 +18,7 @@ type memoryStore struct {
 	rows    map[string][]byte
 }
 
-func (m *memoryStore) AppendRoster(_ context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
+func (m *memoryStore) AppendAfter(_ context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
 	if after != m.head.Sequence {
 		return ledger.Entry{}, ledger.ErrMoved
 	}

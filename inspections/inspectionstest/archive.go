@@ -58,7 +58,7 @@ func testArchive[S Store](t *testing.T, h Harness[S]) {
 	want[e.History] = append(want[e.History], e)
 	d := draft(site, "roster")
 	d.History = ledger.Roster
-	e, err := s.AppendRoster(t.Context(), 0, d)
+	e, err := s.AppendAfter(t.Context(), 0, d)
 	if err != nil {
 		t.Fatal(err)
 	}

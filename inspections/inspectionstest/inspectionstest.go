@@ -597,7 +597,7 @@ func testReplay[S Store](t *testing.T, h Harness[S]) {
 		want[id.History()] = append(want[id.History()], mustAppend(t, s, draft(id, fmt.Sprint(i))))
 		if i%400 == 0 {
 			roster.ID = fmt.Sprint(i)
-			if _, err := s.AppendRoster(t.Context(), ledger.Sequence(i/400), roster); err != nil {
+			if _, err := s.AppendAfter(t.Context(), ledger.Sequence(i/400), roster); err != nil {
 				t.Fatal(err)
 			}
 		}

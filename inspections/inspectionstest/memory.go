@@ -61,8 +61,8 @@ func (m *Memory) Append(ctx context.Context, d ledger.Draft) (ledger.Entry, bool
 	return e, false, err
 }
 
-// AppendRoster implements sites.Store.
-func (m *Memory) AppendRoster(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
+// AppendAfter implements sites.Store.
+func (m *Memory) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -151,6 +151,7 @@ func (m *Memory) Replay(_ context.Context, each func(ledger.Entry) error) error 
 	all := maps.Clone(m.entries)
 	m.mu.Unlock()
 	delete(all, ledger.Roster)
+	delete(all, ledger.Accounts)
 	for _, list := range all {
 		for _, e := range list {
 			if err := each(e); err != nil {

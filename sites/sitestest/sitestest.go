@@ -65,9 +65,9 @@ func draft(id string) ledger.Draft {
 
 func mustAppend(t *testing.T, s sites.Store, after ledger.Sequence, d ledger.Draft) ledger.Entry {
 	t.Helper()
-	e, err := s.AppendRoster(t.Context(), after, d)
+	e, err := s.AppendAfter(t.Context(), after, d)
 	if err != nil {
-		t.Fatalf("AppendRoster after %d: %v", after, err)
+		t.Fatalf("AppendAfter after %d: %v", after, err)
 	}
 	return e
 }
@@ -138,7 +138,7 @@ func testMoved[S sites.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	refuse := func(after ledger.Sequence, id string) {
 		t.Helper()
-		if _, err := s.AppendRoster(t.Context(), after, draft(id)); !errors.Is(err, ledger.ErrMoved) {
+		if _, err := s.AppendAfter(t.Context(), after, draft(id)); !errors.Is(err, ledger.ErrMoved) {
 			t.Errorf("after %d: got %v, want ErrMoved", after, err)
 		}
 	}
@@ -163,7 +163,7 @@ func testRace[S sites.Store](t *testing.T, h Harness[S]) {
 		var both sync.WaitGroup
 		for i := range 2 {
 			both.Go(func() {
-				won[i], errs[i] = s.AppendRoster(t.Context(), after, draft(fmt.Sprintf("%d of writer %d", after, i)))
+				won[i], errs[i] = s.AppendAfter(t.Context(), after, draft(fmt.Sprintf("%d of writer %d", after, i)))
 			})
 		}
 		both.Wait()
@@ -182,7 +182,7 @@ func testRace[S sites.Store](t *testing.T, h Harness[S]) {
 func testSameID[S sites.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	mustAppend(t, s, 0, draft("a"))
-	if _, err := s.AppendRoster(t.Context(), 1, draft("a")); !errors.Is(err, ledger.ErrMoved) {
+	if _, err := s.AppendAfter(t.Context(), 1, draft("a")); !errors.Is(err, ledger.ErrMoved) {
 		t.Errorf("got %v, want ErrMoved", err)
 	}
 	mustAppend(t, s, 1, draft("b"))
@@ -195,8 +195,8 @@ func testCancelled[S sites.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.AppendRoster(ctx, 0, draft("a")); !errors.Is(err, context.Canceled) {
-		t.Errorf("AppendRoster: got %v, want context.Canceled", err)
+	if _, err := s.AppendAfter(ctx, 0, draft("a")); !errors.Is(err, context.Canceled) {
+		t.Errorf("AppendAfter: got %v, want context.Canceled", err)
 	}
 	if err := s.PutRows(ctx, sum([]byte("rows")), []byte("rows")); !errors.Is(err, context.Canceled) {
 		t.Errorf("PutRows: got %v, want context.Canceled", err)
@@ -341,7 +341,7 @@ func testReopen[S sites.Store](t *testing.T, h Harness[S]) {
 	for i := range want {
 		wantEqual(t, got[i], want[i])
 	}
-	if _, err := s.AppendRoster(t.Context(), 2, draft("late")); !errors.Is(err, ledger.ErrMoved) {
+	if _, err := s.AppendAfter(t.Context(), 2, draft("late")); !errors.Is(err, ledger.ErrMoved) {
 		t.Errorf("got %v, want ErrMoved", err)
 	}
 	mustAppend(t, s, 3, draft("next"))

@@ -17,8 +17,8 @@ import (
 // the 16 MiB that a document can have.
 const partSize = 4 << 20
 
-// AppendRoster implements sites.Store.
-func (s *Store) AppendRoster(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
+// AppendAfter implements sites.Store.
+func (s *Store) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
 	err = s.do(ctx, func(ctx context.Context) error {
 		head, err := s.headAt(ctx, d.History, after)
 		if err != nil {

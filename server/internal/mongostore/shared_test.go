@@ -145,7 +145,7 @@ func TestChanges(t *testing.T) {
 	mustAppend(t, b, "b1")
 	roster := draft("roster")
 	roster.History = ledger.Roster
-	if _, err := a.AppendRoster(t.Context(), 0, roster); err != nil {
+	if _, err := a.AppendAfter(t.Context(), 0, roster); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(next(t, f)); got != "map[a1:1 b1:1]" {

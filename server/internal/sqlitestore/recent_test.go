@@ -121,7 +121,7 @@ func TestRosterAcrossTheIndexes(t *testing.T) {
 		t.Helper()
 		d := draft(fmt.Sprint("roster ", n))
 		d.History = ledger.Roster
-		if _, err := s.AppendRoster(t.Context(), ledger.Sequence(n-1), d); err != nil {
+		if _, err := s.AppendAfter(t.Context(), ledger.Sequence(n-1), d); err != nil {
 			t.Fatal(err)
 		}
 	}

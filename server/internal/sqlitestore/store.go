@@ -216,8 +216,8 @@ func (s *Store) Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, exi
 	return e, existed, nil
 }
 
-// AppendRoster implements sites.Store.
-func (s *Store) AppendRoster(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
+// AppendAfter implements sites.Store.
+func (s *Store) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
 	err = s.write(ctx, func(w *writer) error {
 		h, err := w.head(d.History)
 		if err != nil {

@@ -405,7 +405,7 @@ func TestRefusalHoldsNobodyUp(t *testing.T) {
 	errs := queue(t, s,
 		appendCall(t, s, "a"),
 		func() error {
-			_, err := s.AppendRoster(t.Context(), 7, ledger.Draft{History: ledger.Roster, ID: "moved", Content: []byte(`{}`)})
+			_, err := s.AppendAfter(t.Context(), 7, ledger.Draft{History: ledger.Roster, ID: "moved", Content: []byte(`{}`)})
 			return err
 		},
 		appendCall(t, s, "b"))
