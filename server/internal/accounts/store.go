@@ -1,0 +1,45 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"xuncha/ledger"
+)
+
+// ErrNoSecret means that nothing is stored under a secret's name.
+var ErrNoSecret = errors.New("no such secret")
+
+// A Store keeps the history of accounts and, beside it, the secrets that no
+// history may hold: hashes of passwords, devices that are signed in, keys. It is
+// safe for concurrent use. A failure that may pass wraps ledger.ErrUnavailable.
+type Store interface {
+	// AppendAfter stores the draft as the entry of its history after the one
+	// with the sequence after (0: as the first), or nothing at all, and returns
+	// it once it would survive a power cut. Where the history's newest entry is
+	// another, the error is ledger.ErrMoved.
+	AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error)
+
+	// Span returns up to n entries of the history with a sequence greater than
+	// after, oldest first. No entry is no error.
+	Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error)
+
+	// Secret returns the value under the name and its revision, or ErrNoSecret.
+	Secret(ctx context.Context, name string) (value []byte, revision int64, err error)
+
+	// PutSecret stores the value under the name at the revision after the one
+	// given, in place of what is there, and returns once it would survive a power
+	// cut. A revision of 0 says that nothing is there. Where the newest revision
+	// is another, nothing is changed and the error is ledger.ErrMoved; so of two
+	// that put after the same revision, one fails.
+	PutSecret(ctx context.Context, name string, revision int64, value []byte) error
+
+	// DeleteSecret removes what is under the name. It is no error where nothing
+	// is there.
+	DeleteSecret(ctx context.Context, name string) error
+
+	// Secrets calls each with every name that begins with the prefix and its
+	// value, by name in the order of bytes, and stops at the first error, which it
+	// returns.
+	Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error
+}
