@@ -100,6 +100,26 @@ const (
 	// RESOURCE_EXHAUSTED: a request, unpacked, or an import as a whole is larger
 	// than the server takes. Sending it again is of no use.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 34
+	// UNAUTHENTICATED: the call has no valid access token. Refresh it, or sign in.
+	ErrorReason_ERROR_REASON_TOKEN_INVALID ErrorReason = 35
+	// UNAUTHENTICATED: the username or the password is wrong.
+	ErrorReason_ERROR_REASON_SIGN_IN_FAILED ErrorReason = 36
+	// RESOURCE_EXHAUSTED: too many failures to sign in; wait as RetryInfo says.
+	ErrorReason_ERROR_REASON_SIGN_IN_THROTTLED ErrorReason = 37
+	// FAILED_PRECONDITION: a one-time password needs a new password with it.
+	ErrorReason_ERROR_REASON_PASSWORD_CHANGE_REQUIRED ErrorReason = 38
+	// INVALID_ARGUMENT: a new password is too short, too long, or used before.
+	ErrorReason_ERROR_REASON_WEAK_PASSWORD ErrorReason = 39
+	// PERMISSION_DENIED: the caller's role may not call the method.
+	ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED ErrorReason = 40
+	// NOT_FOUND: there is no such account, or none of the caller's divisions.
+	ErrorReason_ERROR_REASON_ACCOUNT_NOT_FOUND ErrorReason = 41
+	// ALREADY_EXISTS: an account has the username, or had it.
+	ErrorReason_ERROR_REASON_USERNAME_TAKEN ErrorReason = 42
+	// FAILED_PRECONDITION: the account is disabled.
+	ErrorReason_ERROR_REASON_ACCOUNT_DISABLED ErrorReason = 43
+	// FAILED_PRECONDITION: the server has no accounts yet, and so no callers.
+	ErrorReason_ERROR_REASON_NO_ACCOUNTS ErrorReason = 44
 )
 
 // Enum value maps for ErrorReason.
@@ -140,6 +160,16 @@ var (
 		32: "ERROR_REASON_INTERNAL",
 		33: "ERROR_REASON_UNIMPLEMENTED",
 		34: "ERROR_REASON_REQUEST_TOO_LARGE",
+		35: "ERROR_REASON_TOKEN_INVALID",
+		36: "ERROR_REASON_SIGN_IN_FAILED",
+		37: "ERROR_REASON_SIGN_IN_THROTTLED",
+		38: "ERROR_REASON_PASSWORD_CHANGE_REQUIRED",
+		39: "ERROR_REASON_WEAK_PASSWORD",
+		40: "ERROR_REASON_ROLE_NOT_ALLOWED",
+		41: "ERROR_REASON_ACCOUNT_NOT_FOUND",
+		42: "ERROR_REASON_USERNAME_TAKEN",
+		43: "ERROR_REASON_ACCOUNT_DISABLED",
+		44: "ERROR_REASON_NO_ACCOUNTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -177,6 +207,16 @@ var (
 		"ERROR_REASON_INTERNAL":                   32,
 		"ERROR_REASON_UNIMPLEMENTED":              33,
 		"ERROR_REASON_REQUEST_TOO_LARGE":          34,
+		"ERROR_REASON_TOKEN_INVALID":              35,
+		"ERROR_REASON_SIGN_IN_FAILED":             36,
+		"ERROR_REASON_SIGN_IN_THROTTLED":          37,
+		"ERROR_REASON_PASSWORD_CHANGE_REQUIRED":   38,
+		"ERROR_REASON_WEAK_PASSWORD":              39,
+		"ERROR_REASON_ROLE_NOT_ALLOWED":           40,
+		"ERROR_REASON_ACCOUNT_NOT_FOUND":          41,
+		"ERROR_REASON_USERNAME_TAKEN":             42,
+		"ERROR_REASON_ACCOUNT_DISABLED":           43,
+		"ERROR_REASON_NO_ACCOUNTS":                44,
 	}
 )
 
@@ -211,7 +251,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xbc\t\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x95\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -248,7 +288,17 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x16ERROR_REASON_CANCELLED\x10\x1f\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10 \x12\x1e\n" +
 	"\x1aERROR_REASON_UNIMPLEMENTED\x10!\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\"B\x87\x01\n" +
+	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\"\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_INVALID\x10#\x12\x1f\n" +
+	"\x1bERROR_REASON_SIGN_IN_FAILED\x10$\x12\"\n" +
+	"\x1eERROR_REASON_SIGN_IN_THROTTLED\x10%\x12)\n" +
+	"%ERROR_REASON_PASSWORD_CHANGE_REQUIRED\x10&\x12\x1e\n" +
+	"\x1aERROR_REASON_WEAK_PASSWORD\x10'\x12!\n" +
+	"\x1dERROR_REASON_ROLE_NOT_ALLOWED\x10(\x12\"\n" +
+	"\x1eERROR_REASON_ACCOUNT_NOT_FOUND\x10)\x12\x1f\n" +
+	"\x1bERROR_REASON_USERNAME_TAKEN\x10*\x12!\n" +
+	"\x1dERROR_REASON_ACCOUNT_DISABLED\x10+\x12\x1c\n" +
+	"\x18ERROR_REASON_NO_ACCOUNTS\x10,B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

@@ -1,0 +1,120 @@
+// Package accounts knows who may use the server: accounts with their roles and
+// divisions, the passwords and devices with which people sign in, and the tokens
+// that their calls carry.
+//
+// Accounts change only by entries of a history of their own, "accounts", which
+// is chained like the others and never holds a secret. What is secret stands
+// beside it, in the store's secrets: hashes of passwords, hashes of refresh
+// tokens, and the keys that sign access tokens.
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"xuncha/sites"
+)
+
+var (
+	// ErrUnknown means that there is no such account.
+	ErrUnknown = errors.New("there is no such account")
+	// ErrUsernameTaken means that another account has the username, or had it.
+	ErrUsernameTaken = errors.New("the username is taken")
+	// ErrDisabled means that the account is disabled.
+	ErrDisabled = errors.New("the account is disabled")
+	// ErrInvalid means that a value breaks a rule.
+	ErrInvalid = errors.New("is invalid")
+	// ErrWeakPassword means that a new password is too short, too long or the
+	// username.
+	ErrWeakPassword = errors.New("is no password that can be used")
+	// ErrSignIn means that a username and a password do not sign anyone in. It
+	// does not say why.
+	ErrSignIn = errors.New("the username or the password is wrong")
+	// ErrPasswordChange means that a one-time password is right, and that a new
+	// password has to be given with it.
+	ErrPasswordChange = errors.New("a one-time password needs a new password with it")
+	// ErrToken means that a token was not given by this server, has expired, or
+	// is of a device or an account that is signed out.
+	ErrToken = errors.New("the token is not valid")
+)
+
+// A Role is what an account may do.
+type Role string
+
+// The roles. Each is bound to divisions and everything below them.
+const (
+	// Officer submits check-ins.
+	Officer Role = "officer"
+	// Head asks for coverage.
+	Head Role = "head"
+	// Auditor reads histories.
+	Auditor Role = "auditor"
+	// Admin keeps the roster, the closure orders and the accounts.
+	Admin Role = "admin"
+)
+
+// Roles are all roles.
+var Roles = []Role{Officer, Head, Auditor, Admin}
+
+// An Account is one person's. Its username never changes and is never given to
+// another, because records name it.
+type Account struct {
+	ID          string
+	Username    string
+	DisplayName string
+	Role        Role
+	Divisions   []sites.DivisionCode
+	Created     time.Time
+	// Disabled is when the account was disabled; zero while it is not.
+	Disabled time.Time
+
+	// generation is raised by each change of the password. Tokens and devices
+	// of an earlier one are signed out.
+	generation int64
+}
+
+const (
+	// MaxDisplayName is the greatest length of a display name in characters.
+	MaxDisplayName = 64
+	// MaxDivisions is how many divisions one account can be bound to.
+	MaxDivisions = 200
+)
+
+// usernames are in lower case, so that two never differ in case alone.
+var usernames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,31}$`)
+
+// local is who calls a server that has no accounts.
+const local = "local"
+
+// check returns what breaks a rule.
+func (a *Account) check() error {
+	field := func(name, want string) error {
+		return &sites.FieldError{Field: name, Err: fmt.Errorf("%w: %s", ErrInvalid, want)}
+	}
+	switch {
+	case !usernames.MatchString(a.Username):
+		return field("username", "want 2 to 32 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+	case a.Username == local:
+		return field("username", "this one stands for a server without accounts")
+	case !utf8.ValidString(a.DisplayName) || utf8.RuneCountInString(a.DisplayName) > MaxDisplayName:
+		return field("display_name", fmt.Sprintf("want at most %d characters", MaxDisplayName))
+	case !slices.Contains(Roles, a.Role):
+		return field("role", "want officer, head, auditor or admin")
+	case len(a.Divisions) == 0 || len(a.Divisions) > MaxDivisions:
+		return field("division_codes", fmt.Sprintf("want 1 to %d", MaxDivisions))
+	}
+	for i, c := range a.Divisions {
+		name := fmt.Sprintf("division_codes[%d]", i)
+		if _, err := sites.ParseDivisionCode(string(c)); err != nil {
+			return &sites.FieldError{Field: name, Err: err}
+		}
+		if slices.Contains(a.Divisions[:i], c) {
+			return field(name, "it is there twice")
+		}
+	}
+	return nil
+}

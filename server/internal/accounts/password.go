@@ -1,0 +1,111 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+
+	"xuncha/sites"
+)
+
+// Lengths in characters that a password may have. The least is that of NIST
+// SP 800-63B-4, section 3.1.1.2, for passwords beside which nothing else is
+// asked for.
+const (
+	MinPassword = 15
+	MaxPassword = 128
+)
+
+// The parameters of new hashes, the second choice of OWASP's password storage
+// cheat sheet: 19 MiB, 2 passes, 1 lane. A hash names its own, so they can be
+// raised at any time.
+const (
+	argonMemory = 19 << 10 // KiB
+	argonPasses = 2
+	argonLanes  = 1
+	saltBytes   = 16
+	keyBytes    = 32
+)
+
+// Hashes with other parameters than these bounds are not computed: a store that
+// was tampered with must not use up the server's memory.
+const (
+	maxArgonMemory = 256 << 10 // KiB
+	maxArgonPasses = 16
+	maxArgonLanes  = 16
+)
+
+// checkPassword returns what is wrong with a new password.
+func checkPassword(field, password, username string) error {
+	n := utf8.RuneCountInString(password)
+	if n < MinPassword || n > MaxPassword || !utf8.ValidString(password) || strings.EqualFold(password, username) {
+		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: want %d to %d characters", ErrWeakPassword, MinPassword, MaxPassword)}
+	}
+	return nil
+}
+
+// hashPassword returns the hash in the PHC string format:
+//
+//	$argon2id$v=19$m=19456,t=2,p=1$<salt>$<key>
+//
+// with salt and key in base64 without padding.
+func hashPassword(password string) string {
+	salt := make([]byte, saltBytes)
+	rand.Read(salt) // never fails
+	key := argon2.IDKey([]byte(password), salt, argonPasses, argonMemory, argonLanes, keyBytes)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
+}
+
+// errHash means that what is stored is no hash that this version computes.
+var errHash = fmt.Errorf("the stored hash of a password: %w", ErrInvalid)
+
+// matches reports whether the password is the one that was hashed.
+func matches(hash, password string) (bool, error) {
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return false, errHash
+	}
+	var memory, passes uint32
+	var lanes uint8
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &passes, &lanes); err != nil ||
+		memory > maxArgonMemory || passes < 1 || passes > maxArgonPasses || lanes < 1 || lanes > maxArgonLanes {
+		return false, errHash
+	}
+	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
+	if err != nil || len(salt) < 8 || len(salt) > 64 {
+		return false, errHash
+	}
+	key, err := base64.RawStdEncoding.DecodeString(parts[5])
+	if err != nil || len(key) < 16 || len(key) > 64 {
+		return false, errHash
+	}
+	got := argon2.IDKey([]byte(password), salt, passes, memory, lanes, uint32(len(key)))
+	return subtle.ConstantTimeCompare(got, key) == 1, nil
+}
+
+// nobodys is a hash that no password has. Whoever signs in as nobody waits for
+// it to be compared, so that the time tells them nothing.
+var nobodys = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
+	base64.RawStdEncoding.EncodeToString(make([]byte, saltBytes)), base64.RawStdEncoding.EncodeToString(make([]byte, keyBytes)))
+
+// hashers bounds how many hashes are computed at once, each in its 19 MiB.
+const hashers = 2
+
+// hashing calls f when its turn has come.
+func (s *Service) hashing(ctx context.Context, f func()) error {
+	select {
+	case s.hashes <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.hashes }()
+	f()
+	return nil
+}

@@ -1,0 +1,346 @@
+package accounts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// Config is what a Service works with. All fields are required.
+type Config struct {
+	Store Store
+	// Now returns the server's clock.
+	Now func() time.Time
+	// NewID returns a new UUID in lower-case text.
+	NewID func() string
+	// Random is where keys, tokens and one-time passwords come from, such as
+	// crypto/rand's Reader.
+	Random io.Reader
+}
+
+// A Service is the accounts with the rules by which they change. Each change is
+// one entry of their history. It is safe for concurrent use.
+type Service struct {
+	Config
+	current atomic.Pointer[state]
+	write   sync.Mutex // held while a change is decided and stored
+
+	ring     atomic.Pointer[keyRing]
+	keysMu   sync.Mutex
+	verified *lru.Cache[string, *claims]
+	throttle *throttle
+	hashes   chan struct{}
+}
+
+// A Caller is who calls: an account, on one of its devices.
+type Caller struct {
+	Account *Account
+	Device  string
+}
+
+// A state is all accounts as of an entry of their history. It never changes.
+type state struct {
+	revision ledger.Sequence
+	byID     map[string]*Account
+	byName   map[string]*Account
+	// revoked are the devices that were signed out lately. Whoever was signed out
+	// longer ago than an access token lives has none.
+	revoked map[string]time.Time
+}
+
+// The kinds of entries.
+const (
+	KindCreated         ledger.Kind = "account_created"
+	KindChanged         ledger.Kind = "account_changed"
+	KindDisabled        ledger.Kind = "account_disabled"
+	KindPasswordChanged ledger.Kind = "password_changed"
+	KindPasswordReset   ledger.Kind = "password_reset"
+	KindDeviceRevoked   ledger.Kind = "device_revoked"
+)
+
+// A content is what an entry says. Its keys and their order are a promise.
+type content struct {
+	AccountID   string               `json:"account_id"`
+	Username    string               `json:"username"`
+	DisplayName string               `json:"display_name,omitempty"`
+	Role        Role                 `json:"role,omitempty"`
+	Divisions   []sites.DivisionCode `json:"division_codes,omitempty"`
+	DeviceID    string               `json:"device_id,omitempty"`
+	// Reason is "logout", or "reuse" where a refresh token was used twice.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Open reads the history of accounts from the store.
+func Open(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{Config: c, hashes: make(chan struct{}, hashers)}
+	s.current.Store(&state{byID: map[string]*Account{}, byName: map[string]*Account{}, revoked: map[string]time.Time{}})
+	var err error
+	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
+		return nil, err
+	}
+	if s.throttle, err = newThrottle(); err != nil {
+		return nil, err
+	}
+	if err := s.CatchUp(ctx); err != nil {
+		return nil, fmt.Errorf("reading the accounts: %w", err)
+	}
+	ring, err := s.readKeys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys of the accounts: %w", err)
+	}
+	s.ring.Store(ring)
+	return s, nil
+}
+
+// Any reports whether there are accounts. A server without any asks nobody who
+// they are.
+func (s *Service) Any() bool { return len(s.current.Load().byID) > 0 }
+
+// CatchUp takes in what other servers have changed.
+func (s *Service) CatchUp(ctx context.Context) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.catchUp(ctx)
+}
+
+// catchUpPage is how many entries are read at once.
+const catchUpPage = 500
+
+func (s *Service) catchUp(ctx context.Context) error {
+	for {
+		st := s.current.Load()
+		entries, err := s.Store.Span(ctx, ledger.Accounts, st.revision, catchUpPage)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 {
+			return nil
+		}
+		if st, err = st.apply(entries...); err != nil {
+			return err
+		}
+		s.current.Store(st)
+	}
+}
+
+// apply returns the state after the entries.
+func (st *state) apply(entries ...ledger.Entry) (*state, error) {
+	out := &state{revision: st.revision, byID: maps.Clone(st.byID), byName: maps.Clone(st.byName), revoked: maps.Clone(st.revoked)}
+	for _, e := range entries {
+		var c content
+		if err := json.Unmarshal(ledger.Content(e.Record), &c); err != nil {
+			return nil, fmt.Errorf("%s at sequence %d: %w: %v", e.History, e.Sequence, ledger.ErrBadRecord, err)
+		}
+		a := &Account{ID: c.AccountID, Username: c.Username, Created: e.Time}
+		if old := out.byID[c.AccountID]; old != nil {
+			*a = *old
+		}
+		switch e.Kind {
+		case KindCreated, KindChanged:
+			a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
+		case KindDisabled:
+			a.Disabled = e.Time
+		case KindPasswordChanged, KindPasswordReset:
+			a.generation = int64(e.Sequence)
+		case KindDeviceRevoked:
+			out.revoked[c.DeviceID] = e.Time
+		default:
+			return nil, fmt.Errorf("%s at sequence %d: %w: unknown kind %q", e.History, e.Sequence, ledger.ErrBadRecord, e.Kind)
+		}
+		out.byID[a.ID], out.byName[a.Username] = a, a
+		out.revision = e.Sequence
+		maps.DeleteFunc(out.revoked, func(_ string, at time.Time) bool { return e.Time.Sub(at) > 2*AccessLifetime })
+	}
+	return out, nil
+}
+
+// change appends the entry that decide makes of the accounts as they are, and
+// decides anew where another server was quicker. A nil content changes nothing.
+func (s *Service) change(ctx context.Context, by string, kind ledger.Kind, decide func(*state) (*content, error)) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	for {
+		st := s.current.Load()
+		c, err := decide(st)
+		if err != nil || c == nil {
+			return err
+		}
+		b, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		e, err := s.Store.AppendAfter(ctx, st.revision, ledger.Draft{
+			History: ledger.Accounts, ID: s.NewID(), Kind: kind, Time: s.Now(), Account: by, Content: b,
+		})
+		if err == nil {
+			if st, err = st.apply(e); err == nil {
+				s.current.Store(st)
+			}
+			return err
+		}
+		if !errors.Is(err, ledger.ErrMoved) {
+			return err
+		}
+		if err := s.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// find returns the account with the id.
+func (st *state) find(id string) (*Account, error) {
+	a := st.byID[id]
+	if a == nil {
+		return nil, &sites.FieldError{Field: "account_id", Err: ErrUnknown}
+	}
+	return a, nil
+}
+
+// Get returns the account with the id, or ErrUnknown.
+func (s *Service) Get(id string) (*Account, error) { return s.current.Load().find(id) }
+
+// List returns all accounts by username, the disabled ones too.
+func (s *Service) List() []*Account {
+	return slices.SortedFunc(maps.Values(s.current.Load().byID), func(a, b *Account) int { return strings.Compare(a.Username, b.Username) })
+}
+
+// NewAccount is what is needed to create an account.
+type NewAccount struct {
+	Username, DisplayName string
+	Role                  Role
+	Divisions             []sites.DivisionCode
+	// Password is the account's own; empty asks for a one-time password.
+	Password string
+}
+
+// Create creates an account, by whom the username says. It returns a one-time
+// password where none was given.
+func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Account, oneTime string, err error) {
+	a := &Account{
+		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: slices.Clone(n.Divisions),
+	}
+	if err := a.check(); err != nil {
+		return nil, "", err
+	}
+	if n.Password != "" {
+		if err := checkPassword("password", n.Password, n.Username); err != nil {
+			return nil, "", err
+		}
+	}
+	taken := func(st *state) error {
+		if st.byName[a.Username] != nil {
+			return &sites.FieldError{Field: "username", Err: ErrUsernameTaken}
+		}
+		return nil
+	}
+	if err := taken(s.current.Load()); err != nil {
+		return nil, "", err
+	}
+	// The password first: an account that is there can be signed in to.
+	if oneTime, err = s.setPassword(ctx, a.ID, n.Password, s.newest); err != nil {
+		return nil, "", err
+	}
+	err = s.change(ctx, by, KindCreated, func(st *state) (*content, error) {
+		return &content{AccountID: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, taken(st)
+	})
+	if err != nil {
+		// Nobody can find the password of no account; it is only litter.
+		return nil, "", errors.Join(err, s.Store.DeleteSecret(context.WithoutCancel(ctx), passwordSecret(a.ID)))
+	}
+	made, err := s.Get(a.ID)
+	return made, oneTime, err
+}
+
+// A Change is what Update changes of an account; nil leaves it as it is.
+type Change struct {
+	DisplayName *string
+	Role        *Role
+	Divisions   []sites.DivisionCode
+}
+
+// Update changes an account.
+func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account, error) {
+	err := s.change(ctx, by, KindChanged, func(st *state) (*content, error) {
+		old, err := st.find(id)
+		if err != nil {
+			return nil, err
+		}
+		a := *old
+		if c.DisplayName != nil {
+			a.DisplayName = *c.DisplayName
+		}
+		if c.Role != nil {
+			a.Role = *c.Role
+		}
+		if c.Divisions != nil {
+			a.Divisions = slices.Clone(c.Divisions)
+		}
+		if a.DisplayName == old.DisplayName && a.Role == old.Role && slices.Equal(a.Divisions, old.Divisions) {
+			return nil, nil
+		}
+		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, a.check()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.Get(id)
+}
+
+// Disable ends an account: it signs in no more, and its tokens are not valid
+// from now on. One that is disabled already stays so.
+func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) {
+	err := s.change(ctx, by, KindDisabled, func(st *state) (*content, error) {
+		a, err := st.find(id)
+		if err != nil || !a.Disabled.IsZero() {
+			return nil, err
+		}
+		return &content{AccountID: id, Username: a.Username}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.DeleteSecret(ctx, passwordSecret(id)); err != nil {
+		return nil, err
+	}
+	return s.Get(id)
+}
+
+// ResetPassword gives an account a one-time password and signs out all of its
+// devices.
+func (s *Service) ResetPassword(ctx context.Context, by, id string) (oneTime string, err error) {
+	a, err := s.Get(id)
+	if err != nil {
+		return "", err
+	}
+	if !a.Disabled.IsZero() {
+		return "", &sites.FieldError{Field: "account_id", Err: ErrDisabled}
+	}
+	if oneTime, err = s.setPassword(ctx, id, "", s.newest); err != nil {
+		return "", err
+	}
+	return oneTime, s.newGeneration(ctx, by, id, KindPasswordReset)
+}
+
+// newGeneration signs out all of an account's devices.
+func (s *Service) newGeneration(ctx context.Context, by, id string, kind ledger.Kind) error {
+	return s.change(ctx, by, kind, func(st *state) (*content, error) {
+		a, err := st.find(id)
+		if err != nil {
+			return nil, err
+		}
+		return &content{AccountID: id, Username: a.Username}, nil
+	})
+}

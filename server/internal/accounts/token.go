@@ -1,0 +1,237 @@
+package accounts
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"xuncha/ledger"
+)
+
+const (
+	// AccessLifetime is how long an access token is valid.
+	AccessLifetime = 15 * time.Minute
+	// keyLifetime is how long a key signs before a new one takes its place.
+	keyLifetime = 30 * 24 * time.Hour
+	// keyKept is how long a key that signs no more is kept, for the tokens that
+	// it has signed and for servers that have not yet heard of the next one.
+	keyKept = 24 * time.Hour
+	// keysAgain is how often at most an unknown key makes the server look for
+	// new ones, which another server may have made.
+	keysAgain = time.Second
+	// maxVerified is how many access tokens are known without their signature
+	// being checked once more.
+	maxVerified = 16_384
+	// issuer and audience stand in the tokens, so that those of another program
+	// with the same key are none.
+	issuer = "xuncha"
+)
+
+// keysSecret is the name of the keys among the store's secrets.
+const keysSecret = "keys"
+
+// A signingKey is one key of the server. The last one signs.
+type signingKey struct {
+	ID      string    `json:"id"`
+	Seed    []byte    `json:"seed"`
+	Created time.Time `json:"created"`
+
+	private ed25519.PrivateKey
+}
+
+// A keyRing is what is known of the keys.
+type keyRing struct {
+	keys     []signingKey
+	revision int64
+	read     time.Time
+}
+
+// claims are what an access token says: an account, a device and the
+// generation of the password with which it signed in.
+type claims struct {
+	jwt.RegisteredClaims
+	Device     string `json:"device"`
+	Generation int64  `json:"generation"`
+}
+
+// readKeys reads the keys from the store.
+func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
+	ring := &keyRing{read: s.Now()}
+	value, revision, err := s.Store.Secret(ctx, keysSecret)
+	if errors.Is(err, ErrNoSecret) {
+		return ring, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ring.revision = revision
+	if err := json.Unmarshal(value, &ring.keys); err != nil {
+		return nil, errors.New("the stored keys cannot be read") // and the error may quote them
+	}
+	for i, k := range ring.keys {
+		if len(k.Seed) != ed25519.SeedSize {
+			return nil, errors.New("a stored key has the wrong length")
+		}
+		ring.keys[i].private = ed25519.NewKeyFromSeed(k.Seed)
+	}
+	return ring, nil
+}
+
+// RotateKeys lets a new key sign. Tokens that others have signed stay valid, so
+// nobody is signed out.
+func (s *Service) RotateKeys(ctx context.Context) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	return s.rotate(ctx)
+}
+
+// rotate adds a key, or takes over the one that another server has just added.
+func (s *Service) rotate(ctx context.Context) error {
+	for range 10 {
+		ring, err := s.readKeys(ctx)
+		if err != nil {
+			return err
+		}
+		now := s.Now()
+		old := s.ring.Load()
+		if n := len(ring.keys); n > 0 && ring.revision != old.revision && now.Sub(ring.keys[n-1].Created) < keyLifetime {
+			s.ring.Store(ring)
+			return nil
+		}
+		seed := make([]byte, ed25519.SeedSize)
+		if _, err := s.Random.Read(seed); err != nil {
+			return err
+		}
+		// A key is needed until keyKept after the next one took its place.
+		keys := slices.Clone(ring.keys)
+		for len(keys) > 1 && now.Sub(keys[1].Created) > keyKept {
+			keys = keys[1:]
+		}
+		keys = append(keys, signingKey{ID: s.NewID(), Seed: seed, Created: now, private: ed25519.NewKeyFromSeed(seed)})
+		value, err := json.Marshal(keys)
+		if err != nil {
+			return err
+		}
+		err = s.Store.PutSecret(ctx, keysSecret, ring.revision, value)
+		if err == nil {
+			s.ring.Store(&keyRing{keys, ring.revision + 1, now})
+			return nil
+		}
+		if !errors.Is(err, ledger.ErrMoved) {
+			return err
+		}
+	}
+	return ledger.ErrMoved
+}
+
+// sign returns an access token of the account's device and when it expires.
+func (s *Service) sign(ctx context.Context, a *Account, device string) (token string, expires time.Time, err error) {
+	now := s.Now()
+	ring := s.ring.Load()
+	if n := len(ring.keys); n == 0 || now.Sub(ring.keys[n-1].Created) >= keyLifetime {
+		s.keysMu.Lock()
+		if s.ring.Load() == ring {
+			err = s.rotate(ctx)
+		}
+		s.keysMu.Unlock()
+		if err != nil {
+			return "", expires, err
+		}
+		ring = s.ring.Load()
+	}
+	key := ring.keys[len(ring.keys)-1]
+	expires = now.Add(AccessLifetime)
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: issuer, Audience: jwt.ClaimStrings{issuer}, Subject: a.ID,
+			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
+		},
+		Device: device, Generation: a.generation,
+	})
+	t.Header["kid"] = key.ID
+	token, err = t.SignedString(key.private)
+	return token, expires, err
+}
+
+// keyOf returns the public key that a token names.
+func (s *Service) keyOf(ctx context.Context, id string) (ed25519.PublicKey, error) {
+	find := func() ed25519.PublicKey {
+		for _, k := range s.ring.Load().keys {
+			if k.ID == id {
+				return k.private.Public().(ed25519.PublicKey)
+			}
+		}
+		return nil
+	}
+	if key := find(); key != nil {
+		return key, nil
+	}
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	if key := find(); key != nil {
+		return key, nil
+	}
+	if s.Now().Sub(s.ring.Load().read) < keysAgain {
+		return nil, ErrToken
+	}
+	ring, err := s.readKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.ring.Store(ring)
+	if key := find(); key != nil {
+		return key, nil
+	}
+	return nil, ErrToken
+}
+
+// maxToken is the length in bytes beyond which nothing is an access token.
+const maxToken = 2048
+
+// Verify returns who a call with the access token comes from. The error is
+// ErrToken, whatever is wrong with it.
+func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
+	if len(token) > maxToken {
+		return Caller{}, ErrToken
+	}
+	c, known := s.verified.Get(token)
+	if !known {
+		c = new(claims)
+		var lookup error
+		_, err := jwt.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
+			id, _ := t.Header["kid"].(string)
+			var key ed25519.PublicKey
+			key, lookup = s.keyOf(ctx, id)
+			return key, lookup
+		}, jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithTimeFunc(s.Now),
+			jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
+		if lookup != nil && !errors.Is(lookup, ErrToken) {
+			return Caller{}, lookup
+		}
+		if errors.Is(err, jwt.ErrTokenExpired) {
+			return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
+		}
+		if err != nil {
+			return Caller{}, ErrToken // the library's error may quote the token
+		}
+		s.verified.Add(token, c)
+	}
+	if !s.Now().Before(c.ExpiresAt.Time) {
+		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
+	}
+	st := s.current.Load()
+	a := st.byID[c.Subject]
+	if a == nil || !a.Disabled.IsZero() || a.generation != c.Generation {
+		return Caller{}, fmt.Errorf("%w: it is signed out", ErrToken)
+	}
+	if _, revoked := st.revoked[c.Device]; revoked {
+		return Caller{}, fmt.Errorf("%w: its device is signed out", ErrToken)
+	}
+	return Caller{Account: a, Device: c.Device}, nil
+}
