@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -23,8 +25,10 @@ import (
 
 // clientConfig is what every client command has.
 type clientConfig struct {
-	Server  string        `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
-	Timeout time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
+	Server   string        `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
+	Username string        `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
+	Password string        `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
+	Timeout  time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
 }
 
 // call connects to the server and calls f, turning an error's details into
@@ -36,7 +40,30 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.Cl
 	if err != nil {
 		return fmt.Errorf("--server: %w", err)
 	}
-	return errors.Join(readable(f(ctx, conn)), conn.Close())
+	return errors.Join(readable(c.signedIn(ctx, conn, f)), conn.Close())
+}
+
+// signedIn calls f with a context whose calls are the account's, and signs out
+// again.
+func (c clientConfig) signedIn(ctx context.Context, conn *grpc.ClientConn, f func(context.Context, *grpc.ClientConn) error) error {
+	if c.Username == "" {
+		return f(ctx, conn)
+	}
+	ctx, err := signIn(ctx, conn, c.Username, c.Password)
+	if err != nil {
+		return err
+	}
+	err = f(ctx, conn)
+	_, out := xunchav1.NewAccountServiceClient(conn).Logout(ctx, &xunchav1.LogoutRequest{})
+	return cmp.Or(err, out)
+}
+
+// signIn returns a context whose calls are the account's.
+func signIn(ctx context.Context, conn *grpc.ClientConn, username, password string) (context.Context, error) {
+	answer, err := xunchav1.NewAccountServiceClient(conn).Login(ctx, &xunchav1.LoginRequest{
+		Username: username, Password: password, DeviceName: "xuncha command",
+	})
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+answer.GetAccessToken()), err
 }
 
 func dial(address string) (*grpc.ClientConn, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sqlitestore"
 	"xuncha/sites"
@@ -23,7 +24,8 @@ type copyCommand struct {
 	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
 }
 
-// Run copies all histories and the rows that they name, then reads the copy
+// Run copies all histories, the rows that they name and what accounts sign in
+// with, then reads the copy
 // back and checks every chain.
 func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 	if !mongostore.Is(c.From) {
@@ -63,6 +65,9 @@ func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 	bar = progress(s.err, "copying", plan.Missing)
 	if err := job.Copy(ctx, plan); err != nil {
 		return fmt.Errorf("%w\nWhat was copied stays; the same command goes on from there", err)
+	}
+	if err := accounts.CopySecrets(ctx, from, to); err != nil {
+		return fmt.Errorf("--to %s: %w", target, err)
 	}
 	bar = progress(s.err, "checking", plan.Entries)
 	if err := job.Verify(ctx, plan); err != nil {

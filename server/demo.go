@@ -56,7 +56,8 @@ func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	defer conn.Close()
-	d := demo{streams: s, conn: conn, roster: xunchav1.NewRosterServiceClient(conn)}
+	// The demo's only; it is in nobody's reach but this machine's.
+	d := demo{streams: s, conn: conn, roster: xunchav1.NewRosterServiceClient(conn), password: uuid.NewString()}
 	if err := d.play(ctx); err != nil {
 		return readable(err)
 	}
@@ -64,13 +65,16 @@ func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
 		return nil
 	}
 	fmt.Fprintf(s.out, `
-xuncha serves on %[1]s until you press Ctrl-C. In another terminal:
+xuncha serves on %[1]s until you press Ctrl-C. It has an account of each role,
+admin, officer, head and auditor, with this password. In another terminal:
 
-  go run ./server coverage --server %[1]s --depth 2 %[2]s
-  go run ./server history --server %[1]s %[3]s
+  export XUNCHA_PASSWORD=%[4]s
+  go run ./server coverage --server %[1]s --username head --depth 2 %[2]s
+  go run ./server history --server %[1]s --username auditor %[3]s
   grpcurl -plaintext %[1]s list
-  grpcurl -plaintext -d '{"division_code": "%[2]s", "state": "DUE_STATE_OVERDUE"}' %[1]s xuncha.v1.CoverageService/ListDueSites
-`, server.address, demoCity, d.example.RegistrationNo)
+  grpcurl -plaintext -d '{"username": "head", "password": "%[4]s"}' %[1]s xuncha.v1.AccountService/Login
+  grpcurl -plaintext -H 'authorization: Bearer <access token>' -d '{"division_code": "%[2]s", "state": "DUE_STATE_OVERDUE"}' %[1]s xuncha.v1.CoverageService/ListDueSites
+`, server.address, demoCity, d.example.RegistrationNo, d.password)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -102,20 +106,57 @@ type demo struct {
 	roster  xunchav1.RosterServiceClient
 	begin   time.Time // of the order
 	example *xunchav1.Site
+	// password is that of all accounts.
+	password string
 }
 
 func (d *demo) play(ctx context.Context) error {
-	if err := d.fillRoster(ctx); err != nil {
-		return err
-	}
-	byTownship, err := d.sitesByTownship(ctx)
+	admin, err := d.account(ctx, "admin", xunchav1.Role_ROLE_ADMIN)
 	if err != nil {
 		return err
 	}
-	if err := d.inspect(ctx, byTownship); err != nil {
+	if err := d.fillRoster(admin); err != nil {
 		return err
 	}
-	return d.report(ctx)
+	// The others are created by the administrator, but call as themselves.
+	as := map[xunchav1.Role]context.Context{}
+	for name, role := range map[string]xunchav1.Role{
+		"officer": xunchav1.Role_ROLE_OFFICER, "head": xunchav1.Role_ROLE_HEAD, "auditor": xunchav1.Role_ROLE_AUDITOR,
+	} {
+		if err := d.create(admin, name, role); err != nil {
+			return err
+		}
+		if as[role], err = signIn(ctx, d.conn, name, d.password); err != nil {
+			return err
+		}
+	}
+	byTownship, err := d.sitesByTownship(as[xunchav1.Role_ROLE_OFFICER])
+	if err != nil {
+		return err
+	}
+	if err := d.inspect(as[xunchav1.Role_ROLE_OFFICER], byTownship); err != nil {
+		return err
+	}
+	if err := d.coverage(as[xunchav1.Role_ROLE_HEAD]); err != nil {
+		return err
+	}
+	return d.history(as[xunchav1.Role_ROLE_AUDITOR])
+}
+
+// create creates an account of the whole city.
+func (d *demo) create(ctx context.Context, name string, role xunchav1.Role) error {
+	_, err := xunchav1.NewAccountServiceClient(d.conn).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
+		Account: &xunchav1.Account{Username: name, Role: role, DivisionCodes: []string{demoCity}}, Password: d.password,
+	})
+	return err
+}
+
+// account creates the first account and returns a context whose calls are its.
+func (d *demo) account(ctx context.Context, name string, role xunchav1.Role) (context.Context, error) {
+	if err := d.create(ctx, name, role); err != nil {
+		return nil, err
+	}
+	return signIn(ctx, d.conn, name, d.password)
 }
 
 // fillRoster imports the sample tables and puts an order in force.
@@ -225,8 +266,8 @@ func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Ran
 	return nil
 }
 
-// report prints what the server knows of the round.
-func (d *demo) report(ctx context.Context) error {
+// coverage prints the figures of the round.
+func (d *demo) coverage(ctx context.Context) error {
 	answer, err := xunchav1.NewCoverageServiceClient(d.conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
 		DivisionCode: demoCity, Depth: 1, StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.Add(24 * time.Hour)),
 	})
@@ -236,9 +277,11 @@ func (d *demo) report(ctx context.Context) error {
 	r := answer.Row
 	fmt.Fprintf(d.out, "%s: %d of %d sites inspected, %d events cancelled, %d people dispersed.\n\n",
 		r.DivisionName, r.SitesInspected, r.SitesDue, r.CancelledEvents, r.DispersedPeople)
-	if err := printCoverage(d.streams, answer); err != nil {
-		return err
-	}
+	return printCoverage(d.streams, answer)
+}
+
+// history prints the history of one site.
+func (d *demo) history(ctx context.Context) error {
 	entries, err := listHistory(ctx, d.conn, d.example.SiteId, 20, false)
 	if err != nil {
 		return err

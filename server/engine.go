@@ -7,6 +7,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sqlitestore"
 	"xuncha/sites"
@@ -16,6 +17,7 @@ import (
 type engine interface {
 	sites.Store
 	inspections.Store
+	accounts.Store
 	ledger.Archive
 	Close() error
 }

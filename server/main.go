@@ -44,6 +44,9 @@ type commands struct {
 		Divisions importDivisionsCommand `cmd:"" help:"Import a table of divisions: code, name, level, parent_code."`
 		Sites     importSitesCommand     `cmd:"" help:"Import a table of sites: registration_no, name, division_code, registered_on and more."`
 	} `cmd:"" help:"Import a table from a CSV or XLSX file."`
+	Account struct {
+		Create accountCreateCommand `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
+	} `cmd:"" help:"Keep the accounts of a store."`
 	Copy     copyCommand     `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
 	Coverage coverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  historyCommand  `cmd:"" help:"Print the history of a site, newest first."`

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"xuncha/inspections"
+	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/rpc"
 	"xuncha/sites"
@@ -36,21 +39,25 @@ type serverConfig struct {
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 }
 
+// storeConfig names a store.
+type storeConfig struct {
+	Data       string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
+	Store      string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
+	KeepSchema bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
+}
+
+// name is the store's.
+func (c storeConfig) name() string { return cmp.Or(c.Store, c.Data) }
+
 // serveCommand is "xuncha serve".
 type serveCommand struct {
-	Data         string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
-	Store        string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
-	KeepSchema   bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
+	storeConfig  `embed:""`
 	serverConfig `embed:""`
 }
 
 // Run serves until ctx ends, then lets calls end and closes the store.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
-	name := c.Data
-	if c.Store != "" {
-		name = c.Store
-	}
-	server, err := start(ctx, name, mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
+	server, err := start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
 	if err != nil {
 		return err
 	}
@@ -109,6 +116,10 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
+	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
 	checkIns, err := inspections.Open(ctx, inspections.Config{Store: store, Roster: roster, Now: time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
@@ -116,7 +127,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	collectSeldom()
 	stopping := make(chan struct{})
 	server, health, err := rpc.New(rpc.Config{
-		Roster: roster, Inspections: checkIns, Now: time.Now, NewID: uuid.NewString, Zone: zone,
+		Roster: roster, Inspections: checkIns, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping,
 	})
 	if err != nil {
@@ -132,13 +143,16 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 		stopping: stopping,
 	}
 	if _, shared := store.(inspections.SharedStore); shared {
-		r.follow(checkIns)
+		r.follow(checkIns, people)
 	}
 	go func() {
 		if err := server.Serve(listener); err != nil {
 			r.failed <- err
 		}
 	}()
+	if !people.Any() {
+		log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
+	}
 	log.Info("serving", "address", r.address, "store", where, "sites", len(roster.Roster().Sites()),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
@@ -154,7 +168,7 @@ const (
 
 // follow takes in what other servers store, until r.alone is called. While the
 // database does not answer, the server's health says that it does not serve.
-func (r *running) follow(checkIns *inspections.Service) {
+func (r *running) follow(checkIns *inspections.Service, people *accounts.Service) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var loop sync.WaitGroup
 	loop.Go(func() {
@@ -168,7 +182,8 @@ func (r *running) follow(checkIns *inspections.Service) {
 				return
 			}
 			call, done := context.WithTimeout(ctx, followTimeout)
-			err := checkIns.CatchUp(call)
+			// Accounts first: who is disabled elsewhere is out soonest.
+			err := errors.Join(people.CatchUp(call), checkIns.CatchUp(call))
 			done()
 			switch {
 			case ctx.Err() != nil:

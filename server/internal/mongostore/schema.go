@@ -84,6 +84,9 @@ var collections = []collection{
 		{"sum_part", bson.D{{Key: "sum", Value: ascending}, {Key: "part", Value: ascending}}},
 	}, nil},
 	{"writers", nil, nil},
+	{"secrets", []index{
+		{"name_revision", bson.D{{Key: "name", Value: ascending}, {Key: "revision", Value: ascending}}},
+	}, nil},
 }
 
 // prepare checks the version and brings about what the schema says.

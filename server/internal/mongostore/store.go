@@ -66,6 +66,7 @@ type Store struct {
 	entries *mongo.Collection
 	rows    *mongo.Collection
 	writers *mongo.Collection
+	secrets *mongo.Collection
 	where   string // the address without credentials
 	writer  *writer
 
@@ -131,6 +132,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	s := &Store{
 		client: client, db: db, where: where,
 		entries: db.Collection("entries"), rows: db.Collection("rows"), writers: db.Collection("writers"),
+		secrets: db.Collection("secrets"),
 	}
 	defer func() {
 		if err != nil {

@@ -79,9 +79,7 @@ func fromOrder(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
 		StartTime: stamp(o.Start), EndTime: stamp(o.End), PlannedEndTime: stamp(o.PlannedEnd),
 		InspectionInterval: durationpb.New(time.Duration(o.Interval)),
 	}
-	for _, c := range o.Divisions {
-		out.DivisionCodes = append(out.DivisionCodes, string(c))
-	}
+	out.DivisionCodes = fromCodes(o.Divisions)
 	return out
 }
 
@@ -104,9 +102,7 @@ func toOrder(o *xunchav1.ClosureOrder) (sites.ClosureOrder, error) {
 		return out, &sites.FieldError{Field: at + "inspection_interval", Err: errOutOfRange}
 	}
 	out.Interval = sites.Duration(o.InspectionInterval.AsDuration())
-	for _, c := range o.DivisionCodes {
-		out.Divisions = append(out.Divisions, sites.DivisionCode(c))
-	}
+	out.Divisions = toCodes(o.DivisionCodes)
 	return out, nil
 }
 

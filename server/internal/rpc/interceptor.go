@@ -20,9 +20,11 @@ import (
 )
 
 // calls is what happens around every call, whatever its method: it gets an id,
-// its messages are validated, a panic and an error become a status, and one
+// its caller must be one who may make it, its messages are validated and must be
+// about what the caller can see, a panic and an error become a status, and one
 // line is logged.
 type calls struct {
+	config    *Config
 	log       *slog.Logger
 	validator protovalidate.Validator
 	newID     func() string
@@ -33,7 +35,11 @@ type calls struct {
 // unary wraps a call with one request and one response.
 func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	err = c.observe(ctx, info.FullMethod, func() error {
-		if err := c.check(req); err != nil {
+		ctx, row, err := c.admit(ctx, info.FullMethod)
+		if err != nil {
+			return err
+		}
+		if err := c.check(ctx, row, req); err != nil {
 			return err
 		}
 		resp, err = next(ctx, req)
@@ -52,7 +58,11 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		method = "unknown" // and its name is whatever the caller wrote
 	}
 	return c.observe(stream.Context(), method, func() error {
-		call := func() error { return next(srv, &checkedStream{stream, c}) }
+		ctx, row, err := c.admit(stream.Context(), method)
+		if err != nil {
+			return err
+		}
+		call := func() error { return next(srv, &checkedStream{stream, ctx, row, c}) }
 		if strings.HasPrefix(method, "/xuncha.") {
 			return call()
 		}
@@ -77,21 +87,27 @@ func (c *calls) untilStopping(call func() error) error {
 // the server stops.
 var errStopping = status.Error(codes.Unavailable, "the server is stopping")
 
-// A checkedStream validates each message that it receives.
+// A checkedStream checks each message that it receives.
 type checkedStream struct {
 	grpc.ServerStream
+	ctx   context.Context
+	row   access
 	calls *calls
 }
+
+// Context implements grpc.ServerStream.
+func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	return s.calls.check(m)
+	return s.calls.check(s.ctx, s.row, m)
 }
 
-// check returns what is wrong with a message in itself.
-func (c *calls) check(m any) error {
+// check returns what is wrong with a message in itself, or that it is about what
+// the caller cannot see.
+func (c *calls) check(ctx context.Context, row access, m any) error {
 	msg, ok := m.(proto.Message)
 	if !ok {
 		return nil
@@ -99,7 +115,10 @@ func (c *calls) check(m any) error {
 	if err := unreadable(msg); err != nil {
 		return err
 	}
-	return c.validator.Validate(msg)
+	if err := c.validator.Validate(msg); err != nil || row.within == nil {
+		return err
+	}
+	return row.within(viewOf(ctx), msg)
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and

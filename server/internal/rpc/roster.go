@@ -30,7 +30,7 @@ func (s *rosterService) asOf(t *timestamppb.Timestamp) (time.Time, error) {
 	return timeOf("as_of_time", t)
 }
 
-func (s *rosterService) ListDivisions(_ context.Context, req *xunchav1.ListDivisionsRequest) (*xunchav1.ListDivisionsResponse, error) {
+func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDivisionsRequest) (*xunchav1.ListDivisionsResponse, error) {
 	at, err := s.asOf(req.AsOfTime)
 	if err != nil {
 		return nil, err
@@ -54,6 +54,9 @@ func (s *rosterService) ListDivisions(_ context.Context, req *xunchav1.ListDivis
 		return nil, err
 	}
 	all := r.Children(parent, at)
+	if v := viewOf(ctx); parent == "" && !v.all() {
+		all = v.tops(r, at)
+	}
 	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
 	out := &xunchav1.ListDivisionsResponse{}
 	for i, d := range all[from:] {
@@ -150,8 +153,11 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 	if header.EffectiveDate == "" {
 		return &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
+	if err := viewOf(stream.Context()).divisionRows(rows); err != nil {
+		return err
+	}
 	before := s.config.Roster.Roster().Revision()
-	n, err := s.config.Roster.ImportDivisions(stream.Context(), Account, toImport(header), rows)
+	n, err := s.config.Roster.ImportDivisions(stream.Context(), account(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
@@ -187,7 +193,7 @@ func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.I
 		return err
 	}
 	before := s.config.Roster.Roster().Revision()
-	n, err := s.config.Roster.ImportSites(stream.Context(), Account, toImport(header), rows)
+	n, err := s.config.Roster.ImportSites(stream.Context(), account(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return stream.SendAndClose(&xunchav1.ImportSitesResponse{
@@ -213,7 +219,7 @@ func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSite
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.CreateSite(ctx, Account, sites.NewSite{
+	site, err := s.config.Roster.CreateSite(ctx, account(ctx), sites.NewSite{
 		RegistrationNo: req.Site.RegistrationNo, Name: req.Site.Name, Division: sites.DivisionCode(req.Site.DivisionCode),
 		Address: req.Site.Address, Position: position, Registered: registered,
 	})
@@ -231,7 +237,7 @@ func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSite
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.UpdateSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag,
+	site, err := s.config.Roster.UpdateSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.SiteUpdate{Name: req.Name, Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
@@ -248,7 +254,7 @@ func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequ
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.MoveSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag,
+	site, err := s.config.Roster.MoveSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.Place{From: from, Division: sites.DivisionCode(req.DivisionCode), Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
@@ -261,7 +267,7 @@ func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.Deregi
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.DeregisterSite(ctx, Account, sites.SiteID(lower(req.SiteId)), req.Etag, at)
+	site, err := s.config.Roster.DeregisterSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, at)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +286,7 @@ func (s *rosterService) GetSite(_ context.Context, req *xunchav1.GetSiteRequest)
 	return &xunchav1.GetSiteResponse{Site: fromSite(site, at)}, nil
 }
 
-func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequest) (*xunchav1.ListSitesResponse, error) {
+func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRequest) (*xunchav1.ListSitesResponse, error) {
 	at, err := s.asOf(req.AsOfTime)
 	if err != nil {
 		return nil, err
@@ -301,11 +307,12 @@ func (s *rosterService) ListSites(_ context.Context, req *xunchav1.ListSitesRequ
 	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
 		return nil, err
 	}
+	v := viewOf(ctx)
 	all := r.Sites()
 	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
 	out := &xunchav1.ListSitesResponse{}
 	for _, site := range all[from:] {
-		if !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
+		if !v.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}
 		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
@@ -323,7 +330,7 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, err
 	}
-	made, err := s.config.Roster.CreateOrder(ctx, Account, order)
+	made, err := s.config.Roster.CreateOrder(ctx, account(ctx), order)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +342,7 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.config.Roster.EndOrder(ctx, Account, sites.OrderID(lower(req.ClosureOrderId)), end)
+	order, err := s.config.Roster.EndOrder(ctx, account(ctx), sites.OrderID(lower(req.ClosureOrderId)), end)
 	if err != nil {
 		return nil, err
 	}
@@ -350,7 +357,7 @@ func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClos
 	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
 }
 
-func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {
+func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {
 	at, err := timeOf("in_force_time", req.InForceTime)
 	if err != nil {
 		return nil, err
@@ -363,13 +370,14 @@ func (s *rosterService) ListClosureOrders(_ context.Context, req *xunchav1.ListC
 		return nil, err
 	}
 	out := &xunchav1.ListClosureOrdersResponse{}
+	v := viewOf(ctx)
 	skip := cursor.After != ""
 	for _, o := range slices.Backward(s.config.Roster.Roster().Orders()) {
 		if skip {
 			skip = o.ID != cursor.After
 			continue
 		}
-		if !at.IsZero() && !o.InForce(at) {
+		if !v.seesOrder(o) || !at.IsZero() && !o.InForce(at) {
 			continue
 		}
 		if n := len(out.ClosureOrders); n == pageSize(req.PageSize, 50, 200) {

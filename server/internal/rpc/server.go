@@ -21,11 +21,12 @@ import (
 
 	"xuncha/inspections"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
-// Account is who calls while the server has no accounts: whoever is on this
-// machine. Records name it.
+// Account is who calls while the server has no accounts: whoever can reach it,
+// which are those on this machine. Records name it.
 const Account = "local"
 
 // streamWorkers is how many goroutines wait for calls. Writers wait for the
@@ -41,6 +42,7 @@ const unreadBeyond = 4
 type Config struct {
 	Roster      *sites.Service
 	Inspections *inspections.Service
+	Accounts    *accounts.Service
 	// Now returns the server's clock.
 	Now func() time.Time
 	// NewID returns a new UUID.
@@ -69,7 +71,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	calls := &calls{log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
+	calls := &calls{config: &c, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),
@@ -98,6 +100,10 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
 	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})
 	xunchav1.RegisterAuditServiceServer(s, audit)
+	xunchav1.RegisterAccountServiceServer(s, &accountService{config: c})
+	if err := complete(s.GetServiceInfo(), accesses); err != nil {
+		return nil, nil, err
+	}
 	h := health.NewServer()
 	for name := range s.GetServiceInfo() {
 		h.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)

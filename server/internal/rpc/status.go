@@ -20,6 +20,7 @@ import (
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -117,6 +118,28 @@ var meanings = []meaning{
 	{sites.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
 		"A field's value is invalid.", "字段的值无效。"},
 	{inspections.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
+		"A field's value is invalid.", "字段的值无效。"},
+	{accounts.ErrToken, codes.Unauthenticated, xunchav1.ErrorReason_ERROR_REASON_TOKEN_INVALID, 0, false,
+		"The call has no valid access token. Sign in.", "访问令牌无效，请登录。"},
+	{accounts.ErrSignIn, codes.Unauthenticated, xunchav1.ErrorReason_ERROR_REASON_SIGN_IN_FAILED, 0, false,
+		"The username or the password is wrong.", "用户名或密码错误。"},
+	{accounts.ErrThrottled, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_SIGN_IN_THROTTLED, time.Second, false,
+		"Too many failures to sign in. Wait.", "登录失败次数过多，请稍候。"},
+	{accounts.ErrPasswordChange, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PASSWORD_CHANGE_REQUIRED, 0, false,
+		"Choose a new password with the one-time password.", "请在使用一次性密码时设置新密码。"},
+	{accounts.ErrWeakPassword, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_WEAK_PASSWORD, 0, false,
+		"This is no password that can be used.", "密码不符合要求。"},
+	{errRole, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED, 0, false,
+		"Your role may not do this.", "您的角色无权执行此操作。"},
+	{accounts.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_ACCOUNT_NOT_FOUND, 0, false,
+		"There is no such account.", "没有此账号。"},
+	{accounts.ErrUsernameTaken, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_USERNAME_TAKEN, 0, false,
+		"The username is taken.", "该用户名已被使用。"},
+	{accounts.ErrDisabled, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_ACCOUNT_DISABLED, 0, false,
+		"The account is disabled.", "该账号已停用。"},
+	{errNoAccounts, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_ACCOUNTS, 0, false,
+		"The server has no accounts yet.", "服务器尚未创建账号。"},
+	{accounts.ErrInvalid, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD, 0, false,
 		"A field's value is invalid.", "字段的值无效。"},
 	{ledger.ErrMoved, codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_CONTENTION, 100 * time.Millisecond, true,
 		"Others are changing the same thing. Try again.", "他人正在修改同一内容，请重试。"},
@@ -236,6 +259,10 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	}
 	if m.private {
 		message = m.en
+	}
+	var wait interface{ RetryAfter() time.Duration }
+	if errors.As(err, &wait) {
+		m.retry = wait.RetryAfter()
 	}
 	details := []protoadapt.MessageV1{
 		&errdetails.ErrorInfo{Domain: "xuncha", Reason: reasonName(m.reason), Metadata: info},

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xuncha/inspections/inspectionstest"
+	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/sites/sitestest"
 )
 
@@ -27,6 +28,7 @@ func TestContracts(t *testing.T) {
 		folders[s] = folders[old]
 		return s
 	}
+	t.Run("Accounts", func(t *testing.T) { accountstest.Run(t, open, reopen) })
 	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, sitestest.Harness[*Store]{Open: open, Reopen: reopen}) })
 	t.Run("Inspections", func(t *testing.T) {
 		inspectionstest.Run(t, inspectionstest.Harness[*Store]{Open: open, Reopen: reopen})

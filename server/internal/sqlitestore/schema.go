@@ -65,6 +65,11 @@ var migrations = []string{
 		bytes BLOB NOT NULL,
 		PRIMARY KEY (sum, part)
 	) STRICT;`,
+	`CREATE TABLE secrets (
+		name TEXT PRIMARY KEY,
+		revision INTEGER NOT NULL, -- 1, 2, 3 …
+		value BLOB NOT NULL
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // schemaVersion returns the schema version of the file, 0 for an empty one,

@@ -230,6 +230,10 @@ func TestOpenVersion1(t *testing.T) {
 		t.Errorf("got sequence %d, want 3", e.Sequence)
 	}
 	mustReplay(t, s)
+	// What version 1 had no place for.
+	if err := s.PutSecret(t.Context(), "name", 0, []byte("value")); err != nil {
+		t.Error(err)
+	}
 }
 
 // A step of a migration is made whole or not at all.

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/term"
+
+	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/mongostore"
+	"xuncha/sites"
+)
+
+// operator is who a record names where an account was made with access to the
+// store itself.
+const operator = "operator"
+
+// accountCreateCommand is "xuncha account create".
+type accountCreateCommand struct {
+	storeConfig  `embed:""`
+	Role         string   `required:"" enum:"officer,head,auditor,admin" help:"What the account may do: officer, head, auditor or admin. The first account is an administrator's."`
+	Username     string   `required:"" placeholder:"NAME" help:"Name to sign in with and the one in records: 2 to 32 of a-z, 0-9, '.', '_' and '-'. It can never be changed."`
+	DisplayName  string   `placeholder:"TEXT" help:"What the person is called."`
+	Division     []string `required:"" placeholder:"CODE" help:"Division to which the account is bound, with all below it; may be given several times. It need not be in the division table yet."`
+	PasswordFile string   `type:"existingfile" placeholder:"FILE" help:"File whose first line is the password. Default: ask for it on the terminal, or read a line of standard input."`
+}
+
+// Run creates the account.
+func (c *accountCreateCommand) Run(ctx context.Context, s streams) (err error) {
+	store, where, err := openEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	password, err := c.password(s)
+	if err != nil {
+		return err
+	}
+	n := accounts.NewAccount{Username: c.Username, DisplayName: c.DisplayName, Role: accounts.Role(c.Role), Password: password}
+	for _, code := range c.Division {
+		n.Divisions = append(n.Divisions, sites.DivisionCode(code))
+	}
+	a, _, err := people.Create(ctx, operator, n)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "Created the account %s (%s of %s).\n", a.Username, a.Role, strings.Join(c.Division, ", "))
+	return err
+}
+
+// password reads the password. None is an error: an empty one would ask for a
+// one-time password.
+func (c *accountCreateCommand) password(s streams) (string, error) {
+	var text string
+	switch terminal := int(os.Stdin.Fd()); {
+	case c.PasswordFile != "":
+		f, err := os.Open(c.PasswordFile)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if text, err = firstLine(f); err != nil {
+			return "", err
+		}
+	case term.IsTerminal(terminal):
+		var twice [2]string
+		for i, question := range []string{"Password: ", "Once more: "} {
+			fmt.Fprint(s.err, question)
+			b, err := term.ReadPassword(terminal)
+			fmt.Fprintln(s.err)
+			if err != nil {
+				return "", err
+			}
+			twice[i] = string(b)
+		}
+		if twice[0] != twice[1] {
+			return "", errors.New("the two passwords differ")
+		}
+		text = twice[0]
+	default:
+		var err error
+		if text, err = firstLine(os.Stdin); err != nil {
+			return "", err
+		}
+	}
+	if text == "" {
+		return "", errors.New("the password is empty")
+	}
+	return text, nil
+}
+
+// firstLine reads a line, which need not end.
+func firstLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 4096)).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}

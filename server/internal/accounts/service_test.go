@@ -1,0 +1,437 @@
+package accounts_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+
+	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/sites"
+)
+
+const password = "correct horse battery"
+
+// A world is a service on a store in memory, with one officer, and a clock.
+type world struct {
+	*accounts.Service
+	store   *accountstest.Memory
+	mu      sync.Mutex
+	now     time.Time
+	officer *accounts.Account
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// open opens the accounts of the store as another server would.
+func (w *world) open(t testing.TB) *accounts.Service {
+	t.Helper()
+	s, err := accounts.Open(t.Context(), accounts.Config{Store: w.store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{store: new(accountstest.Memory), now: time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)}
+	w.Service = w.open(t)
+	if w.Any() {
+		t.Error("an empty store has accounts")
+	}
+	_, _, err := w.Create(t.Context(), "local", accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}})
+	wantError(t, "a first account that is no administrator's", err, accounts.ErrInvalid)
+	if _, _, err := w.Create(t.Context(), "local", accounts.NewAccount{
+		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password + " root",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.officer, _, err = w.Create(t.Context(), "root", accounts.NewAccount{
+		Username: "li.wei", DisplayName: "李伟", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}, Password: password,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) login(t testing.TB, in accounts.SignIn) accounts.Tokens {
+	t.Helper()
+	_, tokens, err := w.Login(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func right() accounts.SignIn {
+	return accounts.SignIn{Username: "Li.Wei", Password: password, DeviceName: "手机", Address: "10.0.0.1"}
+}
+
+func wantError(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
+
+func TestSignIn(t *testing.T) {
+	w := newWorld(t)
+	tokens := w.login(t, right())
+	c, err := w.Verify(t.Context(), tokens.Access)
+	if err != nil || c.Account.Username != "li.wei" || c.Account.Role != accounts.Officer {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	if got := tokens.AccessExpires.Sub(w.clock()); got != 15*time.Minute {
+		t.Errorf("an access token lives %v, want 15m", got)
+	}
+	// Another server on the same store knows the token, also by a key that it has
+	// not seen yet.
+	other := w.open(t)
+	if _, err := other.Verify(t.Context(), tokens.Access); err != nil {
+		t.Error(err)
+	}
+	if err := w.RotateKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(time.Minute)
+	for _, token := range []string{tokens.Access, w.login(t, right()).Access} {
+		for _, s := range []*accounts.Service{w.Service, other} {
+			if _, err := s.Verify(t.Context(), token); err != nil {
+				t.Errorf("after the key was rotated: %v", err)
+			}
+		}
+	}
+	w.advance(14 * time.Minute)
+	_, err = w.Verify(t.Context(), tokens.Access)
+	wantError(t, "an expired token", err, accounts.ErrToken)
+	_, _, err = w.Login(t.Context(), accounts.SignIn{Username: "li.wei", Password: "wrong"})
+	wantError(t, "a wrong password", err, accounts.ErrSignIn)
+	_, _, unknown := w.Login(t.Context(), accounts.SignIn{Username: "nobody", Password: password})
+	if unknown == nil || unknown.Error() != err.Error() {
+		t.Errorf("an unknown user is told %v, a wrong password %v", unknown, err)
+	}
+}
+
+func TestForeignTokens(t *testing.T) {
+	w := newWorld(t)
+	good := w.login(t, right()).Access
+	parsed, _, err := jwt.NewParser().ParseUnverified(good, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(method jwt.SigningMethod, key any) string {
+		f := jwt.NewWithClaims(method, parsed.Claims)
+		f.Header["kid"] = parsed.Header["kid"]
+		text, err := f.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	stranger := newWorld(t)
+	parts := strings.Split(good, ".")
+	for name, token := range map[string]string{
+		"nothing":        "",
+		"no token":       "x.y.z",
+		"alg none":       forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType),
+		"alg HS256":      forge(jwt.SigningMethodHS256, []byte(parsed.Header["kid"].(string))),
+		"another server": stranger.login(t, right()).Access,
+		"cut":            parts[0] + "." + parts[1] + ".",
+		"changed":        parts[0] + "." + parts[1] + "x." + parts[2],
+		"endless":        strings.Repeat("a", 1<<20),
+	} {
+		_, err := w.Verify(t.Context(), token)
+		wantError(t, name, err, accounts.ErrToken)
+	}
+	if _, err := w.Verify(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	w := newWorld(t)
+	first := w.login(t, right())
+	const retry = "6f1c0a52-0000-4000-8000-000000000001"
+	refresh := func(token, retry string) (accounts.Tokens, error) {
+		_, tokens, err := w.Refresh(t.Context(), token, retry)
+		return tokens, err
+	}
+	second, err := refresh(first.Refresh, retry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := refresh(first.Refresh, retry)
+	if err != nil || again.Refresh != second.Refresh {
+		t.Errorf("a repeat after a lost answer got %v, and another token: %v", err, again.Refresh != second.Refresh)
+	}
+	third, err := refresh(second.Refresh, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A thief has the second token, but not what the phone sent with it.
+	_, err = refresh(second.Refresh, "")
+	wantError(t, "a spent token", err, accounts.ErrToken)
+	_, err = refresh(third.Refresh, "")
+	wantError(t, "the newest token of a device that was signed out", err, accounts.ErrToken)
+	_, err = w.Verify(t.Context(), third.Access)
+	wantError(t, "its access token", err, accounts.ErrToken)
+	entries, err := w.store.Span(t.Context(), ledger.Accounts, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := entries[len(entries)-1]; last.Kind != accounts.KindDeviceRevoked || !strings.Contains(string(last.Record), `"reason":"reuse"`) {
+		t.Errorf("the reuse is not on record: %s", last.Record)
+	}
+	// Whoever only knows the device's name cannot sign it out.
+	other := w.login(t, right())
+	parts := strings.Split(other.Refresh, ".")
+	_, err = refresh(strings.Join([]string{parts[0], parts[1], parts[3], parts[2]}, "."), "")
+	wantError(t, "a made-up token", err, accounts.ErrToken)
+	if other, err = refresh(other.Refresh, ""); err != nil {
+		t.Error(err)
+	}
+	w.advance(30 * 24 * time.Hour)
+	_, err = refresh(other.Refresh, "")
+	wantError(t, "a token after 30 days", err, accounts.ErrToken)
+}
+
+// TestRefreshTogether ensures that of many uses at once with one retry id all
+// get the same answer.
+func TestRefreshTogether(t *testing.T) {
+	w := newWorld(t)
+	token := w.login(t, right()).Refresh
+	var group sync.WaitGroup
+	got := make([]string, 8)
+	for i := range got {
+		group.Go(func() {
+			_, tokens, err := w.Refresh(t.Context(), token, "6f1c0a52-0000-4000-8000-000000000002")
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = tokens.Refresh
+		})
+	}
+	group.Wait()
+	for _, r := range got {
+		if r != got[0] {
+			t.Error("the answers differ")
+		}
+	}
+}
+
+func TestSignedOut(t *testing.T) {
+	for name, end := range map[string]func(*world, accounts.Caller) error{
+		"Logout": func(w *world, c accounts.Caller) error { return w.Logout(context.Background(), c) },
+		"Disable": func(w *world, c accounts.Caller) error {
+			_, err := w.Disable(context.Background(), "root", c.Account.ID)
+			return err
+		},
+		"Reset": func(w *world, c accounts.Caller) error {
+			_, err := w.ResetPassword(context.Background(), "root", c.Account.ID)
+			return err
+		},
+		"Password": func(w *world, c accounts.Caller) error {
+			_, err := w.ChangePassword(context.Background(), c, password, "another horse battery", "10.0.0.1")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			other := w.open(t)
+			tokens := w.login(t, right())
+			c, err := w.Verify(t.Context(), tokens.Access)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(w, c); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*accounts.Service{w.Service, other, w.open(t)} {
+				_, err = s.Verify(t.Context(), tokens.Access)
+				wantError(t, "the access token", err, accounts.ErrToken)
+				_, _, err = s.Refresh(t.Context(), tokens.Refresh, "")
+				wantError(t, "the refresh token", err, accounts.ErrToken)
+			}
+			_, _, err = w.Login(t.Context(), right())
+			if name == "Logout" {
+				wantError(t, "signing in again", err, nil)
+			} else {
+				wantError(t, "signing in with the old password", err, accounts.ErrSignIn)
+			}
+		})
+	}
+}
+
+func TestOneTimePassword(t *testing.T) {
+	w := newWorld(t)
+	oneTime, err := w.ResetPassword(t.Context(), "root", w.officer.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := right()
+	in.Password = oneTime
+	_, _, err = w.Login(t.Context(), in)
+	wantError(t, "without a new password", err, accounts.ErrPasswordChange)
+	for _, weak := range []string{"short", oneTime, strings.Repeat("x", 129)} {
+		in.NewPassword = weak
+		_, _, err = w.Login(t.Context(), in)
+		wantError(t, "a weak new password", err, accounts.ErrWeakPassword)
+	}
+	in.NewPassword = "another horse battery"
+	w.login(t, in)
+	_, _, err = w.Login(t.Context(), in)
+	wantError(t, "used twice", err, accounts.ErrSignIn)
+	in.Password, in.NewPassword = in.NewPassword, ""
+	w.login(t, in)
+	if in.Password, err = w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(7 * 24 * time.Hour)
+	in.NewPassword = "a third horse battery"
+	_, _, err = w.Login(t.Context(), in)
+	wantError(t, "after 7 days", err, accounts.ErrSignIn)
+}
+
+func TestThrottle(t *testing.T) {
+	w := newWorld(t)
+	try := func(name, address string) error {
+		_, _, err := w.Login(t.Context(), accounts.SignIn{Username: name, Password: "wrong", Address: address})
+		return err
+	}
+	// It does not show whether there is such a user.
+	for _, name := range []string{"li.wei", "nobody"} {
+		for i := range 5 {
+			wantError(t, fmt.Sprint(name, i), try(name, fmt.Sprint(name, i)), accounts.ErrSignIn)
+		}
+		for _, wait := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			err := try(name, "elsewhere")
+			var throttled *accounts.ThrottledError
+			if !errors.As(err, &throttled) || throttled.RetryAfter() != wait {
+				t.Fatalf("%s: got %v, want to wait %v", name, err, wait)
+			}
+			w.advance(wait)
+			wantError(t, name, try(name, "elsewhere"), accounts.ErrSignIn)
+		}
+	}
+	// The right password has to wait as well, and then the slate is clean.
+	_, _, err := w.Login(t.Context(), right())
+	wantError(t, "the right password", err, accounts.ErrThrottled)
+	w.advance(8 * time.Second)
+	w.login(t, right())
+	wantError(t, "after that", try("li.wei", "x"), accounts.ErrSignIn)
+	// One address that tries many names is slowed down too.
+	for i := range 30 {
+		wantError(t, "names", try(fmt.Sprint("name", i), "10.9.9.9"), accounts.ErrSignIn)
+	}
+	wantError(t, "the 31st name", try("name31", "10.9.9.9"), accounts.ErrThrottled)
+}
+
+func TestAccountRules(t *testing.T) {
+	w := newWorld(t)
+	good := accounts.NewAccount{Username: "zhang", Role: accounts.Head, Divisions: []sites.DivisionCode{"511600"}, Password: password}
+	for name, test := range map[string]struct {
+		change func(*accounts.NewAccount)
+		field  string
+		want   error
+	}{
+		"Taken":        {func(a *accounts.NewAccount) { a.Username = "li.wei" }, "username", accounts.ErrUsernameTaken},
+		"UpperCase":    {func(a *accounts.NewAccount) { a.Username = "Zhang" }, "username", accounts.ErrInvalid},
+		"Local":        {func(a *accounts.NewAccount) { a.Username = "local" }, "username", accounts.ErrInvalid},
+		"NoRole":       {func(a *accounts.NewAccount) { a.Role = "" }, "role", accounts.ErrInvalid},
+		"NoDivisions":  {func(a *accounts.NewAccount) { a.Divisions = nil }, "division_codes", accounts.ErrInvalid},
+		"BadDivision":  {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"5116"} }, "division_codes[0]", sites.ErrInvalid},
+		"Twice":        {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600"} }, "division_codes[1]", accounts.ErrInvalid},
+		"LongName":     {func(a *accounts.NewAccount) { a.DisplayName = strings.Repeat("名", 65) }, "display_name", accounts.ErrInvalid},
+		"WeakPassword": {func(a *accounts.NewAccount) { a.Password = "12345678901234" }, "password", accounts.ErrWeakPassword},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := good
+			test.change(&a)
+			_, _, err := w.Create(t.Context(), "root", a)
+			var field *sites.FieldError
+			if !errors.Is(err, test.want) || !errors.As(err, &field) || field.Field != test.field {
+				t.Errorf("got %v, want %v of %s", err, test.want, test.field)
+			}
+		})
+	}
+	if n := len(w.List()); n != 2 {
+		t.Errorf("there are %d accounts, want 2", n)
+	}
+}
+
+// TestNoSecretOnRecord ensures that histories hold nothing to sign in with, that
+// they verify, and that they are all that is needed to know the accounts.
+func TestNoSecretOnRecord(t *testing.T) {
+	w := newWorld(t)
+	tokens := w.login(t, right())
+	oneTime, err := w.ResetPassword(t.Context(), "root", w.officer.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := accounts.Head
+	if _, err := w.Update(t.Context(), "root", w.officer.ID, accounts.Change{Role: &head, Divisions: []sites.DivisionCode{"511600"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Disable(t.Context(), "root", w.officer.ID); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := w.store.Span(t.Context(), ledger.Accounts, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state ledger.Head
+	var kinds []string
+	for _, e := range entries {
+		if state, err = state.Follow(e); err != nil {
+			t.Error(err)
+		}
+		kinds = append(kinds, string(e.Kind))
+		for _, secret := range append(strings.Split(tokens.Refresh, ".")[2:], tokens.Access, oneTime, password, "argon2") {
+			if strings.Contains(string(e.Record), secret) {
+				t.Errorf("a record holds a secret: %s", e.Record)
+			}
+		}
+	}
+	if got, want := strings.Join(kinds, " "), "account_created account_created password_reset account_changed account_disabled"; got != want {
+		t.Errorf("got the entries %s, want %s", got, want)
+	}
+	a, err := w.open(t).Get(w.officer.ID)
+	if err != nil || a.Role != accounts.Head || a.DisplayName != "李伟" || a.Disabled.IsZero() {
+		t.Errorf("read anew: got %+v, %v", a, err)
+	}
+	// The store holds hashes alone, of what can be used to sign in.
+	if err := w.store.Secrets(t.Context(), "", func(name string, value []byte) error {
+		for _, secret := range append(strings.Split(tokens.Refresh, ".")[2:], oneTime, password) {
+			if strings.Contains(string(value), secret) {
+				t.Errorf("the secret %s holds what it should only hold the hash of", name)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}

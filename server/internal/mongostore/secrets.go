@@ -1,0 +1,112 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
+)
+
+var _ accounts.Store = (*Store)(nil)
+
+// A secretDoc is a revision of a secret. The newest one counts; those before it
+// are removed once it is stored. So a put is one insert, which the unique index
+// on name and revision lets only one server make.
+type secretDoc struct {
+	ID       string `bson:"_id"` // name and revision
+	Name     string `bson:"name"`
+	Revision int64  `bson:"revision"`
+	Value    []byte `bson:"value"`
+}
+
+// newestSecret returns the newest revision of a secret; one that is not there
+// has revision 0.
+func (s *Store) newestSecret(ctx context.Context, name string) (doc secretDoc, err error) {
+	err = s.secrets.FindOne(ctx, bson.D{is("name", name)}, options.FindOne().SetSort(bson.D{{Key: "revision", Value: -1}})).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
+	}
+	return doc, err
+}
+
+// Secret implements accounts.Store.
+func (s *Store) Secret(ctx context.Context, name string) ([]byte, int64, error) {
+	var doc secretDoc
+	err := s.do(ctx, func(ctx context.Context) (err error) {
+		doc, err = s.newestSecret(ctx, name)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if doc.Revision == 0 {
+		return nil, 0, fmt.Errorf("%s: %w", name, accounts.ErrNoSecret)
+	}
+	return doc.Value, doc.Revision, nil
+}
+
+// PutSecret implements accounts.Store.
+func (s *Store) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		newest, err := s.newestSecret(ctx, name)
+		if err != nil {
+			return err
+		}
+		moved := fmt.Errorf("%w: %s is not at revision %d", ledger.ErrMoved, name, revision)
+		if newest.Revision != revision {
+			return moved
+		}
+		_, err = s.secrets.InsertOne(ctx, secretDoc{
+			ID: fmt.Sprintf("%s/%019d", name, revision+1), Name: name, Revision: revision + 1, Value: value,
+		})
+		if mongo.IsDuplicateKeyError(err) {
+			return moved
+		}
+		if err != nil {
+			return err
+		}
+		// What is left of it counts for nothing, and goes with the next put.
+		_, _ = s.secrets.DeleteMany(ctx, bson.D{is("name", name), is("revision", bson.D{{Key: "$lte", Value: revision}})})
+		return nil
+	})
+}
+
+// DeleteSecret implements accounts.Store.
+func (s *Store) DeleteSecret(ctx context.Context, name string) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		_, err := s.secrets.DeleteMany(ctx, bson.D{is("name", name)})
+		return err
+	})
+}
+
+// Secrets implements accounts.Store.
+func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
+	var docs []secretDoc
+	err := s.do(ctx, func(ctx context.Context) error {
+		cursor, err := s.secrets.Find(ctx, bson.D{is("name", bson.D{{Key: "$regex", Value: "^" + regexp.QuoteMeta(prefix)}})},
+			options.Find().SetSort(bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: 1}}))
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	if err != nil {
+		return err
+	}
+	for i, d := range docs {
+		if i+1 < len(docs) && docs[i+1].Name == d.Name {
+			continue
+		}
+		if err := each(d.Name, d.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

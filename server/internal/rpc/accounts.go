@@ -1,0 +1,180 @@
+package rpc
+
+import (
+	"context"
+	"sort"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
+	"xuncha/sites"
+)
+
+type accountService struct {
+	xunchav1.UnimplementedAccountServiceServer
+	config Config
+}
+
+func (s *accountService) Login(ctx context.Context, req *xunchav1.LoginRequest) (*xunchav1.LoginResponse, error) {
+	if !s.config.Accounts.Any() {
+		return nil, errNoAccounts
+	}
+	a, t, err := s.config.Accounts.Login(ctx, accounts.SignIn{
+		Username: req.Username, Password: req.Password, NewPassword: req.NewPassword, DeviceName: req.DeviceName, Address: addressOf(ctx),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.LoginResponse{
+		AccessToken: t.Access, AccessExpireTime: stamp(t.AccessExpires),
+		RefreshToken: t.Refresh, RefreshExpireTime: stamp(t.RefreshExpires), Account: fromAccount(a),
+	}, nil
+}
+
+func (s *accountService) RefreshToken(ctx context.Context, req *xunchav1.RefreshTokenRequest) (*xunchav1.RefreshTokenResponse, error) {
+	a, t, err := s.config.Accounts.Refresh(ctx, req.RefreshToken, lower(req.RetryId))
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.RefreshTokenResponse{
+		AccessToken: t.Access, AccessExpireTime: stamp(t.AccessExpires),
+		RefreshToken: t.Refresh, RefreshExpireTime: stamp(t.RefreshExpires), Account: fromAccount(a),
+	}, nil
+}
+
+// caller returns who calls, or an error where the server asks nobody.
+func caller(ctx context.Context) (accounts.Caller, error) {
+	if v := viewOf(ctx); v.caller != nil {
+		return *v.caller, nil
+	}
+	return accounts.Caller{}, errNoAccounts
+}
+
+func (s *accountService) Logout(ctx context.Context, _ *xunchav1.LogoutRequest) (*xunchav1.LogoutResponse, error) {
+	c, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.LogoutResponse{}, s.config.Accounts.Logout(ctx, c)
+}
+
+func (s *accountService) ChangePassword(ctx context.Context, req *xunchav1.ChangePasswordRequest) (*xunchav1.ChangePasswordResponse, error) {
+	c, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.config.Accounts.ChangePassword(ctx, c, req.OldPassword, req.NewPassword, addressOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.ChangePasswordResponse{
+		AccessToken: t.Access, AccessExpireTime: stamp(t.AccessExpires),
+		RefreshToken: t.Refresh, RefreshExpireTime: stamp(t.RefreshExpires),
+	}, nil
+}
+
+func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*xunchav1.GetMeResponse, error) {
+	c, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.GetMeResponse{Account: fromAccount(c.Account)}, nil
+}
+
+func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.CreateAccountRequest) (*xunchav1.CreateAccountResponse, error) {
+	a, oneTime, err := s.config.Accounts.Create(ctx, account(ctx), accounts.NewAccount{
+		Username: req.Account.Username, DisplayName: req.Account.DisplayName, Role: roles[req.Account.Role],
+		Divisions: toCodes(req.Account.DivisionCodes), Password: req.Password,
+	})
+	if err != nil {
+		return nil, inField("account", err)
+	}
+	return &xunchav1.CreateAccountResponse{Account: fromAccount(a), OneTimePassword: oneTime}, nil
+}
+
+func (s *accountService) UpdateAccount(ctx context.Context, req *xunchav1.UpdateAccountRequest) (*xunchav1.UpdateAccountResponse, error) {
+	change := accounts.Change{DisplayName: req.DisplayName, Divisions: toCodes(req.DivisionCodes)}
+	if role, ok := roles[req.Role]; ok {
+		change.Role = &role
+	}
+	a, err := s.config.Accounts.Update(ctx, account(ctx), lower(req.AccountId), change)
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.UpdateAccountResponse{Account: fromAccount(a)}, nil
+}
+
+func (s *accountService) DisableAccount(ctx context.Context, req *xunchav1.DisableAccountRequest) (*xunchav1.DisableAccountResponse, error) {
+	a, err := s.config.Accounts.Disable(ctx, account(ctx), lower(req.AccountId))
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.DisableAccountResponse{Account: fromAccount(a)}, nil
+}
+
+func (s *accountService) ResetPassword(ctx context.Context, req *xunchav1.ResetPasswordRequest) (*xunchav1.ResetPasswordResponse, error) {
+	oneTime, err := s.config.Accounts.ResetPassword(ctx, account(ctx), lower(req.AccountId))
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.ResetPasswordResponse{OneTimePassword: oneTime}, nil
+}
+
+func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAccountsRequest) (*xunchav1.ListAccountsResponse, error) {
+	var cursor struct {
+		After string `json:"a"`
+	}
+	if err := readPageToken(req.PageToken, &cursor, "ListAccounts"); err != nil {
+		return nil, err
+	}
+	v := viewOf(ctx)
+	all := s.config.Accounts.List()
+	from := sort.Search(len(all), func(i int) bool { return all[i].Username > cursor.After })
+	out := &xunchav1.ListAccountsResponse{}
+	var err error
+	for _, a := range all[from:] {
+		if !v.seesAccount(a) {
+			continue
+		}
+		if n := len(out.Accounts); n == pageSize(req.PageSize, 100, 1000) {
+			cursor.After = out.Accounts[n-1].Username
+			out.NextPageToken, err = pageToken(cursor, "ListAccounts")
+			break
+		}
+		out.Accounts = append(out.Accounts, fromAccount(a))
+	}
+	return out, err
+}
+
+var roles = map[xunchav1.Role]accounts.Role{
+	xunchav1.Role_ROLE_OFFICER: accounts.Officer,
+	xunchav1.Role_ROLE_HEAD:    accounts.Head,
+	xunchav1.Role_ROLE_AUDITOR: accounts.Auditor,
+	xunchav1.Role_ROLE_ADMIN:   accounts.Admin,
+}
+
+func fromAccount(a *accounts.Account) *xunchav1.Account {
+	out := &xunchav1.Account{
+		AccountId: a.ID, Username: a.Username, DisplayName: a.DisplayName,
+		CreateTime: stamp(a.Created), DisableTime: stamp(a.Disabled), DivisionCodes: fromCodes(a.Divisions),
+	}
+	for k, v := range roles {
+		if v == a.Role {
+			out.Role = k
+		}
+	}
+	return out
+}
+
+func toCodes(codes []string) (out []sites.DivisionCode) {
+	for _, c := range codes {
+		out = append(out, sites.DivisionCode(c))
+	}
+	return out
+}
+
+func fromCodes(codes []sites.DivisionCode) (out []string) {
+	for _, c := range codes {
+		out = append(out, string(c))
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package sqlitestore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"zombiezen.com/go/sqlite"
+
+	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
+)
+
+var _ accounts.Store = (*Store)(nil)
+
+const (
+	secretByName = `SELECT value, revision FROM secrets WHERE name = ?`
+	// What is greater than a name and does not begin with it ends the walk.
+	secretsFrom = `SELECT name, value FROM secrets WHERE name >= ? ORDER BY name`
+)
+
+// Secret implements accounts.Store.
+func (s *Store) Secret(ctx context.Context, name string) (value []byte, revision int64, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return query(conn, secretByName, 1,
+			func(stmt *sqlite.Stmt) { stmt.BindText(1, name) },
+			func(stmt *sqlite.Stmt) { value, revision = bytesOf(stmt, 0), stmt.ColumnInt64(1) })
+	})
+	if err == nil && revision == 0 {
+		err = fmt.Errorf("%s: %w", name, accounts.ErrNoSecret)
+	}
+	return value, revision, err
+}
+
+func bytesOf(stmt *sqlite.Stmt, column int) []byte {
+	b := make([]byte, stmt.ColumnLen(column))
+	stmt.ColumnBytes(column, b)
+	return b
+}
+
+// PutSecret implements accounts.Store.
+func (s *Store) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
+	return s.write(ctx, func(w *writer) error {
+		var at int64
+		err := query(w.conn, `SELECT revision FROM secrets WHERE name = ?`, 1,
+			func(stmt *sqlite.Stmt) { stmt.BindText(1, name) },
+			func(stmt *sqlite.Stmt) { at = stmt.ColumnInt64(0) })
+		if err != nil {
+			return err
+		}
+		if at != revision {
+			return refused{fmt.Errorf("%w: %s is at revision %d, not at %d", ledger.ErrMoved, name, at, revision)}
+		}
+		return w.bound(`INSERT INTO secrets (name, revision, value) VALUES (?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, value = excluded.value`, func(stmt *sqlite.Stmt) {
+			stmt.BindText(1, name)
+			stmt.BindInt64(2, revision+1)
+			stmt.BindBytes(3, value)
+		})
+	})
+}
+
+// DeleteSecret implements accounts.Store.
+func (s *Store) DeleteSecret(ctx context.Context, name string) error {
+	return s.write(ctx, func(w *writer) error {
+		return w.bound(`DELETE FROM secrets WHERE name = ?`, func(stmt *sqlite.Stmt) { stmt.BindText(1, name) })
+	})
+}
+
+// Secrets implements accounts.Store.
+func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
+	type secret struct {
+		name  string
+		value []byte
+	}
+	var all []secret
+	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		return query(conn, secretsFrom, math.MaxInt,
+			func(stmt *sqlite.Stmt) { stmt.BindText(1, prefix) },
+			func(stmt *sqlite.Stmt) {
+				if name := stmt.ColumnText(0); strings.HasPrefix(name, prefix) {
+					all = append(all, secret{name, bytesOf(stmt, 1)})
+				}
+			})
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := each(s.name, s.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
