@@ -218,7 +218,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}, {"account", "create", "--help"}} {
 		out, _, err := xuncha(t, args...)
 		if err != nil || !strings.Contains(out, "Usage: xuncha") {
 			t.Errorf("%v: got %q, %v", args, out, err)

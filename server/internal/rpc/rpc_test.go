@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 
 	"xuncha/inspections"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/sampledata"
 	"xuncha/server/internal/sqlitestore"
 	"xuncha/server/internal/table"
@@ -43,6 +45,8 @@ type world struct {
 	coverage xunchav1.CoverageServiceClient
 	audit    xunchav1.AuditServiceClient
 	conn     *grpc.ClientConn
+	accounts *accounts.Service
+	visited  map[string]string // ids of check-ins by site
 	log      *syncBuffer
 	sites    []*xunchav1.Site
 	order    *xunchav1.ClosureOrder
@@ -97,8 +101,9 @@ func newServer(t testing.TB) *world {
 	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
 	roster := must(sites.Open(t.Context(), sites.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
 	checkIns := must(inspections.Open(t.Context(), inspections.Config{Store: store, Roster: roster, Now: w.clock}))(t)
+	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	server, _, err := New(Config{
-		Roster: roster, Inspections: checkIns, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
+		Roster: roster, Inspections: checkIns, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)), MaxMessage: 1 << 20,
 	})
 	if err != nil {

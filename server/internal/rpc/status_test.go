@@ -28,6 +28,7 @@ import (
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -67,6 +68,17 @@ func TestMeanings(t *testing.T) {
 		{errTooLong, codes.InvalidArgument, "TOO_LONG", false},
 		{errMalformedID, codes.InvalidArgument, "MALFORMED_ID", false},
 		{errInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{accounts.ErrToken, codes.Unauthenticated, "TOKEN_INVALID", false},
+		{accounts.ErrSignIn, codes.Unauthenticated, "SIGN_IN_FAILED", false},
+		{accounts.ErrThrottled, codes.ResourceExhausted, "SIGN_IN_THROTTLED", true},
+		{accounts.ErrPasswordChange, codes.FailedPrecondition, "PASSWORD_CHANGE_REQUIRED", false},
+		{accounts.ErrWeakPassword, codes.InvalidArgument, "WEAK_PASSWORD", false},
+		{accounts.ErrUnknown, codes.NotFound, "ACCOUNT_NOT_FOUND", false},
+		{accounts.ErrUsernameTaken, codes.AlreadyExists, "USERNAME_TAKEN", false},
+		{accounts.ErrDisabled, codes.FailedPrecondition, "ACCOUNT_DISABLED", false},
+		{accounts.ErrInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{errRole, codes.PermissionDenied, "ROLE_NOT_ALLOWED", false},
+		{errNoAccounts, codes.FailedPrecondition, "NO_ACCOUNTS", false},
 		{errUTF8, codes.InvalidArgument, "INVALID_UTF8", false},
 		{errMalformed, codes.InvalidArgument, "MALFORMED_REQUEST", false},
 		{errTooLarge, codes.ResourceExhausted, "REQUEST_TOO_LARGE", false},
