@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -25,10 +27,11 @@ import (
 
 // clientConfig is what every client command has.
 type clientConfig struct {
-	Server   string        `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
-	Username string        `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
-	Password string        `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
-	Timeout  time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
+	Server    string `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
+	Username  string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
+	Password  string `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
+	clientTLS `embed:""`
+	Timeout   time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
 }
 
 // call connects to the server and calls f, turning an error's details into
@@ -36,7 +39,14 @@ type clientConfig struct {
 func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.ClientConn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	conn, err := dial(c.Server)
+	secure, err := c.clientTLS.config()
+	if err != nil {
+		return err
+	}
+	if secure == nil && c.Username != "" && !isLoopback(c.Server) {
+		return fmt.Errorf("--server %s: a password goes to another machine over TLS alone; give --tls or --tls-ca", c.Server)
+	}
+	conn, err := dialTLS(c.Server, secure)
 	if err != nil {
 		return fmt.Errorf("--server: %w", err)
 	}
@@ -66,8 +76,15 @@ func signIn(ctx context.Context, conn *grpc.ClientConn, username, password strin
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+answer.GetAccessToken()), err
 }
 
-func dial(address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// dial connects in plaintext.
+func dial(address string) (*grpc.ClientConn, error) { return dialTLS(address, nil) }
+
+func dialTLS(address string, secure *tls.Config) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if secure != nil {
+		security = credentials.NewTLS(secure)
+	}
+	return grpc.NewClient(address, grpc.WithTransportCredentials(security))
 }
 
 // readable names the fields that an error from the server is about.

@@ -31,12 +31,14 @@ const defaultAddress = "127.0.0.1:6200"
 
 // serverConfig is what a server works with.
 type serverConfig struct {
-	Listen          string        `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. Only this machine (127.0.0.1, ::1, localhost) until the server has TLS and accounts."`
+	Listen          string        `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
 	TimeZone        string        `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
 	LogLevel        string        `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
 	LogFormat       string        `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
 	MaxMessageBytes int           `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
+	// TLS is no flag of the demo, which nobody else can reach.
+	TLS tlsConfig `kong:"-"`
 }
 
 // storeConfig names a store.
@@ -52,11 +54,13 @@ func (c storeConfig) name() string { return cmp.Or(c.Store, c.Data) }
 // serveCommand is "xuncha serve".
 type serveCommand struct {
 	storeConfig  `embed:""`
+	tlsConfig    `embed:""`
 	serverConfig `embed:""`
 }
 
 // Run serves until ctx ends, then lets calls end and closes the store.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
+	c.serverConfig.TLS = c.tlsConfig
 	server, err := start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
 	if err != nil {
 		return err
@@ -95,7 +99,11 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 			out.Close()
 		}
 	}()
-	if err := onlyLoopback(c.Listen); err != nil {
+	if err := c.TLS.check(); err != nil {
+		return nil, err
+	}
+	secure, err := serverTLS(c.TLS, time.Now, log)
+	if err != nil {
 		return nil, err
 	}
 	zone, err := time.LoadLocation(c.TimeZone)
@@ -120,6 +128,9 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
+	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
+		return nil, err
+	}
 	checkIns, err := inspections.Open(ctx, inspections.Config{Store: store, Roster: roster, Now: time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
@@ -128,7 +139,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	stopping := make(chan struct{})
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
-		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping,
+		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping, TLS: secure,
 	})
 	if err != nil {
 		return nil, err
@@ -257,16 +268,4 @@ func newLog(c serverConfig, w io.Writer) (*slog.Logger, error) {
 		return slog.New(slog.NewTextHandler(w, options)), nil
 	}
 	return slog.New(slog.NewJSONHandler(w, options)), nil
-}
-
-// onlyLoopback refuses an address that other machines could reach.
-func onlyLoopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("--listen %s: others could reach this address, and the server has neither TLS nor accounts; use 127.0.0.1, [::1] or localhost", address)
-	}
-	return nil
 }

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// tlsConfig is with what a server proves who it is, and to whom it listens.
+type tlsConfig struct {
+	TLSCert              string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate of the server and those that sign it, in PEM. It is read again when the file changes."`
+	TLSKey               string `name:"tls-key" type:"path" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
+	TLSMin               string `name:"tls-min" default:"1.3" enum:"1.2,1.3" help:"Least version of TLS that is spoken: 1.2 or 1.3. Default: ${default}."`
+	TLSClientCA          string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Certificates, in PEM, that sign those of clients. A client that has one must have one that they sign."`
+	TLSRequireClientCert bool   `name:"tls-require-client-cert" help:"Take no client without a certificate."`
+	PlaintextBehindProxy bool   `name:"plaintext-behind-proxy" help:"Speak plaintext on an address that other machines can reach, because a proxy before the server speaks TLS. Nobody but the proxy may reach the address."`
+}
+
+// check returns which flag is missing or in the way of another.
+func (c tlsConfig) check() error {
+	switch {
+	case c.TLSCert != "" && c.TLSKey == "":
+		return errors.New("--tls-key: is missing, and --tls-cert is there")
+	case c.TLSCert == "" && c.TLSKey != "":
+		return errors.New("--tls-cert: is missing, and --tls-key is there")
+	case c.TLSCert != "" && c.PlaintextBehindProxy:
+		return errors.New("--plaintext-behind-proxy: is at odds with --tls-cert")
+	case c.TLSCert == "" && c.TLSClientCA != "":
+		return errors.New("--tls-client-ca: needs --tls-cert and --tls-key")
+	case c.TLSRequireClientCert && c.TLSClientCA == "":
+		return errors.New("--tls-require-client-cert: needs --tls-client-ca")
+	}
+	return nil
+}
+
+// checkListen refuses an address that other machines could reach where calls
+// could be read on the way, or where nobody is asked who they are.
+func checkListen(address string, c tlsConfig, hasAccounts bool) error {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if isLoopback(address) {
+		return nil
+	}
+	var missing []string
+	if c.TLSCert == "" && !c.PlaintextBehindProxy {
+		missing = append(missing, "TLS (give --tls-cert and --tls-key, or --plaintext-behind-proxy where a proxy speaks it)")
+	}
+	if !hasAccounts {
+		missing = append(missing, "accounts (create the first with: xuncha account create --role admin)")
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	text := missing[0]
+	if len(missing) > 1 {
+		text += " and " + missing[1]
+	}
+	return fmt.Errorf("--listen %s: others can reach this address, and the server lacks %s; until then use 127.0.0.1, [::1] or localhost", address, text)
+}
+
+// isLoopback reports whether only this machine can reach the address.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// looksEvery is how often at most the files are looked at.
+const looksEvery = time.Second
+
+// A keyPair is the server's certificate, read again when a file changes. It is
+// safe for concurrent use.
+type keyPair struct {
+	files tlsConfig
+	now   func() time.Time
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	config *tls.Config
+	states []fileState
+	looked time.Time
+}
+
+// A fileState tells whether a file is another than it was.
+type fileState struct {
+	size     int64
+	modified time.Time
+}
+
+// serverTLS returns the configuration of the server's TLS, or nil for plaintext.
+func serverTLS(c tlsConfig, now func() time.Time, log *slog.Logger) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	k := &keyPair{files: c, now: now, log: log, looked: now(), states: c.states()}
+	var err error
+	if k.config, err = c.load(); err != nil {
+		return nil, err
+	}
+	out := k.config.Clone()
+	out.GetConfigForClient = k.forClient
+	return out, nil
+}
+
+// states looks at the files.
+func (c tlsConfig) states() (out []fileState) {
+	for _, name := range []string{c.TLSCert, c.TLSKey, c.TLSClientCA} {
+		var state fileState
+		if info, err := os.Stat(name); err == nil {
+			state = fileState{info.Size(), info.ModTime()}
+		}
+		out = append(out, state)
+	}
+	return out
+}
+
+// load reads the files.
+func (c tlsConfig) load() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", c.TLSCert, c.TLSKey, err)
+	}
+	out := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
+	if c.TLSMin == "1.2" {
+		out.MinVersion = tls.VersionTLS12
+	}
+	if c.TLSClientCA != "" {
+		if out.ClientCAs, err = readPool(c.TLSClientCA); err != nil {
+			return nil, fmt.Errorf("--tls-client-ca: %w", err)
+		}
+		out.ClientAuth = tls.VerifyClientCertIfGiven
+		if c.TLSRequireClientCert {
+			out.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+	}
+	return out, nil
+}
+
+// readPool reads certificates that sign others.
+func readPool(name string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate in PEM", name)
+	}
+	return pool, nil
+}
+
+// forClient returns the configuration for a new connection. Files that cannot be
+// used leave the one before in its place: while a certificate is replaced, it
+// may not fit its key for a moment.
+func (k *keyPair) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.now()
+	if now.Sub(k.looked) < looksEvery {
+		return k.config, nil
+	}
+	k.looked = now
+	states := k.files.states()
+	if slices.Equal(states, k.states) {
+		return k.config, nil
+	}
+	k.states = states
+	config, err := k.files.load()
+	if err != nil {
+		k.log.Error("the new certificate cannot be used; the one before stays", "error", err.Error())
+		return k.config, nil
+	}
+	k.config = config
+	k.log.Info("the certificate was read again")
+	return k.config, nil
+}
+
+// clientTLS is how a client finds out that it talks to the right server.
+type clientTLS struct {
+	TLS        bool   `name:"tls" help:"Speak TLS with the server, whose certificate the machine's own authorities have signed."`
+	TLSCA      string `name:"tls-ca" type:"existingfile" placeholder:"FILE" help:"Speak TLS with the server, whose certificate those in this file, in PEM, have signed."`
+	ClientCert string `name:"client-cert" type:"existingfile" placeholder:"FILE" help:"Certificate of the client, in PEM, for a server that asks for one."`
+	ClientKey  string `name:"client-key" type:"existingfile" placeholder:"FILE" help:"Private key of the client's certificate, in PEM."`
+}
+
+// config returns the configuration of a client's TLS, or nil for plaintext.
+func (c clientTLS) config() (*tls.Config, error) {
+	if !c.TLS && c.TLSCA == "" {
+		if c.ClientCert != "" || c.ClientKey != "" {
+			return nil, errors.New("--client-cert: needs --tls or --tls-ca")
+		}
+		return nil, nil
+	}
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.TLSCA != "" {
+		var err error
+		if out.RootCAs, err = readPool(c.TLSCA); err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+	}
+	if (c.ClientCert == "") != (c.ClientKey == "") {
+		return nil, errors.New("--client-cert and --client-key: one is missing")
+	}
+	if c.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("--client-cert %s, --client-key %s: %w", c.ClientCert, c.ClientKey, err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}
