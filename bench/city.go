@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -99,6 +100,44 @@ func (c *city) fill(ctx context.Context) ([]string, error) {
 	return ids, err
 }
 
+// The accounts of a city, by what they do here, with one password.
+const (
+	admin, officer, head, auditor = "admin", "officer", "head", "auditor"
+	password                      = "correct horse battery staple"
+)
+
+// enrol creates an account of each role.
+func (c *city) enrol(ctx context.Context) error {
+	for _, a := range []struct {
+		name string
+		role xunchav1.Role
+	}{
+		{admin, xunchav1.Role_ROLE_ADMIN}, {officer, xunchav1.Role_ROLE_OFFICER}, {head, xunchav1.Role_ROLE_HEAD}, {auditor, xunchav1.Role_ROLE_AUDITOR},
+	} {
+		_, err := xunchav1.NewAccountServiceClient(c.conns[0]).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
+			Account: &xunchav1.Account{Username: a.name, Role: a.role, DivisionCodes: []string{cityCode}}, Password: password,
+		})
+		if err != nil {
+			return err
+		}
+		if a.name == admin {
+			if ctx, err = c.as(ctx, admin); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// as returns a context whose calls carry an access token, for 15 minutes.
+func (c *city) as(ctx context.Context, name string) (context.Context, error) {
+	answer, err := xunchav1.NewAccountServiceClient(c.conns[0]).Login(ctx, &xunchav1.LoginRequest{Username: name, Password: password})
+	if err != nil {
+		return nil, err
+	}
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+answer.AccessToken), nil
+}
+
 // rowsOf counts the rows below a CSV file's header.
 func rowsOf(file string) (int, error) {
 	f, err := os.Open(file)
@@ -117,6 +156,10 @@ func rowsOf(file string) (int, error) {
 
 // store submits n check-ins.
 func (c *city) store(ctx context.Context, sites []string, n int) error {
+	ctx, err := c.as(ctx, officer)
+	if err != nil {
+		return err
+	}
 	return times(ctx, c.conns, n, c.submit(sites))
 }
 

@@ -91,6 +91,9 @@ func bench(ctx context.Context, o options, w io.Writer) (err error) {
 	if err != nil {
 		return errors.Join(err, city.stop())
 	}
+	if err := city.enrol(ctx); err != nil {
+		return errors.Join(err, city.stop())
+	}
 	// A second start, on what is there now, is what an operator sees.
 	if err := city.stop(); err != nil {
 		return err
@@ -115,20 +118,25 @@ func bench(ctx context.Context, o options, w io.Writer) (err error) {
 	for _, m := range []struct {
 		name string
 		bar  float64
+		as   string
 		call call
 	}{
-		{"GetCoverage, city with counties, one day, 85 sites", 0.80, city.coverage()},
-		{fmt.Sprintf("ListSiteHistory, page of 20, %d check-ins stored", o.stored), 0.35, city.history(sites)},
-		{submitName(o), 0.35, city.submit(sites)},
+		{"GetCoverage, city with counties, one day, 85 sites", 0.80, head, city.coverage()},
+		{fmt.Sprintf("ListSiteHistory, page of 20, %d check-ins stored", o.stored), 0.35, auditor, city.history(sites)},
+		{submitName(o), 0.35, officer, city.submit(sites)},
 	} {
 		var echoes, rates, ratios []float64
 		var failed error
+		caller, err := city.as(ctx, m.as)
+		if err != nil {
+			return err
+		}
 		for range o.rounds {
 			e, err := load(ctx, echo.conns, o.window, echo.call())
 			if err != nil {
 				return err
 			}
-			r, err := load(ctx, city.conns, o.window, m.call)
+			r, err := load(caller, city.conns, o.window, m.call)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -148,7 +156,50 @@ func bench(ctx context.Context, o options, w io.Writer) (err error) {
 			fmt.Sprintf("≥ %.2f × echo", m.bar), ratio >= m.bar,
 		})
 	}
-	return print(w, rows)
+	tokens, err := compareTokens(ctx, o, binary, city)
+	if err != nil {
+		return err
+	}
+	return print(w, append(rows, tokens))
+}
+
+// compareTokens measures the same call with a token and on a server without
+// accounts, which asks for none.
+func compareTokens(ctx context.Context, o options, binary string, with *city) (r row, err error) {
+	folder, err := os.MkdirTemp("", "xuncha-bench-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	without, err := startServer(ctx, binary, folder, "")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, without.stop()) }()
+	if _, err := without.fill(ctx); err != nil {
+		return r, err
+	}
+	caller, err := with.as(ctx, head)
+	if err != nil {
+		return r, err
+	}
+	var open, asked, ratios []float64
+	for range 2 * o.rounds {
+		a, err := load(ctx, without.conns, o.window, without.coverage())
+		if err != nil {
+			return r, err
+		}
+		b, err := load(caller, with.conns, o.window, with.coverage())
+		if err != nil {
+			return r, err
+		}
+		open, asked, ratios = append(open, a), append(asked, b), append(ratios, b/a)
+	}
+	ratio := median(ratios)
+	return row{
+		"GetCoverage with a token, and on a server without accounts",
+		fmt.Sprintf("%.2f × without (%.0f of %.0f calls a second)", ratio, median(asked), median(open)), "≥ 0.95 × without", ratio >= 0.95,
+	}, nil
 }
 
 // submitName says what a check-in waits for before its answer.
