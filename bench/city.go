@@ -53,7 +53,7 @@ func startServer(ctx context.Context, binary, folder, database string) (*city, e
 		return nil, err
 	}
 	defer log.Close()
-	process := exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
+	process := exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--calls-per-account", "0", "--data", filepath.Join(folder, "data"))
 	if database != "" {
 		process.Env = append(os.Environ(), "XUNCHA_STORE="+database)
 	}

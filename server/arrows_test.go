@@ -32,7 +32,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "proto/xuncha/v1", "server/internal/accounts"},
-		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/"},
+		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate"},
 	},
 	"server": {
 		[]string{"ledger", "sites", "inspections", "proto/xuncha/v1", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/sqlitestore", "server/internal/table", "server/internal/sampledata"},

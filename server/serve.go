@@ -36,6 +36,8 @@ type serverConfig struct {
 	LogLevel        string        `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
 	LogFormat       string        `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
 	MaxMessageBytes int           `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
+	CallsPerAccount float64       `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
+	CallsPerAddress float64       `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 	// TLS is no flag of the demo, which nobody else can reach.
 	TLS tlsConfig `kong:"-"`
@@ -140,6 +142,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping, TLS: secure,
+		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress,
 	})
 	if err != nil {
 		return nil, err

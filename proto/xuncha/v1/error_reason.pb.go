@@ -120,6 +120,8 @@ const (
 	ErrorReason_ERROR_REASON_ACCOUNT_DISABLED ErrorReason = 43
 	// FAILED_PRECONDITION: the server has no accounts yet, and so no callers.
 	ErrorReason_ERROR_REASON_NO_ACCOUNTS ErrorReason = 44
+	// RESOURCE_EXHAUSTED: too many calls; wait as RetryInfo says.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 45
 )
 
 // Enum value maps for ErrorReason.
@@ -170,6 +172,7 @@ var (
 		42: "ERROR_REASON_USERNAME_TAKEN",
 		43: "ERROR_REASON_ACCOUNT_DISABLED",
 		44: "ERROR_REASON_NO_ACCOUNTS",
+		45: "ERROR_REASON_RATE_LIMITED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -217,6 +220,7 @@ var (
 		"ERROR_REASON_USERNAME_TAKEN":             42,
 		"ERROR_REASON_ACCOUNT_DISABLED":           43,
 		"ERROR_REASON_NO_ACCOUNTS":                44,
+		"ERROR_REASON_RATE_LIMITED":               45,
 	}
 )
 
@@ -251,7 +255,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x95\f\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xb4\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -298,7 +302,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_ACCOUNT_NOT_FOUND\x10)\x12\x1f\n" +
 	"\x1bERROR_REASON_USERNAME_TAKEN\x10*\x12!\n" +
 	"\x1dERROR_REASON_ACCOUNT_DISABLED\x10+\x12\x1c\n" +
-	"\x18ERROR_REASON_NO_ACCOUNTS\x10,B\x87\x01\n" +
+	"\x18ERROR_REASON_NO_ACCOUNTS\x10,\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10-B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

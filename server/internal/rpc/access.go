@@ -201,6 +201,11 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 	if !strings.HasPrefix(method, "/xuncha.") {
 		return ctx, access{open: true}, nil
 	}
+	if address := addressOf(ctx); !isLocal(address) {
+		if err := c.perAddress.take(c.now(), address); err != nil {
+			return ctx, access{}, err
+		}
+	}
 	row := accesses[method]
 	v := &view{config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
 	if !row.open && c.config.Accounts.Any() {
@@ -210,6 +215,9 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 		caller, err := c.config.Accounts.Verify(ctx, token)
 		if err != nil {
+			return ctx, row, err
+		}
+		if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
 			return ctx, row, err
 		}
 		if !slices.Contains(row.roles, caller.Account.Role) {

@@ -32,10 +32,9 @@ const testPassword = "correct horse battery"
 // A place is where a call is about something, seen from the callers, who are all
 // bound to 511602.
 type place struct {
-	name                   string
-	division, village      string
-	site, order, account   string
-	registration, township string
+	name                 string
+	division, village    string
+	site, order, account string
 }
 
 // A matrixRow says of a method who may call it. Its request is about something

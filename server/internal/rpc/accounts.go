@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"sort"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -85,8 +86,12 @@ func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.Create
 		Username: req.Account.Username, DisplayName: req.Account.DisplayName, Role: roles[req.Account.Role],
 		Divisions: toCodes(req.Account.DivisionCodes), Password: req.Password,
 	})
+	var field *sites.FieldError
+	if errors.As(err, &field) && field.Field != "password" { // which is beside the account
+		err = inField("account", err)
+	}
 	if err != nil {
-		return nil, inField("account", err)
+		return nil, err
 	}
 	return &xunchav1.CreateAccountResponse{Account: fromAccount(a), OneTimePassword: oneTime}, nil
 }

@@ -30,6 +30,8 @@ type calls struct {
 	newID     func() string
 	now       func() time.Time
 	stopping  <-chan struct{}
+
+	perAccount, perAddress *limiter
 }
 
 // unary wraps a call with one request and one response.

@@ -95,17 +95,21 @@ func must[T any](v T, err error) func(testing.TB) T {
 }
 
 // newServer starts a server with an empty roster.
-func newServer(t testing.TB) *world {
+func newServer(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
 	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
 	roster := must(sites.Open(t.Context(), sites.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
 	checkIns := must(inspections.Open(t.Context(), inspections.Config{Store: store, Roster: roster, Now: w.clock}))(t)
 	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
-	server, _, err := New(Config{
+	config := Config{
 		Roster: roster, Inspections: checkIns, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)), MaxMessage: 1 << 20,
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	server, _, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +134,13 @@ func newServer(t testing.TB) *world {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := newServer(t)
+	return newWorldWith(t)
+}
+
+// newWorldWith returns a world whose server has another configuration.
+func newWorldWith(t testing.TB, change ...func(*Config)) *world {
+	t.Helper()
+	w := newServer(t, change...)
 	w.importDivisions(t, sampledata.Divisions2019(), "2019-10-31")
 	var rows []*xunchav1.ImportSitesRequest
 	read(t, sampledata.Sites(), table.Sites, func(r table.Row) {

@@ -37,8 +37,8 @@ const streamWorkers = 128
 // order to be refused.
 const unreadBeyond = 4
 
-// Config is what a server works with. All fields but Stopping and TLS
-// are required.
+// Config is what a server works with. All fields down to
+// MaxMessage are required.
 type Config struct {
 	Roster      *sites.Service
 	Inspections *inspections.Service
@@ -56,6 +56,10 @@ type Config struct {
 	// as long as their callers like, such as that of a health check, end then. It
 	// may be nil.
 	Stopping <-chan struct{}
+	// CallsPerAccount and CallsPerAddress are how many calls a second an account
+	// and an address may make in the long run; 0 sets no limit. Those of 20
+	// seconds can be saved up.
+	CallsPerAccount, CallsPerAddress float64
 	// TLS is nil for plaintext.
 	TLS *tls.Config
 }
@@ -71,7 +75,15 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	calls := &calls{config: &c, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
+	perAccount, err := newLimiter("account", c.CallsPerAccount)
+	if err != nil {
+		return nil, nil, err
+	}
+	perAddress, err := newLimiter("address", c.CallsPerAddress)
+	if err != nil {
+		return nil, nil, err
+	}
+	calls := &calls{config: &c, perAccount: perAccount, perAddress: perAddress, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),

@@ -125,6 +125,8 @@ var meanings = []meaning{
 		"The username or the password is wrong.", "用户名或密码错误。"},
 	{accounts.ErrThrottled, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_SIGN_IN_THROTTLED, time.Second, false,
 		"Too many failures to sign in. Wait.", "登录失败次数过多，请稍候。"},
+	{errLimited, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, time.Second, false,
+		"Too many calls. Wait.", "请求过于频繁，请稍候。"},
 	{accounts.ErrPasswordChange, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PASSWORD_CHANGE_REQUIRED, 0, false,
 		"Choose a new password with the one-time password.", "请在使用一次性密码时设置新密码。"},
 	{accounts.ErrWeakPassword, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_WEAK_PASSWORD, 0, false,

@@ -71,6 +71,7 @@ func TestMeanings(t *testing.T) {
 		{accounts.ErrToken, codes.Unauthenticated, "TOKEN_INVALID", false},
 		{accounts.ErrSignIn, codes.Unauthenticated, "SIGN_IN_FAILED", false},
 		{accounts.ErrThrottled, codes.ResourceExhausted, "SIGN_IN_THROTTLED", true},
+		{errLimited, codes.ResourceExhausted, "RATE_LIMITED", true},
 		{accounts.ErrPasswordChange, codes.FailedPrecondition, "PASSWORD_CHANGE_REQUIRED", false},
 		{accounts.ErrWeakPassword, codes.InvalidArgument, "WEAK_PASSWORD", false},
 		{accounts.ErrUnknown, codes.NotFound, "ACCOUNT_NOT_FOUND", false},
