@@ -63,6 +63,9 @@ const Roster History = "roster"
 // Accounts is the history of the accounts that may use the server.
 const Accounts History = "accounts"
 
+// Accesses is the history of who looked at what.
+const Accesses History = "accesses"
+
 // A Sequence is an entry's place in its history; the first is 1.
 type Sequence int64
 

@@ -26,7 +26,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "server/internal/accounts"}, []string{"zombiezen.com/go/sqlite"}},
 	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "server/internal/accounts"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid"}},
 	"server/internal/mongostore/mongotest":  {nil, []string{"go.mongodb.org/mongo-driver/v2/"}},
-	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/"}},
+	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "github.com/google/uuid", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/"}},
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
 	"server/internal/table":                 {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
 	"server/internal/sampledata":            {nil, nil},

@@ -47,21 +47,39 @@ const (
 	EntryKind_ENTRY_KIND_CLOSURE_ORDER_ISSUED EntryKind = 8
 	// Such an order was ended early.
 	EntryKind_ENTRY_KIND_CLOSURE_ORDER_ENDED EntryKind = 9
+	// An account was created.
+	EntryKind_ENTRY_KIND_ACCOUNT_CREATED EntryKind = 10
+	// An account's display name, role or divisions were changed.
+	EntryKind_ENTRY_KIND_ACCOUNT_CHANGED EntryKind = 11
+	// An account was disabled.
+	EntryKind_ENTRY_KIND_ACCOUNT_DISABLED EntryKind = 12
+	// An account's own password was changed.
+	EntryKind_ENTRY_KIND_PASSWORD_CHANGED EntryKind = 13
+	// An account was given a one-time password.
+	EntryKind_ENTRY_KIND_PASSWORD_RESET EntryKind = 14
+	// A device was signed out.
+	EntryKind_ENTRY_KIND_DEVICE_REVOKED EntryKind = 15
 )
 
 // Enum value maps for EntryKind.
 var (
 	EntryKind_name = map[int32]string{
-		0: "ENTRY_KIND_UNSPECIFIED",
-		1: "ENTRY_KIND_CHECK_IN",
-		2: "ENTRY_KIND_DIVISIONS_IMPORTED",
-		3: "ENTRY_KIND_SITES_IMPORTED",
-		4: "ENTRY_KIND_SITE_REGISTERED",
-		5: "ENTRY_KIND_SITE_UPDATED",
-		6: "ENTRY_KIND_SITE_MOVED",
-		7: "ENTRY_KIND_SITE_DEREGISTERED",
-		8: "ENTRY_KIND_CLOSURE_ORDER_ISSUED",
-		9: "ENTRY_KIND_CLOSURE_ORDER_ENDED",
+		0:  "ENTRY_KIND_UNSPECIFIED",
+		1:  "ENTRY_KIND_CHECK_IN",
+		2:  "ENTRY_KIND_DIVISIONS_IMPORTED",
+		3:  "ENTRY_KIND_SITES_IMPORTED",
+		4:  "ENTRY_KIND_SITE_REGISTERED",
+		5:  "ENTRY_KIND_SITE_UPDATED",
+		6:  "ENTRY_KIND_SITE_MOVED",
+		7:  "ENTRY_KIND_SITE_DEREGISTERED",
+		8:  "ENTRY_KIND_CLOSURE_ORDER_ISSUED",
+		9:  "ENTRY_KIND_CLOSURE_ORDER_ENDED",
+		10: "ENTRY_KIND_ACCOUNT_CREATED",
+		11: "ENTRY_KIND_ACCOUNT_CHANGED",
+		12: "ENTRY_KIND_ACCOUNT_DISABLED",
+		13: "ENTRY_KIND_PASSWORD_CHANGED",
+		14: "ENTRY_KIND_PASSWORD_RESET",
+		15: "ENTRY_KIND_DEVICE_REVOKED",
 	}
 	EntryKind_value = map[string]int32{
 		"ENTRY_KIND_UNSPECIFIED":          0,
@@ -74,6 +92,12 @@ var (
 		"ENTRY_KIND_SITE_DEREGISTERED":    7,
 		"ENTRY_KIND_CLOSURE_ORDER_ISSUED": 8,
 		"ENTRY_KIND_CLOSURE_ORDER_ENDED":  9,
+		"ENTRY_KIND_ACCOUNT_CREATED":      10,
+		"ENTRY_KIND_ACCOUNT_CHANGED":      11,
+		"ENTRY_KIND_ACCOUNT_DISABLED":     12,
+		"ENTRY_KIND_PASSWORD_CHANGED":     13,
+		"ENTRY_KIND_PASSWORD_RESET":       14,
+		"ENTRY_KIND_DEVICE_REVOKED":       15,
 	}
 )
 
@@ -195,10 +219,111 @@ func (x *ImportEvent) GetChanged() int32 {
 	return 0
 }
 
+// A change of an account.
+type AccountEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account that it is about.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Its username.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// Of one created or changed, its display name from then on.
+	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Of one created or changed, its role from then on.
+	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=xuncha.v1.Role" json:"role,omitempty"`
+	// Of one created or changed, its divisions from then on.
+	DivisionCodes []string `protobuf:"bytes,5,rep,name=division_codes,json=divisionCodes,proto3" json:"division_codes,omitempty"`
+	// Of a device that was signed out, its UUID.
+	DeviceId string `protobuf:"bytes,6,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// Why that was: "logout", or "reuse" where a spent refresh token was used.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountEvent) Reset() {
+	*x = AccountEvent{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountEvent) ProtoMessage() {}
+
+func (x *AccountEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountEvent.ProtoReflect.Descriptor instead.
+func (*AccountEvent) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AccountEvent) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *AccountEvent) GetDivisionCodes() []string {
+	if x != nil {
+		return x.DivisionCodes
+	}
+	return nil
+}
+
+func (x *AccountEvent) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // An entry of a history.
 type HistoryEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The history that it belongs to: "site/" and the site's id, or "roster".
+	// The history that it belongs to: "site/" and the site's id, "roster" or
+	// "accounts".
 	History string `protobuf:"bytes,1,opt,name=history,proto3" json:"history,omitempty"`
 	// Its place in that history: 1, 2, 3 … without gaps.
 	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -224,6 +349,7 @@ type HistoryEntry struct {
 	//	*HistoryEntry_Site
 	//	*HistoryEntry_ClosureOrder
 	//	*HistoryEntry_ImportEvent
+	//	*HistoryEntry_AccountEvent
 	Content       isHistoryEntry_Content `protobuf_oneof:"content"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -231,7 +357,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +369,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +382,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{1}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HistoryEntry) GetHistory() string {
@@ -358,6 +484,15 @@ func (x *HistoryEntry) GetImportEvent() *ImportEvent {
 	return nil
 }
 
+func (x *HistoryEntry) GetAccountEvent() *AccountEvent {
+	if x != nil {
+		if x, ok := x.Content.(*HistoryEntry_AccountEvent); ok {
+			return x.AccountEvent
+		}
+	}
+	return nil
+}
+
 type isHistoryEntry_Content interface {
 	isHistoryEntry_Content()
 }
@@ -383,6 +518,11 @@ type HistoryEntry_ImportEvent struct {
 	ImportEvent *ImportEvent `protobuf:"bytes,12,opt,name=import_event,json=importEvent,proto3,oneof"`
 }
 
+type HistoryEntry_AccountEvent struct {
+	// Of an account's creation or change.
+	AccountEvent *AccountEvent `protobuf:"bytes,13,opt,name=account_event,json=accountEvent,proto3,oneof"`
+}
+
 func (*HistoryEntry_CheckIn) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_Site) isHistoryEntry_Content() {}
@@ -390,6 +530,8 @@ func (*HistoryEntry_Site) isHistoryEntry_Content() {}
 func (*HistoryEntry_ClosureOrder) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_ImportEvent) isHistoryEntry_Content() {}
+
+func (*HistoryEntry_AccountEvent) isHistoryEntry_Content() {}
 
 // Asks for a site's history.
 type ListSiteHistoryRequest struct {
@@ -408,7 +550,7 @@ type ListSiteHistoryRequest struct {
 
 func (x *ListSiteHistoryRequest) Reset() {
 	*x = ListSiteHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +562,7 @@ func (x *ListSiteHistoryRequest) String() string {
 func (*ListSiteHistoryRequest) ProtoMessage() {}
 
 func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +575,7 @@ func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{2}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListSiteHistoryRequest) GetSiteId() string {
@@ -477,7 +619,7 @@ type ListSiteHistoryResponse struct {
 
 func (x *ListSiteHistoryResponse) Reset() {
 	*x = ListSiteHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +631,7 @@ func (x *ListSiteHistoryResponse) String() string {
 func (*ListSiteHistoryResponse) ProtoMessage() {}
 
 func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +644,7 @@ func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{3}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListSiteHistoryResponse) GetEntries() []*HistoryEntry {
@@ -519,11 +661,415 @@ func (x *ListSiteHistoryResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Something that an account looked at.
+type Access struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its place in the history "accesses": 1, 2, 3 … without gaps.
+	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When it was first asked for in that minute.
+	AccessTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=access_time,json=accessTime,proto3" json:"access_time,omitempty"`
+	// The account's username.
+	Account string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	// The call's full name, such as "xuncha.v1.AuditService/ListSiteHistory".
+	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// Whose history or photo it was; empty for none.
+	SiteId string `protobuf:"bytes,5,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
+	// What a report was about; empty for none.
+	DivisionCode string `protobuf:"bytes,6,opt,name=division_code,json=divisionCode,proto3" json:"division_code,omitempty"`
+	// The check-in that the photo belongs to; empty for none.
+	CheckInId string `protobuf:"bytes,7,opt,name=check_in_id,json=checkInId,proto3" json:"check_in_id,omitempty"`
+	// The photo's SHA-256, 32 bytes; empty for none.
+	PhotoSha256 []byte `protobuf:"bytes,8,opt,name=photo_sha256,json=photoSha256,proto3" json:"photo_sha256,omitempty"`
+	// The hash of the entry, as HistoryEntry has it.
+	EntryHash     []byte `protobuf:"bytes,9,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Access) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Access) GetAccessTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessTime
+	}
+	return nil
+}
+
+func (x *Access) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Access) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Access) GetSiteId() string {
+	if x != nil {
+		return x.SiteId
+	}
+	return ""
+}
+
+func (x *Access) GetDivisionCode() string {
+	if x != nil {
+		return x.DivisionCode
+	}
+	return ""
+}
+
+func (x *Access) GetCheckInId() string {
+	if x != nil {
+		return x.CheckInId
+	}
+	return ""
+}
+
+func (x *Access) GetPhotoSha256() []byte {
+	if x != nil {
+		return x.PhotoSha256
+	}
+	return nil
+}
+
+func (x *Access) GetEntryHash() []byte {
+	if x != nil {
+		return x.EntryHash
+	}
+	return nil
+}
+
+// Asks for accesses.
+type ListAccessesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those to what lies in this division or below, by the hierarchy of
+	// today; empty for all that the caller can see.
+	DivisionCode string `protobuf:"bytes,1,opt,name=division_code,json=divisionCode,proto3" json:"division_code,omitempty"`
+	// Only those to this site; empty for all.
+	SiteId string `protobuf:"bytes,2,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
+	// Only those of the account with this username; empty for all.
+	Account string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	// Only those from this time on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only those before this time.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// At most this many; 0 means 100, and more than 1000 means 1000.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous response; empty starts at the newest.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAccessesRequest) Reset() {
+	*x = ListAccessesRequest{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAccessesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAccessesRequest) ProtoMessage() {}
+
+func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAccessesRequest.ProtoReflect.Descriptor instead.
+func (*ListAccessesRequest) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListAccessesRequest) GetDivisionCode() string {
+	if x != nil {
+		return x.DivisionCode
+	}
+	return ""
+}
+
+func (x *ListAccessesRequest) GetSiteId() string {
+	if x != nil {
+		return x.SiteId
+	}
+	return ""
+}
+
+func (x *ListAccessesRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *ListAccessesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListAccessesRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListAccessesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAccessesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of accesses.
+type ListAccessesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The accesses, newest first. There may be fewer than asked for, or none,
+	// before the end.
+	Accesses []*Access `protobuf:"bytes,1,rep,name=accesses,proto3" json:"accesses,omitempty"`
+	// For the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAccessesResponse) Reset() {
+	*x = ListAccessesResponse{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAccessesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAccessesResponse) ProtoMessage() {}
+
+func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAccessesResponse.ProtoReflect.Descriptor instead.
+func (*ListAccessesResponse) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListAccessesResponse) GetAccesses() []*Access {
+	if x != nil {
+		return x.Accesses
+	}
+	return nil
+}
+
+func (x *ListAccessesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Asks for the history of accounts.
+type ListAccountHistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only entries about this account; empty for all in the caller's divisions.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// At most this many; 0 means 50, and more than 200 means 200.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous response; empty starts at the newest.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Whether each entry's record is returned too.
+	IncludeRecords bool `protobuf:"varint,4,opt,name=include_records,json=includeRecords,proto3" json:"include_records,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListAccountHistoryRequest) Reset() {
+	*x = ListAccountHistoryRequest{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAccountHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAccountHistoryRequest) ProtoMessage() {}
+
+func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAccountHistoryRequest.ProtoReflect.Descriptor instead.
+func (*ListAccountHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListAccountHistoryRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListAccountHistoryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAccountHistoryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAccountHistoryRequest) GetIncludeRecords() bool {
+	if x != nil {
+		return x.IncludeRecords
+	}
+	return false
+}
+
+// A page of the history of accounts.
+type ListAccountHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries, newest first. There may be fewer than asked for, or none, before
+	// the end.
+	Entries []*HistoryEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// For the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAccountHistoryResponse) Reset() {
+	*x = ListAccountHistoryResponse{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAccountHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAccountHistoryResponse) ProtoMessage() {}
+
+func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAccountHistoryResponse.ProtoReflect.Descriptor instead.
+func (*ListAccountHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListAccountHistoryResponse) GetEntries() []*HistoryEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListAccountHistoryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_xuncha_v1_audit_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xd3\x01\n" +
+	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xd3\x01\n" +
 	"\vImportEvent\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12A\n" +
 	"\x0eeffective_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x1f\n" +
@@ -531,7 +1077,16 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"rowsSha256\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x05R\acreated\x12\x14\n" +
 	"\x05ended\x18\x05 \x01(\x05R\x05ended\x12\x18\n" +
-	"\achanged\x18\x06 \x01(\x05R\achanged\"\xf9\x03\n" +
+	"\achanged\x18\x06 \x01(\x05R\achanged\"\xed\x01\n" +
+	"\fAccountEvent\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12!\n" +
+	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12#\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
+	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
+	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xb9\x04\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +
@@ -546,7 +1101,8 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04site\x18\n" +
 	" \x01(\v2\x0f.xuncha.v1.SiteH\x00R\x04site\x12>\n" +
 	"\rclosure_order\x18\v \x01(\v2\x17.xuncha.v1.ClosureOrderH\x00R\fclosureOrder\x12;\n" +
-	"\fimport_event\x18\f \x01(\v2\x16.xuncha.v1.ImportEventH\x00R\vimportEventB\t\n" +
+	"\fimport_event\x18\f \x01(\v2\x16.xuncha.v1.ImportEventH\x00R\vimportEvent\x12>\n" +
+	"\raccount_event\x18\r \x01(\v2\x17.xuncha.v1.AccountEventH\x00R\faccountEventB\t\n" +
 	"\acontent\"\xb3\x01\n" +
 	"\x16ListSiteHistoryRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12$\n" +
@@ -556,7 +1112,42 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"t\n" +
 	"\x17ListSiteHistoryResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xc5\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x02\n" +
+	"\x06Access\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12;\n" +
+	"\vaccess_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"accessTime\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x17\n" +
+	"\asite_id\x18\x05 \x01(\tR\x06siteId\x12#\n" +
+	"\rdivision_code\x18\x06 \x01(\tR\fdivisionCode\x12\x1e\n" +
+	"\vcheck_in_id\x18\a \x01(\tR\tcheckInId\x12!\n" +
+	"\fphoto_sha256\x18\b \x01(\fR\vphotoSha256\x12\x1d\n" +
+	"\n" +
+	"entry_hash\x18\t \x01(\fR\tentryHash\"\xef\x02\n" +
+	"\x13ListAccessesRequest\x12N\n" +
+	"\rdivision_code\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!2\x1f^([0-9]{6}|[0-9]{9}|[0-9]{12})$R\fdivisionCode\x12$\n" +
+	"\asite_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06siteId\x12!\n" +
+	"\aaccount\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\aaccount\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12$\n" +
+	"\tpage_size\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"m\n" +
+	"\x14ListAccessesResponse\x12-\n" +
+	"\baccesses\x18\x01 \x03(\v2\x11.xuncha.v1.AccessR\baccesses\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbf\x01\n" +
+	"\x19ListAccountHistoryRequest\x12*\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\taccountId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12'\n" +
+	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"w\n" +
+	"\x1aListAccountHistoryResponse\x121\n" +
+	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x85\x04\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENTRY_KIND_CHECK_IN\x10\x01\x12!\n" +
@@ -567,9 +1158,18 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x15ENTRY_KIND_SITE_MOVED\x10\x06\x12 \n" +
 	"\x1cENTRY_KIND_SITE_DEREGISTERED\x10\a\x12#\n" +
 	"\x1fENTRY_KIND_CLOSURE_ORDER_ISSUED\x10\b\x12\"\n" +
-	"\x1eENTRY_KIND_CLOSURE_ORDER_ENDED\x10\t2m\n" +
+	"\x1eENTRY_KIND_CLOSURE_ORDER_ENDED\x10\t\x12\x1e\n" +
+	"\x1aENTRY_KIND_ACCOUNT_CREATED\x10\n" +
+	"\x12\x1e\n" +
+	"\x1aENTRY_KIND_ACCOUNT_CHANGED\x10\v\x12\x1f\n" +
+	"\x1bENTRY_KIND_ACCOUNT_DISABLED\x10\f\x12\x1f\n" +
+	"\x1bENTRY_KIND_PASSWORD_CHANGED\x10\r\x12\x1d\n" +
+	"\x19ENTRY_KIND_PASSWORD_RESET\x10\x0e\x12\x1d\n" +
+	"\x19ENTRY_KIND_DEVICE_REVOKED\x10\x0f2\xab\x02\n" +
 	"\fAuditService\x12]\n" +
-	"\x0fListSiteHistory\x12!.xuncha.v1.ListSiteHistoryRequest\x1a\".xuncha.v1.ListSiteHistoryResponse\"\x03\x90\x02\x01B\x88\x01\n" +
+	"\x0fListSiteHistory\x12!.xuncha.v1.ListSiteHistoryRequest\x1a\".xuncha.v1.ListSiteHistoryResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\fListAccesses\x12\x1e.xuncha.v1.ListAccessesRequest\x1a\x1f.xuncha.v1.ListAccessesResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x12ListAccountHistory\x12$.xuncha.v1.ListAccountHistoryRequest\x1a%.xuncha.v1.ListAccountHistoryResponse\"\x03\x90\x02\x01B\x88\x01\n" +
 	"\rcom.xuncha.v1B\x11AuditServiceProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 
@@ -586,34 +1186,52 @@ func file_xuncha_v1_audit_service_proto_rawDescGZIP() []byte {
 }
 
 var file_xuncha_v1_audit_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_xuncha_v1_audit_service_proto_goTypes = []any{
-	(EntryKind)(0),                  // 0: xuncha.v1.EntryKind
-	(*ImportEvent)(nil),             // 1: xuncha.v1.ImportEvent
-	(*HistoryEntry)(nil),            // 2: xuncha.v1.HistoryEntry
-	(*ListSiteHistoryRequest)(nil),  // 3: xuncha.v1.ListSiteHistoryRequest
-	(*ListSiteHistoryResponse)(nil), // 4: xuncha.v1.ListSiteHistoryResponse
-	(*timestamppb.Timestamp)(nil),   // 5: google.protobuf.Timestamp
-	(*CheckIn)(nil),                 // 6: xuncha.v1.CheckIn
-	(*Site)(nil),                    // 7: xuncha.v1.Site
-	(*ClosureOrder)(nil),            // 8: xuncha.v1.ClosureOrder
+	(EntryKind)(0),                     // 0: xuncha.v1.EntryKind
+	(*ImportEvent)(nil),                // 1: xuncha.v1.ImportEvent
+	(*AccountEvent)(nil),               // 2: xuncha.v1.AccountEvent
+	(*HistoryEntry)(nil),               // 3: xuncha.v1.HistoryEntry
+	(*ListSiteHistoryRequest)(nil),     // 4: xuncha.v1.ListSiteHistoryRequest
+	(*ListSiteHistoryResponse)(nil),    // 5: xuncha.v1.ListSiteHistoryResponse
+	(*Access)(nil),                     // 6: xuncha.v1.Access
+	(*ListAccessesRequest)(nil),        // 7: xuncha.v1.ListAccessesRequest
+	(*ListAccessesResponse)(nil),       // 8: xuncha.v1.ListAccessesResponse
+	(*ListAccountHistoryRequest)(nil),  // 9: xuncha.v1.ListAccountHistoryRequest
+	(*ListAccountHistoryResponse)(nil), // 10: xuncha.v1.ListAccountHistoryResponse
+	(*timestamppb.Timestamp)(nil),      // 11: google.protobuf.Timestamp
+	(Role)(0),                          // 12: xuncha.v1.Role
+	(*CheckIn)(nil),                    // 13: xuncha.v1.CheckIn
+	(*Site)(nil),                       // 14: xuncha.v1.Site
+	(*ClosureOrder)(nil),               // 15: xuncha.v1.ClosureOrder
 }
 var file_xuncha_v1_audit_service_proto_depIdxs = []int32{
-	5, // 0: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
-	0, // 1: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
-	5, // 2: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
-	6, // 3: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
-	7, // 4: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
-	8, // 5: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
-	1, // 6: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
-	2, // 7: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	3, // 8: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
-	4, // 9: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	11, // 0: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
+	12, // 1: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
+	0,  // 2: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
+	11, // 3: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
+	13, // 4: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
+	14, // 5: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
+	15, // 6: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
+	1,  // 7: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
+	2,  // 8: xuncha.v1.HistoryEntry.account_event:type_name -> xuncha.v1.AccountEvent
+	3,  // 9: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	11, // 10: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
+	11, // 11: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
+	11, // 12: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
+	6,  // 13: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
+	3,  // 14: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	4,  // 15: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
+	7,  // 16: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
+	9,  // 17: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
+	5,  // 18: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
+	8,  // 19: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
+	10, // 20: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_audit_service_proto_init() }
@@ -621,14 +1239,16 @@ func file_xuncha_v1_audit_service_proto_init() {
 	if File_xuncha_v1_audit_service_proto != nil {
 		return
 	}
+	file_xuncha_v1_account_proto_init()
 	file_xuncha_v1_check_in_proto_init()
 	file_xuncha_v1_closure_order_proto_init()
 	file_xuncha_v1_site_proto_init()
-	file_xuncha_v1_audit_service_proto_msgTypes[1].OneofWrappers = []any{
+	file_xuncha_v1_audit_service_proto_msgTypes[2].OneofWrappers = []any{
 		(*HistoryEntry_CheckIn)(nil),
 		(*HistoryEntry_Site)(nil),
 		(*HistoryEntry_ClosureOrder)(nil),
 		(*HistoryEntry_ImportEvent)(nil),
+		(*HistoryEntry_AccountEvent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -636,7 +1256,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_audit_service_proto_rawDesc), len(file_xuncha_v1_audit_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

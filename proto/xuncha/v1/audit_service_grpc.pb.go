@@ -19,7 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuditService_ListSiteHistory_FullMethodName = "/xuncha.v1.AuditService/ListSiteHistory"
+	AuditService_ListSiteHistory_FullMethodName    = "/xuncha.v1.AuditService/ListSiteHistory"
+	AuditService_ListAccesses_FullMethodName       = "/xuncha.v1.AuditService/ListAccesses"
+	AuditService_ListAccountHistory_FullMethodName = "/xuncha.v1.AuditService/ListAccountHistory"
 )
 
 // AuditServiceClient is the client API for AuditService service.
@@ -32,6 +34,12 @@ type AuditServiceClient interface {
 	// Lists the entries of a site's own history and those of the roster's that
 	// concern the site, by receive_time, newest first.
 	ListSiteHistory(ctx context.Context, in *ListSiteHistoryRequest, opts ...grpc.CallOption) (*ListSiteHistoryResponse, error)
+	// Lists who looked at the histories of sites, at photos and at exported
+	// reports, newest first. Each is on record before it is shown to whoever asks;
+	// the same account's looking at the same thing within a minute is one access.
+	ListAccesses(ctx context.Context, in *ListAccessesRequest, opts ...grpc.CallOption) (*ListAccessesResponse, error)
+	// Lists the entries of the history of accounts, newest first.
+	ListAccountHistory(ctx context.Context, in *ListAccountHistoryRequest, opts ...grpc.CallOption) (*ListAccountHistoryResponse, error)
 }
 
 type auditServiceClient struct {
@@ -52,6 +60,26 @@ func (c *auditServiceClient) ListSiteHistory(ctx context.Context, in *ListSiteHi
 	return out, nil
 }
 
+func (c *auditServiceClient) ListAccesses(ctx context.Context, in *ListAccessesRequest, opts ...grpc.CallOption) (*ListAccessesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAccessesResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListAccesses_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ListAccountHistory(ctx context.Context, in *ListAccountHistoryRequest, opts ...grpc.CallOption) (*ListAccountHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAccountHistoryResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListAccountHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AuditServiceServer is the server API for AuditService service.
 // All implementations must embed UnimplementedAuditServiceServer
 // for forward compatibility.
@@ -62,6 +90,12 @@ type AuditServiceServer interface {
 	// Lists the entries of a site's own history and those of the roster's that
 	// concern the site, by receive_time, newest first.
 	ListSiteHistory(context.Context, *ListSiteHistoryRequest) (*ListSiteHistoryResponse, error)
+	// Lists who looked at the histories of sites, at photos and at exported
+	// reports, newest first. Each is on record before it is shown to whoever asks;
+	// the same account's looking at the same thing within a minute is one access.
+	ListAccesses(context.Context, *ListAccessesRequest) (*ListAccessesResponse, error)
+	// Lists the entries of the history of accounts, newest first.
+	ListAccountHistory(context.Context, *ListAccountHistoryRequest) (*ListAccountHistoryResponse, error)
 	mustEmbedUnimplementedAuditServiceServer()
 }
 
@@ -74,6 +108,12 @@ type UnimplementedAuditServiceServer struct{}
 
 func (UnimplementedAuditServiceServer) ListSiteHistory(context.Context, *ListSiteHistoryRequest) (*ListSiteHistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSiteHistory not implemented")
+}
+func (UnimplementedAuditServiceServer) ListAccesses(context.Context, *ListAccessesRequest) (*ListAccessesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAccesses not implemented")
+}
+func (UnimplementedAuditServiceServer) ListAccountHistory(context.Context, *ListAccountHistoryRequest) (*ListAccountHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAccountHistory not implemented")
 }
 func (UnimplementedAuditServiceServer) mustEmbedUnimplementedAuditServiceServer() {}
 func (UnimplementedAuditServiceServer) testEmbeddedByValue()                      {}
@@ -114,6 +154,42 @@ func _AuditService_ListSiteHistory_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuditService_ListAccesses_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAccessesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListAccesses(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListAccesses_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListAccesses(ctx, req.(*ListAccessesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ListAccountHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAccountHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListAccountHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListAccountHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListAccountHistory(ctx, req.(*ListAccountHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AuditService_ServiceDesc is the grpc.ServiceDesc for AuditService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -124,6 +200,14 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSiteHistory",
 			Handler:    _AuditService_ListSiteHistory_Handler,
+		},
+		{
+			MethodName: "ListAccesses",
+			Handler:    _AuditService_ListAccesses_Handler,
+		},
+		{
+			MethodName: "ListAccountHistory",
+			Handler:    _AuditService_ListAccountHistory_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -41,6 +41,7 @@ type Service struct {
 	ring     atomic.Pointer[keyRing]
 	keysMu   sync.Mutex
 	verified *lru.Cache[string, *claims]
+	accessed *lru.Cache[accessKey, struct{}]
 	throttle *throttle
 	hashes   chan struct{}
 }
@@ -89,6 +90,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	s.current.Store(&state{byID: map[string]*Account{}, byName: map[string]*Account{}, revoked: map[string]time.Time{}})
 	var err error
 	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
+		return nil, err
+	}
+	if s.accessed, err = lru.New[accessKey, struct{}](maxAccesses); err != nil {
 		return nil, err
 	}
 	if s.throttle, err = newThrottle(); err != nil {
@@ -141,8 +145,8 @@ func (st *state) apply(entries ...ledger.Entry) (*state, error) {
 	out := &state{revision: st.revision, byID: maps.Clone(st.byID), byName: maps.Clone(st.byName), revoked: maps.Clone(st.revoked)}
 	for _, e := range entries {
 		var c content
-		if err := json.Unmarshal(ledger.Content(e.Record), &c); err != nil {
-			return nil, fmt.Errorf("%s at sequence %d: %w: %v", e.History, e.Sequence, ledger.ErrBadRecord, err)
+		if err := readContent(e, &c); err != nil {
+			return nil, err
 		}
 		a := &Account{ID: c.AccountID, Username: c.Username, Created: e.Time}
 		if old := out.byID[c.AccountID]; old != nil {

@@ -435,3 +435,83 @@ func TestNoSecretOnRecord(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAccesses(t *testing.T) {
+	w := newWorld(t)
+	site := accounts.Access{Method: "xuncha.v1.AuditService/ListSiteHistory", Site: "5e6f"}
+	photo := accounts.Access{Method: "xuncha.v1.PhotoService/DownloadPhoto", Site: "5e6f", CheckIn: "c1", Photo: strings.Repeat("ab", 32)}
+	report := accounts.Access{Method: "xuncha.v1.CoverageService/ExportCoverage", Division: "511602"}
+	see := func(s *accounts.Service, by string, a accounts.Access) {
+		t.Helper()
+		if err := s.Accessed(t.Context(), by, a); err != nil {
+			t.Error(err)
+		}
+	}
+	other := w.open(t)
+	for range 2 { // within a minute, whichever server it is, all of this is five accesses
+		see(w.Service, "li.wei", site)
+		see(other, "li.wei", site)
+		see(w.Service, "root", site)
+		see(w.Service, "li.wei", photo)
+		see(w.Service, "li.wei", report)
+		w.advance(30 * time.Second)
+	}
+	see(other, "li.wei", site)
+	all, next, err := w.Accesses(t.Context(), 0, 100, time.Time{}, time.Time{}, func(*accounts.RecordedAccess) bool { return true })
+	if err != nil || next != 0 || len(all) != 5 {
+		t.Fatalf("got %d accesses, next %d, %v; want 5 and the end", len(all), next, err)
+	}
+	for i, want := range []accounts.Access{site, report, photo, site, site} {
+		if all[i].Access != want {
+			t.Errorf("access %d: got %+v, want %+v", i, all[i].Access, want)
+		}
+	}
+	if all[0].Account != "li.wei" || all[3].Account != "root" {
+		t.Errorf("got the accounts %s and %s", all[0].Account, all[3].Account)
+	}
+	if !all[0].Time.Equal(w.clock()) || all[4].Time.Equal(w.clock()) {
+		t.Errorf("got the times %v and %v", all[0].Time, all[4].Time)
+	}
+	entries, err := w.store.Span(t.Context(), ledger.Accesses, 0, 1)
+	if want := `{"method":"xuncha.v1.AuditService/ListSiteHistory","site_id":"5e6f"}`; err != nil || string(ledger.Content(entries[0].Record)) != want {
+		t.Errorf("the record says %s, want %s", ledger.Content(entries[0].Record), want)
+	}
+}
+
+// TestAccessPages ensures that a list of accesses ends, misses none, and goes on
+// where a page had nothing that was asked for.
+func TestAccessPages(t *testing.T) {
+	w := newWorld(t)
+	const count = 12_345
+	for i := range count {
+		if err := w.Accessed(t.Context(), "root", accounts.Access{Method: "m", Site: sites.SiteID(fmt.Sprint(i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, wanted := range []int{1, 100, count} {
+		var got, calls int
+		for before := ledger.Sequence(0); ; calls++ {
+			page, next, err := w.Accesses(t.Context(), before, 7, time.Time{}, time.Time{}, func(a *accounts.RecordedAccess) bool {
+				return int(a.Sequence) <= wanted
+			})
+			if err != nil || len(page) > 7 || next != 0 && before != 0 && next >= before {
+				t.Fatalf("got %d accesses, next %d after %d, %v", len(page), next, before, err)
+			}
+			got += len(page)
+			if before = next; next == 0 {
+				break
+			}
+		}
+		if got != wanted {
+			t.Errorf("got %d accesses in %d pages, want %d", got, calls, wanted)
+		}
+	}
+	// What is too old is not even read.
+	page, next, err := w.Accesses(t.Context(), 0, 7, w.clock().Add(2*time.Hour), time.Time{}, func(*accounts.RecordedAccess) bool {
+		t.Error("one that is too old was looked at")
+		return true
+	})
+	if len(page) != 0 || next != 0 || err != nil {
+		t.Errorf("got %v, next %d, %v", page, next, err)
+	}
+}

@@ -26,6 +26,15 @@ type Store interface {
 	// after, oldest first. No entry is no error.
 	Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error)
 
+	// Append stores the draft as the entry after its history's newest one, as
+	// inspections.Store says.
+	Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, existed bool, err error)
+
+	// Newest returns up to n entries of the history with a sequence less than
+	// before, newest first; a before of 0 starts at the newest. No entry is no
+	// error.
+	Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error)
+
 	// Secret returns the value under the name and its revision, or ErrNoSecret.
 	Secret(ctx context.Context, name string) (value []byte, revision int64, err error)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -162,8 +163,10 @@ func (f *feed) follow(ctx context.Context, id string, w *followed, now time.Time
 		if err != nil {
 			return err
 		}
-		if err := each(e); err != nil {
-			return err
+		if strings.HasPrefix(doc.History, "site/") {
+			if err := each(e); err != nil {
+				return err
+			}
 		}
 		w.seen[n] = now
 	}

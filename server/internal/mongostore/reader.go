@@ -90,9 +90,14 @@ func (s *Store) findID(ctx context.Context, h ledger.History, id string) (e ledg
 }
 
 // History implements inspections.Store.
-func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) (out []ledger.Entry, err error) {
+func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
+	return s.Newest(ctx, id.History(), before, n)
+}
+
+// Newest implements accounts.Store.
+func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) (out []ledger.Entry, err error) {
 	err = s.do(ctx, func(ctx context.Context) error {
-		out, err = s.newest(ctx, id.History(), before, n)
+		out, err = s.newest(ctx, h, before, n)
 		return err
 	})
 	return out, err

@@ -148,6 +148,11 @@ func TestChanges(t *testing.T) {
 	if _, err := a.AppendAfter(t.Context(), 0, roster); err != nil {
 		t.Fatal(err)
 	}
+	access := draft("access")
+	access.History = ledger.Accesses
+	if _, _, err := a.Append(t.Context(), access); err != nil {
+		t.Fatal(err)
+	}
 	if got := fmt.Sprint(next(t, f)); got != "map[a1:1 b1:1]" {
 		t.Errorf("got %s, want a1 and b1 once", got)
 	}

@@ -36,6 +36,10 @@ type access struct {
 	// caller's divisions, or else returns the error of what does not exist. Where
 	// it is nil, the method itself cuts its answer to them.
 	within func(v *view, m proto.Message) error
+	// looks returns what the call looks at, of a method whose callers are
+	// themselves on record, and leaves out the method's name. It is nil for the
+	// others.
+	looks func(m proto.Message) accounts.Access
 }
 
 var (
@@ -46,6 +50,8 @@ var (
 	readers = []accounts.Role{accounts.Officer, accounts.Head, accounts.Auditor}
 	// historians see by whom, when, and as what it was reported.
 	historians = []accounts.Role{accounts.Head, accounts.Auditor}
+	// auditors see who looked at histories, and how accounts were changed.
+	auditors = []accounts.Role{accounts.Auditor}
 )
 
 // rule makes a row whose messages are all of one type.
@@ -57,6 +63,12 @@ func rule[M proto.Message](roles []accounts.Role, within func(v *view, m M) erro
 		}
 		return within(v, typed)
 	}}
+}
+
+// onRecord makes a row whose calls are put on record before they are answered.
+func onRecord[M proto.Message](row access, looks func(m M) accounts.Access) access {
+	row.looks = func(m proto.Message) accounts.Access { return looks(m.(M)) }
+	return row
 }
 
 // accesses is the one table of who may call what, and where. A method without a
@@ -129,8 +141,22 @@ var accesses = map[string]access{
 		return v.division("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.AuditService_ListSiteHistory_FullMethodName: rule(historians, func(v *view, m *xunchav1.ListSiteHistoryRequest) error {
+	xunchav1.AuditService_ListSiteHistory_FullMethodName: onRecord(rule(historians, func(v *view, m *xunchav1.ListSiteHistoryRequest) error {
 		return v.site("site_id", m.SiteId)
+	}), func(m *xunchav1.ListSiteHistoryRequest) accounts.Access {
+		return accounts.Access{Site: sites.SiteID(lower(m.SiteId))}
+	}),
+	xunchav1.AuditService_ListAccesses_FullMethodName: rule(auditors, func(v *view, m *xunchav1.ListAccessesRequest) error {
+		if m.SiteId != "" {
+			return cmp.Or(v.site("site_id", m.SiteId), v.optionalDivision("division_code", m.DivisionCode))
+		}
+		return v.optionalDivision("division_code", m.DivisionCode)
+	}),
+	xunchav1.AuditService_ListAccountHistory_FullMethodName: rule(auditors, func(v *view, m *xunchav1.ListAccountHistoryRequest) error {
+		if m.AccountId == "" {
+			return nil
+		}
+		return v.account(m.AccountId)
 	}),
 
 	xunchav1.AccountService_Login_FullMethodName:          {open: true},
@@ -283,6 +309,14 @@ func (v *view) seesOrder(o *sites.ClosureOrder) bool {
 // caller's divisions keeps: all that it may do lies in them.
 func (v *view) seesAccount(a *accounts.Account) bool {
 	return !slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool { return !v.seesDivision(code) })
+}
+
+// placeOf returns the division in which lies what was looked at, today.
+func (v *view) placeOf(a *accounts.RecordedAccess) sites.DivisionCode {
+	if s, err := v.rosterAt.Site(a.Site); err == nil {
+		return s.PlaceAt(v.now).Division
+	}
+	return a.Division
 }
 
 // tops returns the caller's divisions as they are at t: where lists begin.

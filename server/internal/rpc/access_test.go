@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
@@ -154,6 +156,13 @@ var matrix = map[string]matrixRow{
 	})},
 	"AuditService/ListSiteHistory": {roles: []accounts.Role{accounts.Head, accounts.Auditor}, request: of(hasSite, func(p place) proto.Message {
 		return &xunchav1.ListSiteHistoryRequest{SiteId: p.site}
+	})},
+
+	"AuditService/ListAccesses": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAny, func(p place) proto.Message {
+		return &xunchav1.ListAccessesRequest{DivisionCode: p.division}
+	})},
+	"AuditService/ListAccountHistory": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAccount, func(p place) proto.Message {
+		return &xunchav1.ListAccountHistoryRequest{AccountId: p.account}
 	})},
 
 	"AccountService/Login":        {},
@@ -471,5 +480,152 @@ func TestNoRow(t *testing.T) {
 	err := complete(services, accesses)
 	if err == nil || !strings.HasSuffix(err.Error(), " /xuncha.v1.RosterService/Steal") {
 		t.Errorf("got %v, want an error that names Steal alone", err)
+	}
+}
+
+// TestAccessesAreOnRecord ensures that whoever looks at a history is seen by the
+// auditors of the place, once a minute, and by no others.
+func TestAccessesAreOnRecord(t *testing.T) {
+	w := newWorld(t)
+	places := w.places(t)
+	own, other := places[0].site, places[1].site
+	audit := xunchav1.NewAuditServiceClient(w.conn)
+	ctxs := map[string]context.Context{}
+	for name, division := range map[string]string{"all": "511600", "here": "511602", "there": "511603"} {
+		w.create(t, name, accounts.Auditor, division)
+		ctxs[name] = with(t.Context(), w.signIn(t, name))
+	}
+	look := func(name, site string) {
+		t.Helper()
+		must(audit.ListSiteHistory(ctxs[name], &xunchav1.ListSiteHistoryRequest{SiteId: strings.ToUpper(site), PageSize: 1}))(t)
+	}
+	start := w.clock()
+	look("here", own)
+	look("here", own)
+	look("all", own)
+	look("there", other)
+	_, err := audit.ListSiteHistory(ctxs["here"], &xunchav1.ListSiteHistoryRequest{SiteId: other})
+	wantStatus(t, err, codes.NotFound, "SITE_NOT_FOUND", "site_id")
+	w.advance(accounts.AccessWindow)
+	look("here", own)
+
+	list := func(name string, req *xunchav1.ListAccessesRequest) string {
+		t.Helper()
+		var got []string
+		for {
+			answer := must(audit.ListAccesses(ctxs[name], req))(t)
+			for _, a := range answer.Accesses {
+				if a.Method != "xuncha.v1.AuditService/ListSiteHistory" || len(a.EntryHash) != 32 {
+					t.Errorf("got %v", a)
+				}
+				got = append(got, fmt.Sprintf("%d %s %s", a.Sequence, a.Account, map[string]string{own: "own", other: "other"}[a.SiteId]))
+			}
+			if req.PageToken = answer.NextPageToken; req.PageToken == "" {
+				return strings.Join(got, ", ")
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		req  *xunchav1.ListAccessesRequest
+		want string
+	}{
+		{"here", &xunchav1.ListAccessesRequest{}, "4 here own, 2 all own, 1 here own"},
+		{"here", &xunchav1.ListAccessesRequest{PageSize: 1}, "4 here own, 2 all own, 1 here own"},
+		{"there", &xunchav1.ListAccessesRequest{}, "3 there other"},
+		{"all", &xunchav1.ListAccessesRequest{}, "4 here own, 3 there other, 2 all own, 1 here own"},
+		{"all", &xunchav1.ListAccessesRequest{SiteId: own, Account: "all"}, "2 all own"},
+		{"all", &xunchav1.ListAccessesRequest{DivisionCode: "511603"}, "3 there other"},
+		{"all", &xunchav1.ListAccessesRequest{StartTime: timestamppb.New(start.Add(accounts.AccessWindow))}, "4 here own"},
+		{"all", &xunchav1.ListAccessesRequest{EndTime: timestamppb.New(start.Add(accounts.AccessWindow)), Account: "here"}, "1 here own"},
+	} {
+		if got := list(c.name, c.req); got != c.want {
+			t.Errorf("%s, %v: got %s, want %s", c.name, c.req, got, c.want)
+		}
+	}
+	for field, req := range map[string]*xunchav1.ListAccessesRequest{
+		"site_id":       {SiteId: other},
+		"division_code": {DivisionCode: "511603"},
+	} {
+		if _, err := audit.ListAccesses(ctxs["here"], req); status.Code(err) != codes.NotFound {
+			t.Errorf("%s elsewhere: got %v, want NOT_FOUND", field, err)
+		}
+	}
+	_, err = audit.ListAccesses(ctxs["here"], &xunchav1.ListAccessesRequest{StartTime: timestamppb.New(start), EndTime: timestamppb.New(start)})
+	wantStatus(t, err, codes.InvalidArgument, "INVALID_WINDOW", "end_time")
+}
+
+// TestNoRecordNoHistory ensures that nobody sees a history whose looking at it
+// cannot be put on record.
+func TestNoRecordNoHistory(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) {
+		broken := accounts.Config{Store: unrecorded{new(accountstest.Memory)}, Now: c.Now, NewID: uuid.NewString, Random: rand.Reader}
+		c.Accounts = must(accounts.Open(t.Context(), broken))(t)
+	})
+	answer, err := xunchav1.NewAuditServiceClient(w.conn).ListSiteHistory(t.Context(), &xunchav1.ListSiteHistoryRequest{SiteId: w.sites[0].SiteId})
+	wantStatus(t, err, codes.Unavailable, "STORE_UNAVAILABLE", "")
+	if answer != nil {
+		t.Error("there is an answer")
+	}
+}
+
+// unrecorded is a store that takes no accesses.
+type unrecorded struct{ accounts.Store }
+
+func (unrecorded) Append(context.Context, ledger.Draft) (ledger.Entry, bool, error) {
+	return ledger.Entry{}, false, ledger.ErrUnavailable
+}
+
+// TestWhatIsOnRecord ensures that no method shows a history, a photo or a file
+// without a record of who asked.
+func TestWhatIsOnRecord(t *testing.T) {
+	for method, row := range accesses {
+		name := method[strings.LastIndex(method, "/")+1:]
+		want := name == "ListSiteHistory" || strings.HasPrefix(name, "Export") || strings.HasPrefix(name, "Download")
+		if got := row.looks != nil; got != want {
+			t.Errorf("%s: its callers are on record: %t, want %t", method, got, want)
+		}
+	}
+}
+
+// TestAccountHistory ensures that auditors see how the accounts of their
+// divisions were changed, and by whom.
+func TestAccountHistory(t *testing.T) {
+	w := newWorld(t)
+	places := w.places(t)
+	w.create(t, "auditor", accounts.Auditor, "511602")
+	role := accounts.Head
+	must(w.accounts.Update(t.Context(), "root", places[0].account, accounts.Change{Role: &role}))(t)
+	must(w.accounts.Disable(t.Context(), "root", places[0].account))(t)
+	must(w.accounts.Disable(t.Context(), "root", places[1].account))(t)
+	ctx := with(t.Context(), w.signIn(t, "auditor"))
+	audit := xunchav1.NewAuditServiceClient(w.conn)
+	var got []string
+	var entries []*xunchav1.HistoryEntry
+	req := &xunchav1.ListAccountHistoryRequest{PageSize: 2, IncludeRecords: true}
+	for {
+		answer := must(audit.ListAccountHistory(ctx, req))(t)
+		for _, e := range answer.Entries {
+			a := e.GetAccountEvent()
+			got = append(got, fmt.Sprintf("%s %s %s by %s", e.Kind, a.Username, a.Role, e.Account))
+		}
+		entries = append(entries, answer.Entries...)
+		if req.PageToken = answer.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	want := []string{
+		"ENTRY_KIND_ACCOUNT_DISABLED kept.own ROLE_UNSPECIFIED by root",
+		"ENTRY_KIND_ACCOUNT_CHANGED kept.own ROLE_HEAD by root",
+		"ENTRY_KIND_ACCOUNT_CREATED auditor ROLE_AUDITOR by root",
+		"ENTRY_KIND_ACCOUNT_CREATED kept.own ROLE_OFFICER by root",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, e := range entries {
+		if !bytes.Contains(e.Record, []byte(e.GetAccountEvent().Username)) {
+			t.Errorf("the record of entry %d is %q", e.Sequence, e.Record)
+		}
 	}
 }

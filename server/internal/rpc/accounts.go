@@ -158,16 +158,19 @@ var roles = map[xunchav1.Role]accounts.Role{
 }
 
 func fromAccount(a *accounts.Account) *xunchav1.Account {
-	out := &xunchav1.Account{
-		AccountId: a.ID, Username: a.Username, DisplayName: a.DisplayName,
+	return &xunchav1.Account{
+		AccountId: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: fromRole(a.Role),
 		CreateTime: stamp(a.Created), DisableTime: stamp(a.Disabled), DivisionCodes: fromCodes(a.Divisions),
 	}
+}
+
+func fromRole(r accounts.Role) xunchav1.Role {
 	for k, v := range roles {
-		if v == a.Role {
-			out.Role = k
+		if v == r {
+			return k
 		}
 	}
-	return out
+	return xunchav1.Role_ROLE_UNSPECIFIED
 }
 
 func toCodes(codes []string) (out []sites.DivisionCode) {

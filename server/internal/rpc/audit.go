@@ -6,8 +6,10 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"xuncha/inspections"
+	"xuncha/inspections/coverage"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -73,5 +75,112 @@ func (s *auditService) entry(e ledger.Entry, withRecord bool) (*xunchav1.History
 	if out, err = encoded(out); err == nil {
 		s.read.Add(e.Hash, out)
 	}
+	return out, err
+}
+
+// A sequenceCursor says before which entry of a history a page begins; 0 is the
+// newest.
+type sequenceCursor struct {
+	Before ledger.Sequence `json:"b"`
+}
+
+// read reads the token of a page.
+func (c *sequenceCursor) read(token string, query []string) error {
+	if err := readPageToken(token, c, query...); err != nil {
+		return err
+	}
+	if c.Before < 0 || token != "" && c.Before == 0 {
+		return errBadToken
+	}
+	return nil
+}
+
+// token returns that of the page that begins before the entry, or none at the
+// end.
+func (c *sequenceCursor) token(before ledger.Sequence, query []string) (string, error) {
+	if before == 0 {
+		return "", nil
+	}
+	return pageToken(sequenceCursor{before}, query...)
+}
+
+func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAccessesRequest) (*xunchav1.ListAccessesResponse, error) {
+	start, err := timeOf("start_time", req.StartTime)
+	if err != nil {
+		return nil, err
+	}
+	end, err := timeOf("end_time", req.EndTime)
+	if err != nil {
+		return nil, err
+	}
+	if !start.IsZero() && !end.IsZero() && !start.Before(end) {
+		return nil, &sites.FieldError{Field: "end_time", Err: coverage.ErrWindow}
+	}
+	v, site, division := viewOf(ctx), sites.SiteID(lower(req.SiteId)), sites.DivisionCode(req.DivisionCode)
+	if division != "" {
+		if _, err := v.rosterAt.Division(division, v.now); err != nil {
+			return nil, &sites.FieldError{Field: "division_code", Err: err}
+		}
+	}
+	if site != "" {
+		if _, err := v.rosterAt.Site(site); err != nil {
+			return nil, &sites.FieldError{Field: "site_id", Err: err}
+		}
+	}
+	query := []string{"ListAccesses", string(division), string(site), req.Account, spell(req.StartTime), spell(req.EndTime)}
+	var cursor sequenceCursor
+	if err := cursor.read(req.PageToken, query); err != nil {
+		return nil, err
+	}
+	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req.PageSize, 100, 1000), start, end, func(a *accounts.RecordedAccess) bool {
+		place := v.placeOf(a)
+		return (req.Account == "" || a.Account == req.Account) && (site == "" || a.Site == site) &&
+			(division == "" || v.rosterAt.Within(place, division, v.now)) && v.seesDivision(place)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &xunchav1.ListAccessesResponse{}
+	for _, a := range list {
+		out.Accesses = append(out.Accesses, &xunchav1.Access{
+			Sequence: int64(a.Sequence), AccessTime: stamp(a.Time), Account: a.Account, Method: a.Method,
+			SiteId: string(a.Site), DivisionCode: string(a.Division), CheckInId: a.CheckIn, PhotoSha256: unhex(a.Photo), EntryHash: a.Hash[:],
+		})
+	}
+	out.NextPageToken, err = cursor.token(next, query)
+	return out, err
+}
+
+func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.ListAccountHistoryRequest) (*xunchav1.ListAccountHistoryResponse, error) {
+	id := lower(req.AccountId)
+	query := []string{"ListAccountHistory", id}
+	var cursor sequenceCursor
+	if err := cursor.read(req.PageToken, query); err != nil {
+		return nil, err
+	}
+	v := viewOf(ctx)
+	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req.PageSize, 50, 200), func(e *accounts.Event) bool {
+		if id != "" && e.AccountID != id {
+			return false
+		}
+		a, err := s.config.Accounts.Get(e.AccountID)
+		return err == nil && v.seesAccount(a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &xunchav1.ListAccountHistoryResponse{}
+	for _, e := range events {
+		entry := fromHead(e.Entry)
+		entry.Content = &xunchav1.HistoryEntry_AccountEvent{AccountEvent: &xunchav1.AccountEvent{
+			AccountId: e.AccountID, Username: e.Username, DisplayName: e.DisplayName, Role: fromRole(e.Role),
+			DivisionCodes: fromCodes(e.Divisions), DeviceId: e.Device, Reason: e.Reason,
+		}}
+		if req.IncludeRecords {
+			entry.Record = e.Entry.Record
+		}
+		out.Entries = append(out.Entries, entry)
+	}
+	out.NextPageToken, err = cursor.token(next, query)
 	return out, err
 }

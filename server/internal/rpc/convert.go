@@ -11,6 +11,7 @@ import (
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -220,24 +221,35 @@ func fromStatus(s coverage.SiteStatus, end time.Time) *xunchav1.DueSite {
 }
 
 var kinds = map[ledger.Kind]xunchav1.EntryKind{
-	inspections.KindCheckIn:     xunchav1.EntryKind_ENTRY_KIND_CHECK_IN,
-	sites.KindDivisionsImported: xunchav1.EntryKind_ENTRY_KIND_DIVISIONS_IMPORTED,
-	sites.KindSitesImported:     xunchav1.EntryKind_ENTRY_KIND_SITES_IMPORTED,
-	sites.KindSiteRegistered:    xunchav1.EntryKind_ENTRY_KIND_SITE_REGISTERED,
-	sites.KindSiteUpdated:       xunchav1.EntryKind_ENTRY_KIND_SITE_UPDATED,
-	sites.KindSiteMoved:         xunchav1.EntryKind_ENTRY_KIND_SITE_MOVED,
-	sites.KindSiteDeregistered:  xunchav1.EntryKind_ENTRY_KIND_SITE_DEREGISTERED,
-	sites.KindOrderIssued:       xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ISSUED,
-	sites.KindOrderEnded:        xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ENDED,
+	inspections.KindCheckIn:      xunchav1.EntryKind_ENTRY_KIND_CHECK_IN,
+	sites.KindDivisionsImported:  xunchav1.EntryKind_ENTRY_KIND_DIVISIONS_IMPORTED,
+	sites.KindSitesImported:      xunchav1.EntryKind_ENTRY_KIND_SITES_IMPORTED,
+	sites.KindSiteRegistered:     xunchav1.EntryKind_ENTRY_KIND_SITE_REGISTERED,
+	sites.KindSiteUpdated:        xunchav1.EntryKind_ENTRY_KIND_SITE_UPDATED,
+	sites.KindSiteMoved:          xunchav1.EntryKind_ENTRY_KIND_SITE_MOVED,
+	sites.KindSiteDeregistered:   xunchav1.EntryKind_ENTRY_KIND_SITE_DEREGISTERED,
+	sites.KindOrderIssued:        xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ISSUED,
+	sites.KindOrderEnded:         xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ENDED,
+	accounts.KindCreated:         xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_CREATED,
+	accounts.KindChanged:         xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_CHANGED,
+	accounts.KindDisabled:        xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_DISABLED,
+	accounts.KindPasswordChanged: xunchav1.EntryKind_ENTRY_KIND_PASSWORD_CHANGED,
+	accounts.KindPasswordReset:   xunchav1.EntryKind_ENTRY_KIND_PASSWORD_RESET,
+	accounts.KindDeviceRevoked:   xunchav1.EntryKind_ENTRY_KIND_DEVICE_REVOKED,
+}
+
+// fromHead writes what every entry has, without what it says.
+func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
+	return &xunchav1.HistoryEntry{
+		History: string(e.History), Sequence: int64(e.Sequence), EntryId: e.ID, Kind: kinds[e.Kind],
+		ReceiveTime: stamp(e.Time), Account: e.Account, EntryHash: e.Hash[:],
+	}
 }
 
 // fromEntry writes an entry, of a site's history or of the roster's, without
 // its record.
 func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
-	out := &xunchav1.HistoryEntry{
-		History: string(e.History), Sequence: int64(e.Sequence), EntryId: e.ID, Kind: kinds[e.Kind],
-		ReceiveTime: stamp(e.Time), Account: e.Account, EntryHash: e.Hash[:],
-	}
+	out := fromHead(e)
 	if e.Kind == inspections.KindCheckIn {
 		stored, err := inspections.Parse(e)
 		if err != nil {

@@ -44,8 +44,10 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		if err := c.check(ctx, row, req); err != nil {
 			return err
 		}
-		resp, err = next(ctx, req)
-		return err
+		if resp, err = next(ctx, req); err != nil {
+			return err
+		}
+		return c.record(ctx, info.FullMethod, row, req)
 	})
 	if err != nil {
 		return nil, err
@@ -64,7 +66,9 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		if err != nil {
 			return err
 		}
-		call := func() error { return next(srv, &checkedStream{stream, ctx, row, c}) }
+		call := func() error {
+			return next(srv, &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c})
+		}
 		if strings.HasPrefix(method, "/xuncha.") {
 			return call()
 		}
@@ -89,12 +93,17 @@ func (c *calls) untilStopping(call func() error) error {
 // the server stops.
 var errStopping = status.Error(codes.Unavailable, "the server is stopping")
 
-// A checkedStream checks each message that it receives.
+// A checkedStream checks each message that it receives, and sends none before
+// what it shows is on record.
 type checkedStream struct {
 	grpc.ServerStream
-	ctx   context.Context
-	row   access
-	calls *calls
+	ctx    context.Context
+	method string
+	row    access
+	calls  *calls
+
+	// asked is the first message that was received, until the call is on record.
+	asked any
 }
 
 // Context implements grpc.ServerStream.
@@ -104,7 +113,35 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
+	if s.row.looks != nil && s.asked == nil {
+		s.asked = m
+	}
 	return s.calls.check(s.ctx, s.row, m)
+}
+
+func (s *checkedStream) SendMsg(m any) error {
+	if s.row.looks != nil && s.asked != nil {
+		if err := s.calls.record(s.ctx, s.method, s.row, s.asked); err != nil {
+			return err
+		}
+		s.row.looks = nil
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// record puts on record what the call is about to show, where its method's row
+// says so.
+func (c *calls) record(ctx context.Context, method string, row access, m any) error {
+	if row.looks == nil {
+		return nil
+	}
+	msg, ok := m.(proto.Message)
+	if !ok {
+		return fmt.Errorf("a message of type %T", m)
+	}
+	looked := row.looks(msg)
+	looked.Method = strings.TrimPrefix(method, "/")
+	return c.config.Accounts.Accessed(ctx, account(ctx), looked)
 }
 
 // check returns what is wrong with a message in itself, or that it is about what

@@ -23,7 +23,7 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 		return err
 	}
 	for _, name := range names {
-		newest, err := s.newest(ctx, name, 0, 1)
+		newest, err := s.Newest(ctx, name, 0, 1)
 		if err != nil {
 			return err
 		}

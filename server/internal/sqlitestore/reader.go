@@ -159,12 +159,11 @@ func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence,
 
 // History implements inspections.Store.
 func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	return s.newest(ctx, id.History(), before, n)
+	return s.Newest(ctx, id.History(), before, n)
 }
 
-// newest returns up to n entries of h with a sequence less than before, newest
-// first; a before of 0 starts at the newest.
-func (s *Store) newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
+// Newest implements accounts.Store.
+func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err

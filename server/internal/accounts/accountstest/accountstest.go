@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ func Run[S accounts.Store](t *testing.T, open func(testing.TB) S, reopen func(te
 	t.Run("OneOfMany", func(t *testing.T) { testOneOfMany(t, open(t)) })
 	t.Run("Prefix", func(t *testing.T) { testPrefix(t, open(t)) })
 	t.Run("History", func(t *testing.T) { testHistory(t, open(t), reopen) })
+	t.Run("Newest", func(t *testing.T) { testNewest(t, open(t), reopen) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
 }
 
@@ -171,6 +173,60 @@ func testHistory[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S)
 	}
 	if tail, err := s.Span(t.Context(), ledger.Accounts, 2, 100); err != nil || len(tail) != 1 || tail[0].ID != "2" {
 		t.Errorf("after 2: got %v, %v; want the third entry", tail, err)
+	}
+}
+
+// testNewest appends to a history from many sides and reads it backwards.
+func testNewest[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S) S) {
+	if none, err := s.Newest(t.Context(), ledger.Accesses, 0, 10); err != nil || len(none) != 0 {
+		t.Errorf("of nothing: got %v, %v", none, err)
+	}
+	const each, sides = 5, 4
+	var stored atomic.Int64
+	var group sync.WaitGroup
+	for range sides {
+		group.Go(func() {
+			for i := range each {
+				d := ledger.Draft{
+					History: ledger.Accesses, ID: fmt.Sprint("access ", i), Kind: "accessed", Account: "auditor",
+					Time: time.Date(2026, 2, 1, 0, i, 0, 0, time.UTC), Content: []byte(`{"method":"m"}`),
+				}
+				e, existed, err := s.Append(t.Context(), d)
+				if err != nil || e.ID != d.ID || !e.Time.Equal(d.Time) {
+					t.Errorf("%s: got %s at %v, %v", d.ID, e.ID, e.Time, err)
+				}
+				if !existed {
+					stored.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if stored.Load() != each {
+		t.Errorf("%d of %d appends stored something, want one of each id: %d", stored.Load(), each*sides, each)
+	}
+	for range 2 {
+		for _, c := range []struct {
+			before ledger.Sequence
+			n      int
+			want   []ledger.Sequence
+		}{
+			{0, 2, []ledger.Sequence{5, 4}},
+			{4, 10, []ledger.Sequence{3, 2, 1}},
+			{4, 2, []ledger.Sequence{3, 2}},
+			{1, 2, nil},
+			{100, 1, []ledger.Sequence{5}},
+		} {
+			entries, err := s.Newest(t.Context(), ledger.Accesses, c.before, c.n)
+			var got []ledger.Sequence
+			for _, e := range entries {
+				got = append(got, e.Sequence)
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%d before %d: got %v, %v; want %v", c.n, c.before, got, err, c.want)
+			}
+		}
+		s = reopen(t, s)
 	}
 }
 

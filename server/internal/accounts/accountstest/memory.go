@@ -2,6 +2,7 @@ package accountstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,6 +57,36 @@ func (m *Memory) Span(_ context.Context, h ledger.History, after ledger.Sequence
 	list := m.entries[h]
 	list = list[min(len(list), int(after)):]
 	return slices.Clone(list[:min(n, len(list))]), nil
+}
+
+// Append implements accounts.Store.
+func (m *Memory) Append(ctx context.Context, d ledger.Draft) (ledger.Entry, bool, error) {
+	m.mu.Lock()
+	list := m.entries[d.History]
+	m.mu.Unlock()
+	for _, e := range list {
+		if e.ID == d.ID {
+			return e, true, nil
+		}
+	}
+	e, err := m.AppendAfter(ctx, ledger.Sequence(len(list)), d)
+	if errors.Is(err, ledger.ErrMoved) {
+		return m.Append(ctx, d)
+	}
+	return e, false, err
+}
+
+// Newest implements accounts.Store.
+func (m *Memory) Newest(_ context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.entries[h]
+	if before > 0 {
+		list = list[:min(int(before)-1, len(list))]
+	}
+	list = slices.Clone(list[max(0, len(list)-n):])
+	slices.Reverse(list)
+	return list, nil
 }
 
 // Secret implements accounts.Store.
