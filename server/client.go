@@ -29,6 +29,7 @@ import (
 type clientConfig struct {
 	Server    string `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
 	Username  string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
+	Token     string `help:"Access token to call with instead, such as that of an identity provider. Better given as XUNCHA_TOKEN."`
 	Password  string `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
 	clientTLS `embed:""`
 	Timeout   time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
@@ -43,8 +44,11 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.Cl
 	if err != nil {
 		return err
 	}
-	if secure == nil && c.Username != "" && !isLoopback(c.Server) {
-		return fmt.Errorf("--server %s: a password goes to another machine over TLS alone; give --tls or --tls-ca", c.Server)
+	if c.Username != "" && c.Token != "" {
+		return errors.New("--token: is at odds with --username")
+	}
+	if secure == nil && (c.Username != "" || c.Token != "") && !isLoopback(c.Server) {
+		return fmt.Errorf("--server %s: a password or a token goes to another machine over TLS alone; give --tls or --tls-ca", c.Server)
 	}
 	conn, err := dialTLS(c.Server, secure)
 	if err != nil {
@@ -56,6 +60,9 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.Cl
 // signedIn calls f with a context whose calls are the account's, and signs out
 // again.
 func (c clientConfig) signedIn(ctx context.Context, conn *grpc.ClientConn, f func(context.Context, *grpc.ClientConn) error) error {
+	if c.Token != "" {
+		return f(withToken(ctx, c.Token), conn)
+	}
 	if c.Username == "" {
 		return f(ctx, conn)
 	}
@@ -73,7 +80,12 @@ func signIn(ctx context.Context, conn *grpc.ClientConn, username, password strin
 	answer, err := xunchav1.NewAccountServiceClient(conn).Login(ctx, &xunchav1.LoginRequest{
 		Username: username, Password: password, DeviceName: "xuncha command",
 	})
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+answer.GetAccessToken()), err
+	return withToken(ctx, answer.GetAccessToken()), err
+}
+
+// withToken returns a context whose calls carry the token.
+func withToken(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }
 
 // dial connects in plaintext.

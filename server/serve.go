@@ -39,8 +39,9 @@ type serverConfig struct {
 	CallsPerAccount float64       `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
 	CallsPerAddress float64       `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
-	// TLS is no flag of the demo, which nobody else can reach.
-	TLS tlsConfig `kong:"-"`
+	// TLS and OIDC are no flags of the demo, which nobody else can reach.
+	TLS  tlsConfig  `kong:"-"`
+	OIDC oidcConfig `kong:"-"`
 }
 
 // storeConfig names a store.
@@ -57,12 +58,13 @@ func (c storeConfig) name() string { return cmp.Or(c.Store, c.Data) }
 type serveCommand struct {
 	storeConfig  `embed:""`
 	tlsConfig    `embed:""`
+	oidcConfig   `embed:""`
 	serverConfig `embed:""`
 }
 
 // Run serves until ctx ends, then lets calls end and closes the store.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
-	c.serverConfig.TLS = c.tlsConfig
+	c.serverConfig.TLS, c.serverConfig.OIDC = c.tlsConfig, c.oidcConfig
 	server, err := start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
 	if err != nil {
 		return err
@@ -104,6 +106,10 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err := c.TLS.check(); err != nil {
 		return nil, err
 	}
+	provider, err := c.OIDC.provider()
+	if err != nil {
+		return nil, err
+	}
 	secure, err := serverTLS(c.TLS, time.Now, log)
 	if err != nil {
 		return nil, err
@@ -126,7 +132,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
+	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
@@ -142,7 +148,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping, TLS: secure,
-		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress,
+		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 	})
 	if err != nil {
 		return nil, err
@@ -164,6 +170,9 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 			r.failed <- err
 		}
 	}()
+	if err := people.Discover(); err != nil {
+		log.Warn("the identity provider does not answer; it is asked again when one of its tokens comes", "error", err.Error())
+	}
 	if !people.Any() {
 		log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
 	}

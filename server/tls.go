@@ -54,7 +54,7 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 		missing = append(missing, "TLS (give --tls-cert and --tls-key, or --plaintext-behind-proxy where a proxy speaks it)")
 	}
 	if !hasAccounts {
-		missing = append(missing, "accounts (create the first with: xuncha account create --role admin)")
+		missing = append(missing, "accounts (create the first with: xuncha account create --role admin, or give --oidc-issuer)")
 	}
 	if len(missing) == 0 {
 		return nil

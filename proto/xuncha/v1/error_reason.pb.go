@@ -122,6 +122,17 @@ const (
 	ErrorReason_ERROR_REASON_NO_ACCOUNTS ErrorReason = 44
 	// RESOURCE_EXHAUSTED: too many calls; wait as RetryInfo says.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 45
+	// PERMISSION_DENIED: the identity provider's token is right, but says nothing
+	// that can be used as a username, a role or divisions.
+	ErrorReason_ERROR_REASON_IDENTITY_UNUSABLE ErrorReason = 46
+	// UNAVAILABLE: the identity provider's keys cannot be fetched.
+	ErrorReason_ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE ErrorReason = 47
+	// FAILED_PRECONDITION: the identity provider keeps the account, and only there
+	// can that be changed.
+	ErrorReason_ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE ErrorReason = 48
+	// FAILED_PRECONDITION: the server takes no passwords. Sign in at the identity
+	// provider.
+	ErrorReason_ERROR_REASON_NO_PASSWORDS ErrorReason = 49
 )
 
 // Enum value maps for ErrorReason.
@@ -173,54 +184,62 @@ var (
 		43: "ERROR_REASON_ACCOUNT_DISABLED",
 		44: "ERROR_REASON_NO_ACCOUNTS",
 		45: "ERROR_REASON_RATE_LIMITED",
+		46: "ERROR_REASON_IDENTITY_UNUSABLE",
+		47: "ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE",
+		48: "ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE",
+		49: "ERROR_REASON_NO_PASSWORDS",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":                0,
-		"ERROR_REASON_INVALID_FIELD":              1,
-		"ERROR_REASON_MISSING_FIELD":              2,
-		"ERROR_REASON_OUT_OF_RANGE":               3,
-		"ERROR_REASON_TOO_LONG":                   4,
-		"ERROR_REASON_MALFORMED_ID":               5,
-		"ERROR_REASON_INVALID_UTF8":               6,
-		"ERROR_REASON_MALFORMED_REQUEST":          7,
-		"ERROR_REASON_INVALID_PAGE_TOKEN":         8,
-		"ERROR_REASON_INVALID_WINDOW":             9,
-		"ERROR_REASON_DIVISION_NOT_FOUND":         10,
-		"ERROR_REASON_DIVISION_ENDED":             11,
-		"ERROR_REASON_NOT_A_VILLAGE":              12,
-		"ERROR_REASON_SITE_NOT_FOUND":             13,
-		"ERROR_REASON_SITE_NOT_REGISTERED":        14,
-		"ERROR_REASON_REGISTRATION_NO_TAKEN":      15,
-		"ERROR_REASON_STALE_ETAG":                 16,
-		"ERROR_REASON_CLOSURE_ORDER_NOT_FOUND":    17,
-		"ERROR_REASON_CLOSURE_ORDER_NUMBER_TAKEN": 18,
-		"ERROR_REASON_CLOSURE_ORDER_TOO_LONG":     19,
-		"ERROR_REASON_CLOSURE_ORDER_ENDED":        20,
-		"ERROR_REASON_IMPORT_REJECTED":            21,
-		"ERROR_REASON_CHECK_IN_NOT_FOUND":         22,
-		"ERROR_REASON_CHECK_IN_CONFLICT":          23,
-		"ERROR_REASON_NO_ORDER_IN_FORCE":          24,
-		"ERROR_REASON_CAPTURE_BEFORE_ORDER":       25,
-		"ERROR_REASON_CAPTURE_IN_FUTURE":          26,
-		"ERROR_REASON_CONTENTION":                 27,
-		"ERROR_REASON_STORE_UNAVAILABLE":          28,
-		"ERROR_REASON_STORE_FULL":                 29,
-		"ERROR_REASON_DEADLINE_EXCEEDED":          30,
-		"ERROR_REASON_CANCELLED":                  31,
-		"ERROR_REASON_INTERNAL":                   32,
-		"ERROR_REASON_UNIMPLEMENTED":              33,
-		"ERROR_REASON_REQUEST_TOO_LARGE":          34,
-		"ERROR_REASON_TOKEN_INVALID":              35,
-		"ERROR_REASON_SIGN_IN_FAILED":             36,
-		"ERROR_REASON_SIGN_IN_THROTTLED":          37,
-		"ERROR_REASON_PASSWORD_CHANGE_REQUIRED":   38,
-		"ERROR_REASON_WEAK_PASSWORD":              39,
-		"ERROR_REASON_ROLE_NOT_ALLOWED":           40,
-		"ERROR_REASON_ACCOUNT_NOT_FOUND":          41,
-		"ERROR_REASON_USERNAME_TAKEN":             42,
-		"ERROR_REASON_ACCOUNT_DISABLED":           43,
-		"ERROR_REASON_NO_ACCOUNTS":                44,
-		"ERROR_REASON_RATE_LIMITED":               45,
+		"ERROR_REASON_UNSPECIFIED":                   0,
+		"ERROR_REASON_INVALID_FIELD":                 1,
+		"ERROR_REASON_MISSING_FIELD":                 2,
+		"ERROR_REASON_OUT_OF_RANGE":                  3,
+		"ERROR_REASON_TOO_LONG":                      4,
+		"ERROR_REASON_MALFORMED_ID":                  5,
+		"ERROR_REASON_INVALID_UTF8":                  6,
+		"ERROR_REASON_MALFORMED_REQUEST":             7,
+		"ERROR_REASON_INVALID_PAGE_TOKEN":            8,
+		"ERROR_REASON_INVALID_WINDOW":                9,
+		"ERROR_REASON_DIVISION_NOT_FOUND":            10,
+		"ERROR_REASON_DIVISION_ENDED":                11,
+		"ERROR_REASON_NOT_A_VILLAGE":                 12,
+		"ERROR_REASON_SITE_NOT_FOUND":                13,
+		"ERROR_REASON_SITE_NOT_REGISTERED":           14,
+		"ERROR_REASON_REGISTRATION_NO_TAKEN":         15,
+		"ERROR_REASON_STALE_ETAG":                    16,
+		"ERROR_REASON_CLOSURE_ORDER_NOT_FOUND":       17,
+		"ERROR_REASON_CLOSURE_ORDER_NUMBER_TAKEN":    18,
+		"ERROR_REASON_CLOSURE_ORDER_TOO_LONG":        19,
+		"ERROR_REASON_CLOSURE_ORDER_ENDED":           20,
+		"ERROR_REASON_IMPORT_REJECTED":               21,
+		"ERROR_REASON_CHECK_IN_NOT_FOUND":            22,
+		"ERROR_REASON_CHECK_IN_CONFLICT":             23,
+		"ERROR_REASON_NO_ORDER_IN_FORCE":             24,
+		"ERROR_REASON_CAPTURE_BEFORE_ORDER":          25,
+		"ERROR_REASON_CAPTURE_IN_FUTURE":             26,
+		"ERROR_REASON_CONTENTION":                    27,
+		"ERROR_REASON_STORE_UNAVAILABLE":             28,
+		"ERROR_REASON_STORE_FULL":                    29,
+		"ERROR_REASON_DEADLINE_EXCEEDED":             30,
+		"ERROR_REASON_CANCELLED":                     31,
+		"ERROR_REASON_INTERNAL":                      32,
+		"ERROR_REASON_UNIMPLEMENTED":                 33,
+		"ERROR_REASON_REQUEST_TOO_LARGE":             34,
+		"ERROR_REASON_TOKEN_INVALID":                 35,
+		"ERROR_REASON_SIGN_IN_FAILED":                36,
+		"ERROR_REASON_SIGN_IN_THROTTLED":             37,
+		"ERROR_REASON_PASSWORD_CHANGE_REQUIRED":      38,
+		"ERROR_REASON_WEAK_PASSWORD":                 39,
+		"ERROR_REASON_ROLE_NOT_ALLOWED":              40,
+		"ERROR_REASON_ACCOUNT_NOT_FOUND":             41,
+		"ERROR_REASON_USERNAME_TAKEN":                42,
+		"ERROR_REASON_ACCOUNT_DISABLED":              43,
+		"ERROR_REASON_NO_ACCOUNTS":                   44,
+		"ERROR_REASON_RATE_LIMITED":                  45,
+		"ERROR_REASON_IDENTITY_UNUSABLE":             46,
+		"ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE": 47,
+		"ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE":        48,
+		"ERROR_REASON_NO_PASSWORDS":                  49,
 	}
 )
 
@@ -255,7 +274,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xb4\f\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xd0\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -303,7 +322,11 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_USERNAME_TAKEN\x10*\x12!\n" +
 	"\x1dERROR_REASON_ACCOUNT_DISABLED\x10+\x12\x1c\n" +
 	"\x18ERROR_REASON_NO_ACCOUNTS\x10,\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10-B\x87\x01\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10-\x12\"\n" +
+	"\x1eERROR_REASON_IDENTITY_UNUSABLE\x10.\x12.\n" +
+	"*ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE\x10/\x12'\n" +
+	"#ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE\x100\x12\x1d\n" +
+	"\x19ERROR_REASON_NO_PASSWORDS\x101B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

@@ -72,6 +72,12 @@ type Account struct {
 	// Disabled is when the account was disabled; zero while it is not.
 	Disabled time.Time
 
+	// subject is who it is for the identity provider that keeps the account, and
+	// asOf when the token was issued that says what is above. Both are zero where
+	// there is none.
+	subject subject
+	asOf    time.Time
+
 	// generation is raised by each change of the password. Tokens and devices
 	// of an earlier one are signed out.
 	generation int64
@@ -87,8 +93,12 @@ const (
 // usernames are in lower case, so that two never differ in case alone.
 var usernames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,31}$`)
 
-// local is who calls a server that has no accounts.
-const local = "local"
+// reserved are the names that records have of those who have no account.
+var reserved = map[string]string{
+	"local":    "whoever calls a server without accounts",
+	"operator": "whoever changes the store itself",
+	byProvider: "the identity provider",
+}
 
 // check returns what breaks a rule.
 func (a *Account) check() error {
@@ -98,8 +108,8 @@ func (a *Account) check() error {
 	switch {
 	case !usernames.MatchString(a.Username):
 		return field("username", "want 2 to 32 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
-	case a.Username == local:
-		return field("username", "this one stands for a server without accounts")
+	case reserved[a.Username] != "":
+		return field("username", "this one stands for "+reserved[a.Username])
 	case !utf8.ValidString(a.DisplayName) || utf8.RuneCountInString(a.DisplayName) > MaxDisplayName:
 		return field("display_name", fmt.Sprintf("want at most %d characters", MaxDisplayName))
 	case !slices.Contains(Roles, a.Role):

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields are required.
+// Config is what a Service works with. All fields but Provider are required.
 type Config struct {
 	Store Store
 	// Now returns the server's clock.
@@ -29,6 +30,8 @@ type Config struct {
 	// Random is where keys, tokens and one-time passwords come from, such as
 	// crypto/rand's Reader.
 	Random io.Reader
+	// Provider is whose tokens are taken too; nil for none.
+	Provider *IdentityProvider
 }
 
 // A Service is the accounts with the rules by which they change. Each change is
@@ -38,12 +41,14 @@ type Service struct {
 	current atomic.Pointer[state]
 	write   sync.Mutex // held while a change is decided and stored
 
-	ring     atomic.Pointer[keyRing]
-	keysMu   sync.Mutex
-	verified *lru.Cache[string, *claims]
-	accessed *lru.Cache[accessKey, struct{}]
-	throttle *throttle
-	hashes   chan struct{}
+	ring       atomic.Pointer[keyRing]
+	keysMu     sync.Mutex
+	verified   *lru.Cache[string, *claims]
+	provider   *provider // nil for none
+	identities *lru.Cache[tokenSum, *identity]
+	accessed   *lru.Cache[accessKey, struct{}]
+	throttle   *throttle
+	hashes     chan struct{}
 }
 
 // A Caller is who calls: an account, on one of its devices.
@@ -54,9 +59,10 @@ type Caller struct {
 
 // A state is all accounts as of an entry of their history. It never changes.
 type state struct {
-	revision ledger.Sequence
-	byID     map[string]*Account
-	byName   map[string]*Account
+	revision  ledger.Sequence
+	byID      map[string]*Account
+	byName    map[string]*Account
+	bySubject map[subject]*Account
 	// revoked are the devices that were signed out lately. Whoever was signed out
 	// longer ago than an access token lives has none.
 	revoked map[string]time.Time
@@ -82,18 +88,29 @@ type content struct {
 	DeviceID    string               `json:"device_id,omitempty"`
 	// Reason is "logout", or "reuse" where a refresh token was used twice.
 	Reason string `json:"reason,omitempty"`
+	// Issuer, Subject and TokenTime say which token of an identity provider is
+	// followed.
+	Issuer    string    `json:"issuer,omitempty"`
+	Subject   string    `json:"subject,omitempty"`
+	TokenTime time.Time `json:"token_time,omitzero"`
 }
 
 // Open reads the history of accounts from the store.
 func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, hashes: make(chan struct{}, hashers)}
-	s.current.Store(&state{byID: map[string]*Account{}, byName: map[string]*Account{}, revoked: map[string]time.Time{}})
+	s.current.Store(&state{byID: map[string]*Account{}, byName: map[string]*Account{}, bySubject: map[subject]*Account{}, revoked: map[string]time.Time{}})
 	var err error
 	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
 		return nil, err
 	}
 	if s.accessed, err = lru.New[accessKey, struct{}](maxAccesses); err != nil {
 		return nil, err
+	}
+	if s.identities, err = lru.New[tokenSum, *identity](maxVerified); err != nil {
+		return nil, err
+	}
+	if c.Provider != nil {
+		s.provider = newProvider(*c.Provider, c.Now)
 	}
 	if s.throttle, err = newThrottle(); err != nil {
 		return nil, err
@@ -109,9 +126,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	return s, nil
 }
 
-// Any reports whether there are accounts. A server without any asks nobody who
-// they are.
-func (s *Service) Any() bool { return len(s.current.Load().byID) > 0 }
+// Any reports whether there are accounts, or an identity provider that brings
+// them. A server without asks nobody who they are.
+func (s *Service) Any() bool { return s.provider != nil || len(s.current.Load().byID) > 0 }
 
 // CatchUp takes in what other servers have changed.
 func (s *Service) CatchUp(ctx context.Context) error {
@@ -142,7 +159,7 @@ func (s *Service) catchUp(ctx context.Context) error {
 
 // apply returns the state after the entries.
 func (st *state) apply(entries ...ledger.Entry) (*state, error) {
-	out := &state{revision: st.revision, byID: maps.Clone(st.byID), byName: maps.Clone(st.byName), revoked: maps.Clone(st.revoked)}
+	out := &state{revision: st.revision, byID: maps.Clone(st.byID), byName: maps.Clone(st.byName), bySubject: maps.Clone(st.bySubject), revoked: maps.Clone(st.revoked)}
 	for _, e := range entries {
 		var c content
 		if err := readContent(e, &c); err != nil {
@@ -155,6 +172,7 @@ func (st *state) apply(entries ...ledger.Entry) (*state, error) {
 		switch e.Kind {
 		case KindCreated, KindChanged:
 			a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
+			a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
 		case KindDisabled:
 			a.Disabled = e.Time
 		case KindPasswordChanged, KindPasswordReset:
@@ -165,6 +183,9 @@ func (st *state) apply(entries ...ledger.Entry) (*state, error) {
 			return nil, fmt.Errorf("%s at sequence %d: %w: unknown kind %q", e.History, e.Sequence, ledger.ErrBadRecord, e.Kind)
 		}
 		out.byID[a.ID], out.byName[a.Username] = a, a
+		if a.External() {
+			out.bySubject[a.subject] = a
+		}
 		out.revision = e.Sequence
 		maps.DeleteFunc(out.revoked, func(_ string, at time.Time) bool { return e.Time.Sub(at) > 2*AccessLifetime })
 	}
@@ -236,7 +257,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 	a := &Account{
 		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: slices.Clone(n.Divisions),
 	}
-	if err := a.check(); err != nil {
+	if err := cmp.Or(s.takesPasswords(), a.check()); err != nil {
 		return nil, "", err
 	}
 	if n.Password != "" {
@@ -284,6 +305,9 @@ func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account
 		old, err := st.find(id)
 		if err != nil {
 			return nil, err
+		}
+		if old.External() {
+			return nil, &sites.FieldError{Field: "account_id", Err: ErrKeptElsewhere}
 		}
 		a := *old
 		if c.DisplayName != nil {
@@ -334,6 +358,9 @@ func (s *Service) ResetPassword(ctx context.Context, by, id string) (oneTime str
 	}
 	if !a.Disabled.IsZero() {
 		return "", &sites.FieldError{Field: "account_id", Err: ErrDisabled}
+	}
+	if a.External() {
+		return "", &sites.FieldError{Field: "account_id", Err: ErrKeptElsewhere}
 	}
 	if oneTime, err = s.setPassword(ctx, id, "", s.newest); err != nil {
 		return "", err

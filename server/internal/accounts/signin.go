@@ -121,6 +121,9 @@ type SignIn struct {
 // Login signs a device in. The error is ErrSignIn, ErrThrottled,
 // ErrPasswordChange or ErrWeakPassword.
 func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error) {
+	if err := s.takesPasswords(); err != nil {
+		return nil, Tokens{}, err
+	}
 	name := strings.ToLower(in.Username)
 	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
 		return nil, Tokens{}, err
@@ -193,6 +196,9 @@ func (s *Service) replacePassword(ctx context.Context, a *Account, password stri
 // ChangePassword replaces the caller's own password, signs out all of the
 // account's devices and signs the caller's in anew.
 func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, address string) (Tokens, error) {
+	if c.Account.External() {
+		return Tokens{}, ErrKeptElsewhere
+	}
 	if err := s.throttle.try(s.Now(), c.Account.Username, address); err != nil {
 		return Tokens{}, err
 	}
@@ -307,6 +313,9 @@ func (s *Service) tokens(ctx context.Context, a *Account, t refreshToken, d devi
 // a reply was lost; any other use of a spent token signs the device out and is
 // on record. The error is ErrToken.
 func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, Tokens, error) {
+	if err := s.takesPasswords(); err != nil {
+		return nil, Tokens{}, err
+	}
 	t, err := parseRefreshToken(text)
 	if err != nil {
 		return nil, Tokens{}, err
@@ -366,8 +375,12 @@ func derive(secret []byte, retry string) []byte {
 	return h.Sum(nil)
 }
 
-// Logout signs the caller's device out.
+// Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose
+// token is not the server's own.
 func (s *Service) Logout(ctx context.Context, c Caller) error {
+	if c.Account.External() {
+		return ErrKeptElsewhere // which has given the token, and takes it back
+	}
 	return s.revoke(ctx, c.Account, c.Device, "logout")
 }
 

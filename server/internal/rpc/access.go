@@ -227,7 +227,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 	if !strings.HasPrefix(method, "/xuncha.") {
 		return ctx, access{open: true}, nil
 	}
-	if address := addressOf(ctx); !isLocal(address) {
+	if address := c.config.addressOf(ctx); !isLocal(address) {
 		if err := c.perAddress.take(c.now(), address); err != nil {
 			return ctx, access{}, err
 		}
@@ -268,7 +268,17 @@ func bearer(ctx context.Context) (string, error) {
 }
 
 // addressOf is where the call comes from, without the port.
-func addressOf(ctx context.Context) string {
+func (c *Config) addressOf(ctx context.Context) string {
+	if c.BehindProxy {
+		// The last one is what the proxy has seen; those before it are what the
+		// caller says.
+		if all := metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"); len(all) > 0 {
+			seen := all[len(all)-1]
+			if ip := net.ParseIP(strings.TrimSpace(seen[strings.LastIndex(seen, ",")+1:])); ip != nil {
+				return ip.String()
+			}
+		}
+	}
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return ""

@@ -1,12 +1,17 @@
 package rpc
 
 import (
+	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -65,4 +70,30 @@ func TestLimits(t *testing.T) {
 	must(people.GetMe(other, &xunchav1.GetMeRequest{}))(t)
 	w.advance(wait)
 	must(people.GetMe(busy, &xunchav1.GetMeRequest{}))(t)
+}
+
+// TestBehindProxy ensures that callers behind a proxy are told apart by what the
+// proxy has seen, not by what they say, and that without a proxy nobody is
+// believed.
+func TestBehindProxy(t *testing.T) {
+	from := func(peerAddress string, forwarded ...string) context.Context {
+		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(peerAddress))})
+		return metadata.NewIncomingContext(ctx, metadata.MD{"x-forwarded-for": forwarded})
+	}
+	for _, c := range []struct {
+		proxy bool
+		ctx   context.Context
+		want  string
+	}{
+		{false, from("10.0.0.9:1", "203.0.113.7"), "10.0.0.9"},
+		{true, from("10.0.0.9:1"), "10.0.0.9"},
+		{true, from("10.0.0.9:1", "203.0.113.7"), "203.0.113.7"},
+		{true, from("10.0.0.9:1", "127.0.0.1, 203.0.113.7"), "203.0.113.7"},
+		{true, from("10.0.0.9:1", "127.0.0.1", "2001:DB8::7"), "2001:db8::7"},
+		{true, from("10.0.0.9:1", "nonsense"), "10.0.0.9"},
+	} {
+		if got := (&Config{BehindProxy: c.proxy}).addressOf(c.ctx); got != c.want {
+			t.Errorf("behind a proxy %t: got %s, want %s", c.proxy, got, c.want)
+		}
+	}
 }

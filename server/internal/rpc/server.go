@@ -60,6 +60,9 @@ type Config struct {
 	// and an address may make in the long run; 0 sets no limit. Those of 20
 	// seconds can be saved up.
 	CallsPerAccount, CallsPerAddress float64
+	// BehindProxy tells that all calls come through a proxy, which adds to
+	// x-forwarded-for from where.
+	BehindProxy bool
 	// TLS is nil for plaintext.
 	TLS *tls.Config
 }

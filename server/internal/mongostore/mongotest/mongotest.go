@@ -1,7 +1,6 @@
 // Package mongotest gives tests a MongoDB server: the one that
 // XUNCHA_TEST_MONGODB_URI names, or else FerretDB, a MongoDB-compatible server
-// in Go that keeps its data in SQLite. FerretDB is built from the module
-// tools/ferretdb, once, and its binary is kept in the user's cache folder.
+// in Go that keeps its data in SQLite.
 package mongotest
 
 import (
@@ -9,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +19,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"xuncha/server/internal/testbinary"
 )
 
 // Variable names the environment variable that has the address of a server.
@@ -62,7 +62,7 @@ func StartOwn() (_ *Server, err error) {
 // Restart starts the server once more on what it has stored, at the same
 // address. It must have ended.
 func (s *Server) Restart() error {
-	binary, err := build()
+	binary, err := testbinary.Build("ferretdb", "-tags", "ferretdb_no_postgresql")
 	if err != nil {
 		return err
 	}
@@ -140,49 +140,4 @@ func (s *Server) Database(tb testing.TB) string {
 		}
 	})
 	return address
-}
-
-// module is where FerretDB's module is, below the repository's root.
-const module = "tools/ferretdb"
-
-// build returns the path of FerretDB's binary, after building it where there is
-// none of this version yet.
-func build() (string, error) {
-	root, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", err
-	}
-	source := filepath.Join(filepath.Dir(strings.TrimSpace(string(root))), module)
-	sum := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		b, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return "", err
-		}
-		sum.Write(b)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "xuncha-test")
-	binary := filepath.Join(cache, fmt.Sprintf("ferretdb-%x", sum.Sum(nil)[:8]))
-	if _, err := os.Stat(binary); err == nil {
-		return binary, nil
-	}
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return "", err
-	}
-	// Another test may build it at the same time; whoever is last wins.
-	temporary, err := os.MkdirTemp(cache, "build")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(temporary)
-	command := exec.Command("go", "build", "-tags", "ferretdb_no_postgresql", "-o", filepath.Join(temporary, "ferretdb"), ".")
-	command.Dir = source
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building FerretDB: %w: %s", err, out)
-	}
-	return binary, os.Rename(filepath.Join(temporary, "ferretdb"), binary)
 }

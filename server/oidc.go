@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+
+	"xuncha/server/internal/accounts"
+)
+
+// oidcConfig says whose tokens the server takes beside its own.
+type oidcConfig struct {
+	Issuer         string            `name:"oidc-issuer" placeholder:"URL" help:"Take the tokens of the OpenID Connect provider with this address, whose users need no other account."`
+	Audience       string            `name:"oidc-audience" placeholder:"NAME" help:"Take those tokens alone that are for this app: its client id at the provider."`
+	UsernameClaim  string            `name:"oidc-username-claim" default:"preferred_username" placeholder:"CLAIM" help:"Claim with the username, which records will have for ever. Default: ${default}."`
+	RoleClaim      string            `name:"oidc-role-claim" default:"xuncha_role" placeholder:"CLAIM" help:"Claim with the role; realm_access.roles leads into an object. Default: ${default}."`
+	DivisionsClaim string            `name:"oidc-divisions-claim" default:"xuncha_divisions" placeholder:"CLAIM" help:"Claim with the codes of the divisions. Default: ${default}."`
+	Role           map[string]string `name:"oidc-role" placeholder:"VALUE=ROLE;…" help:"What the values of the role's claim mean, such as town-officers=officer;bureau=head. Default: the roles' own names: officer, head, auditor, admin."`
+	Only           bool              `name:"oidc-only" help:"Take no passwords, and no tokens but the provider's."`
+}
+
+// provider returns the provider, or nil for none. The error names the flag.
+func (c oidcConfig) provider() (*accounts.IdentityProvider, error) {
+	if c.Issuer == "" {
+		switch {
+		case c.Only:
+			return nil, errors.New("--oidc-only: needs --oidc-issuer")
+		case c.Audience != "":
+			return nil, errors.New("--oidc-audience: needs --oidc-issuer")
+		}
+		return nil, nil
+	}
+	if err := checkIssuer(c.Issuer); err != nil {
+		return nil, fmt.Errorf("--oidc-issuer %s: %w", c.Issuer, err)
+	}
+	if c.Audience == "" {
+		return nil, errors.New("--oidc-audience: is missing; without it, tokens for any other app of the provider would be taken")
+	}
+	p := &accounts.IdentityProvider{
+		Issuer: c.Issuer, Audience: c.Audience, UsernameClaim: c.UsernameClaim, RoleClaim: c.RoleClaim,
+		DivisionsClaim: c.DivisionsClaim, RoleOf: map[string]accounts.Role{}, Only: c.Only,
+	}
+	for value, role := range c.Role {
+		if !slices.Contains(accounts.Roles, accounts.Role(role)) {
+			return nil, fmt.Errorf("--oidc-role %s=%s: there is no role %s; want officer, head, auditor or admin", value, role, role)
+		}
+		p.RoleOf[value] = accounts.Role(role)
+	}
+	return p, nil
+}
+
+// checkIssuer refuses an address over which somebody could put in keys of their
+// own.
+func checkIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil:
+		return err
+	case u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("want https:// and a host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("an issuer has neither a query nor a fragment")
+	case u.Scheme == "http" && !isLoopback(net.JoinHostPort(u.Hostname(), "0")):
+		return errors.New("want https://, because whoever can change what is on the way could give out tokens")
+	}
+	return nil
+}
