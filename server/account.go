@@ -33,8 +33,8 @@ type accountCreateCommand struct {
 	PasswordFile string   `type:"existingfile" placeholder:"FILE" help:"File whose first line is the password. Default: ask for it on the terminal, or read a line of standard input."`
 }
 
-// Run creates the account.
-func (c *accountCreateCommand) Run(ctx context.Context, s streams) (err error) {
+// withAccounts calls f with the accounts of the store.
+func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service) error) (err error) {
 	store, where, err := openEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
 	if err != nil {
 		return err
@@ -44,6 +44,31 @@ func (c *accountCreateCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
+	return f(people)
+}
+
+// accountReplaceKeysCommand is "xuncha account replace-keys".
+type accountReplaceKeysCommand struct {
+	storeConfig `embed:""`
+}
+
+// Run replaces the keys.
+func (c *accountReplaceKeysCommand) Run(ctx context.Context, s streams) error {
+	return c.withAccounts(ctx, func(people *accounts.Service) error {
+		if err := people.ReplaceKeys(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "A new key signs access tokens. Servers on the same database know it within 30 seconds.")
+		return err
+	})
+}
+
+// Run creates the account.
+func (c *accountCreateCommand) Run(ctx context.Context, s streams) error {
+	return c.withAccounts(ctx, func(people *accounts.Service) error { return c.create(ctx, people, s) })
+}
+
+func (c *accountCreateCommand) create(ctx context.Context, people *accounts.Service, s streams) error {
 	password, err := c.password(s)
 	if err != nil {
 		return err

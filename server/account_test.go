@@ -84,6 +84,9 @@ func testAccounts(t *testing.T, store ...string) {
 		}
 	}
 
+	if _, _, err := xuncha(t, append([]string{"account", "replace-keys"}, store...)...); err != nil {
+		t.Error(err)
+	}
 	target := filepath.Join(t.TempDir(), "copy")
 	if _, stderr, err := xuncha(t, "copy", "--from", store[1], "--to", target); err != nil {
 		t.Fatal(err, stderr)

@@ -45,7 +45,8 @@ type commands struct {
 		Sites     importSitesCommand     `cmd:"" help:"Import a table of sites: registration_no, name, division_code, registered_on and more."`
 	} `cmd:"" help:"Import a table from a CSV or XLSX file."`
 	Account struct {
-		Create accountCreateCommand `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
+		Create      accountCreateCommand      `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
+		ReplaceKeys accountReplaceKeysCommand `cmd:"" help:"Let a new key sign access tokens and forget all others, as when somebody may have read a store or its backup. Nobody is signed out."`
 	} `cmd:"" help:"Keep the accounts of a store."`
 	Copy     copyCommand     `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
 	Coverage coverageCommand `cmd:"" help:"Print the coverage of a division."`

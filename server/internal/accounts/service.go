@@ -133,8 +133,19 @@ func (s *Service) Any() bool { return s.provider != nil || len(s.current.Load().
 // CatchUp takes in what other servers have changed.
 func (s *Service) CatchUp(ctx context.Context) error {
 	s.write.Lock()
-	defer s.write.Unlock()
-	return s.catchUp(ctx)
+	err := s.catchUp(ctx)
+	s.write.Unlock()
+	// At first there are none: Open reads them next.
+	if ring := s.ring.Load(); err != nil || ring == nil || s.Now().Sub(ring.read) < keysEvery {
+		return err
+	}
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	ring, err := s.readKeys(ctx)
+	if err == nil {
+		s.ring.Store(ring)
+	}
+	return err
 }
 
 // catchUpPage is how many entries are read at once.

@@ -122,7 +122,28 @@ func TestSignIn(t *testing.T) {
 			}
 		}
 	}
-	w.advance(14 * time.Minute)
+	// Keys that somebody may have read are forgotten, also by servers that know the
+	// tokens; the devices stay signed in.
+	if err := w.ReplaceKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(time.Minute)
+	fresh := w.login(t, right())
+	for _, s := range []*accounts.Service{w.Service, other} {
+		if err := s.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Verify(t.Context(), tokens.Access)
+		wantError(t, "a token by a key that was replaced", err, accounts.ErrToken)
+		if _, err := s.Verify(t.Context(), fresh.Access); err != nil {
+			t.Error(err)
+		}
+	}
+	_, tokens, err = w.Refresh(t.Context(), tokens.Refresh, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.advance(15 * time.Minute)
 	_, err = w.Verify(t.Context(), tokens.Access)
 	wantError(t, "an expired token", err, accounts.ErrToken)
 	_, _, err = w.Login(t.Context(), accounts.SignIn{Username: "li.wei", Password: "wrong"})

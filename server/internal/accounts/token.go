@@ -23,6 +23,8 @@ const (
 	// keyKept is how long a key that signs no more is kept, for the tokens that
 	// it has signed and for servers that have not yet heard of the next one.
 	keyKept = 24 * time.Hour
+	// keysEvery is how often the server looks whether there are other keys.
+	keysEvery = 30 * time.Second
 	// keysAgain is how often at most an unknown key makes the server look for
 	// new ones, which another server may have made.
 	keysAgain = time.Second
@@ -59,6 +61,8 @@ type claims struct {
 	jwt.RegisteredClaims
 	Device     string `json:"device"`
 	Generation int64  `json:"generation"`
+
+	key string // that has signed it
 }
 
 // readKeys reads the keys from the store.
@@ -89,11 +93,22 @@ func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 func (s *Service) RotateKeys(ctx context.Context) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
-	return s.rotate(ctx)
+	return s.rotate(ctx, false)
+}
+
+// ReplaceKeys lets a new key sign and forgets all others, as when somebody may
+// have read them. Access tokens that they have signed are not valid any more;
+// devices stay signed in and refresh theirs. Other servers of the store know it
+// within keysEvery.
+func (s *Service) ReplaceKeys(ctx context.Context) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	return s.rotate(ctx, true)
 }
 
 // rotate adds a key, or takes over the one that another server has just added.
-func (s *Service) rotate(ctx context.Context) error {
+// Where it is to be the only one, it forgets the others.
+func (s *Service) rotate(ctx context.Context, only bool) error {
 	for range 10 {
 		ring, err := s.readKeys(ctx)
 		if err != nil {
@@ -101,7 +116,7 @@ func (s *Service) rotate(ctx context.Context) error {
 		}
 		now := s.Now()
 		old := s.ring.Load()
-		if n := len(ring.keys); n > 0 && ring.revision != old.revision && now.Sub(ring.keys[n-1].Created) < keyLifetime {
+		if n := len(ring.keys); !only && n > 0 && ring.revision != old.revision && now.Sub(ring.keys[n-1].Created) < keyLifetime {
 			s.ring.Store(ring)
 			return nil
 		}
@@ -111,6 +126,9 @@ func (s *Service) rotate(ctx context.Context) error {
 		}
 		// A key is needed until keyKept after the next one took its place.
 		keys := slices.Clone(ring.keys)
+		if only {
+			keys = nil
+		}
 		for len(keys) > 1 && now.Sub(keys[1].Created) > keyKept {
 			keys = keys[1:]
 		}
@@ -138,7 +156,7 @@ func (s *Service) sign(ctx context.Context, a *Account, device string) (token st
 	if n := len(ring.keys); n == 0 || now.Sub(ring.keys[n-1].Created) >= keyLifetime {
 		s.keysMu.Lock()
 		if s.ring.Load() == ring {
-			err = s.rotate(ctx)
+			err = s.rotate(ctx, false)
 		}
 		s.keysMu.Unlock()
 		if err != nil {
@@ -160,16 +178,19 @@ func (s *Service) sign(ctx context.Context, a *Account, device string) (token st
 	return token, expires, err
 }
 
+// find returns the public key with the id, or nil.
+func (r *keyRing) find(id string) ed25519.PublicKey {
+	for _, k := range r.keys {
+		if k.ID == id {
+			return k.private.Public().(ed25519.PublicKey)
+		}
+	}
+	return nil
+}
+
 // keyOf returns the public key that a token names.
 func (s *Service) keyOf(ctx context.Context, id string) (ed25519.PublicKey, error) {
-	find := func() ed25519.PublicKey {
-		for _, k := range s.ring.Load().keys {
-			if k.ID == id {
-				return k.private.Public().(ed25519.PublicKey)
-			}
-		}
-		return nil
-	}
+	find := func() ed25519.PublicKey { return s.ring.Load().find(id) }
 	if key := find(); key != nil {
 		return key, nil
 	}
@@ -202,6 +223,7 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 		return Caller{}, ErrToken
 	}
 	c, known := s.verified.Get(token)
+	known = known && s.ring.Load().find(c.key) != nil
 	if !known && s.provider != nil {
 		sum := tokenSum(sha256.Sum256([]byte(token)))
 		if s.identities.Contains(sum) || s.provider.issued(token) {
@@ -215,9 +237,9 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 		c = new(claims)
 		var lookup error
 		_, err := jwt.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
-			id, _ := t.Header["kid"].(string)
+			c.key, _ = t.Header["kid"].(string)
 			var key ed25519.PublicKey
-			key, lookup = s.keyOf(ctx, id)
+			key, lookup = s.keyOf(ctx, c.key)
 			return key, lookup
 		}, jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithTimeFunc(s.Now),
 			jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
