@@ -256,7 +256,7 @@ func (t refreshToken) String() string {
 // parseRefreshToken reads what String has written; anything else is ErrToken.
 func parseRefreshToken(text string) (t refreshToken, err error) {
 	parts := strings.Split(text, ".")
-	if len(text) > 512 || len(parts) != 4 || strings.ContainsAny(text, "/\n") {
+	if len(text) > 512 || len(parts) != 4 || strings.Contains(text, "/") {
 		return t, ErrToken
 	}
 	t.account, t.device = parts[0], parts[1]
@@ -265,6 +265,10 @@ func parseRefreshToken(text string) (t refreshToken, err error) {
 		return t, ErrToken
 	}
 	if t.secret, err = e.DecodeString(parts[3]); err != nil || len(t.secret) != 32 {
+		return t, ErrToken
+	}
+	// Base64 is also read where line ends are strewn in.
+	if t.String() != text {
 		return t, ErrToken
 	}
 	return t, nil
