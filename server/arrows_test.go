@@ -20,6 +20,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"sites":                                 {[]string{"ledger"}, nil},
 	"sites/sitestest":                       {[]string{"ledger", "sites"}, nil},
 	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage"}, nil},
+	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"ledger", "sites"}, nil},
 	"inspections/inspectionstest":           {[]string{"ledger", "sites", "inspections"}, nil},
 	"proto/xuncha/v1":                       {nil, []string{"google.golang.org/", "buf.build/gen/"}},

@@ -1,0 +1,322 @@
+package picture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// Markers of ITU-T T.81, table B.1, each behind a byte of 0xff.
+const (
+	sof0, sof1, sof2 = 0xc0, 0xc1, 0xc2
+	dht              = 0xc4
+	rst0, rst7       = 0xd0, 0xd7
+	soi              = 0xd8
+	eoi              = 0xd9
+	sos              = 0xda
+	dqt              = 0xdb
+	dri              = 0xdd
+	app0             = 0xe0
+	app1             = 0xe1
+	app2             = 0xe2
+	app14            = 0xee
+	app15            = 0xef
+	com              = 0xfe
+)
+
+var (
+	jfifPrefix  = []byte("JFIF\x00")
+	iccPrefix   = []byte("ICC_PROFILE\x00")
+	adobePrefix = []byte("Adobe")
+)
+
+// A jpegFile is what is found in one.
+type jpegFile struct {
+	jfif, adobe []byte
+	oriented    bool
+	profile     []profilePart
+	body        Picture // all that is kept in its place
+	components  int
+	scans       int
+}
+
+// A profilePart is a segment with a part of the colour profile.
+type profilePart struct {
+	number, count byte
+	at, n         int64 // of the whole segment
+	header        []byte
+}
+
+func (p *Picture) readJPEG(r *reader) error {
+	f := jpegFile{}
+	r.at = 2
+	for {
+		start := r.at
+		code, err := marker(r)
+		if err != nil {
+			return err
+		}
+		wrong := func(what string) error {
+			return fmt.Errorf("%w: JPEG, marker %#02x at byte %d: %s", ErrNotPicture, code, start, what)
+		}
+		if code == eoi {
+			if f.scans == 0 {
+				return wrong("there is no image before it")
+			}
+			return p.assemble(&f)
+		}
+		if code < sof0 || code >= rst0 && code <= soi {
+			return wrong("does not belong there")
+		}
+		segment := r.at - 2
+		b, err := r.peek(2)
+		if err != nil {
+			return err
+		}
+		n := int64(binary.BigEndian.Uint16(b))
+		if n < 2 {
+			return wrong("is shorter than its length")
+		}
+		// The longest segment and what is read of it fit into the window.
+		data, err := r.next(int(n))
+		if err != nil {
+			return err
+		}
+		data = data[2:]
+		keep := false
+		switch code {
+		case sof0, sof1, sof2:
+			if f.components != 0 {
+				return wrong("is a second frame")
+			}
+			if len(data) < 6 || len(data) != 6+3*int(data[5]) {
+				return wrong("has a wrong length")
+			}
+			if data[0] != 8 {
+				return wrong("has other than 8 bits a sample")
+			}
+			if f.components = int(data[5]); f.components != 1 && f.components != 3 && f.components != 4 {
+				return wrong("has other than 1, 3 or 4 components")
+			}
+			if err := p.measure(int(binary.BigEndian.Uint16(data[3:])), int(binary.BigEndian.Uint16(data[1:]))); err != nil {
+				return err
+			}
+			if p.decoding = jpegDecoding(p, code == sof2, data[6:]); p.decoding == 0 {
+				return wrong("has a component without samples")
+			}
+			keep = true
+		case dht:
+			if keep = wholeHuffman(data); !keep {
+				return wrong("has a wrong length")
+			}
+		case dqt:
+			if keep = wholeQuantization(data); !keep {
+				return wrong("has a wrong length")
+			}
+		case dri:
+			if keep = len(data) == 2; !keep {
+				return wrong("has a wrong length")
+			}
+		case sos:
+			if f.components == 0 {
+				return wrong("comes before the frame")
+			}
+			if len(data) < 1 || len(data) != 4+2*int(data[0]) {
+				return wrong("has a wrong length")
+			}
+			f.scans++
+			if err := f.body.keep(segment, 2+n); err != nil {
+				return err
+			}
+			from := r.at
+			if err := scan(r); err != nil {
+				return err
+			}
+			if err := f.body.keep(from, r.at-from); err != nil {
+				return err
+			}
+		case app0, app1, app2, app14:
+			f.application(p, code, data, segment, n)
+		default:
+			if code != com && (code < app0 || code > app15) {
+				return wrong("is of a kind that is not supported")
+			}
+		}
+		if keep {
+			if err := f.body.keep(segment, 2+n); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// marker goes behind the next marker and returns it.
+func marker(r *reader) (byte, error) {
+	at := r.at
+	b, err := r.next(2)
+	if err != nil {
+		return 0, err
+	}
+	if b[0] != 0xff {
+		return 0, fmt.Errorf("%w: JPEG, byte %d: there is no marker", ErrNotPicture, at)
+	}
+	code := b[1]
+	for code == 0xff { // fill bytes, T.81 B.1.1.2
+		if b, err = r.next(1); err != nil {
+			return 0, err
+		}
+		code = b[0]
+	}
+	return code, nil
+}
+
+// scan goes to the marker behind the compressed data.
+func scan(r *reader) error {
+	for {
+		b, err := r.rest()
+		if err != nil {
+			return err
+		}
+		i := bytes.IndexByte(b, 0xff)
+		if i < 0 {
+			r.at += int64(len(b))
+			continue
+		}
+		r.at += int64(i)
+		if b, err = r.peek(2); err != nil {
+			return err
+		}
+		switch code := b[1]; {
+		case code == 0 || code >= rst0 && code <= rst7:
+			r.at += 2
+		case code == 0xff:
+			r.at++
+		default:
+			return nil
+		}
+	}
+}
+
+// application takes in what an application segment says of the picture.
+func (f *jpegFile) application(p *Picture, code byte, data []byte, segment, n int64) {
+	switch {
+	case code == app0 && bytes.HasPrefix(data, jfifPrefix) && len(data) >= 14 && f.jfif == nil:
+		f.jfif = append(bytes.Clone(data[:12]), 0, 0) // no thumbnail
+	case code == app1 && bytes.HasPrefix(data, exifPrefix) && !f.oriented:
+		f.oriented = true
+		p.Orientation = orientationOf(data)
+	case code == app2 && bytes.HasPrefix(data, iccPrefix) && len(data) >= len(iccPrefix)+2 && len(f.profile) < 255:
+		data = data[len(iccPrefix):]
+		part := profilePart{number: data[0], count: data[1], at: segment, n: 2 + n}
+		if part.number == 1 {
+			part.header = bytes.Clone(data[2:min(len(data), 2+profileHeader)])
+		}
+		f.profile = append(f.profile, part)
+	case code == app14 && bytes.HasPrefix(data, adobePrefix) && len(data) >= 12 && f.adobe == nil:
+		f.adobe = bytes.Clone(data[:12])
+	}
+}
+
+// assemble puts together what is kept, in the order in which cameras write it.
+func (p *Picture) assemble(f *jpegFile) error {
+	head := []byte{0xff, soi}
+	segment := func(code byte, data ...[]byte) {
+		all := bytes.Join(data, nil)
+		head = append(head, 0xff, code)
+		head = binary.BigEndian.AppendUint16(head, uint16(2+len(all)))
+		head = append(head, all...)
+	}
+	if f.jfif != nil {
+		segment(app0, f.jfif)
+	}
+	if p.Orientation != 1 {
+		segment(app1, exifPrefix, exifOf(p.Orientation))
+	}
+	if f.adobe != nil {
+		segment(app14, f.adobe)
+	}
+	if err := p.add(head); err != nil {
+		return err
+	}
+	if wholeProfile(f.profile) {
+		for _, part := range f.profile {
+			if err := p.keep(part.at, part.n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, q := range f.body.pieces {
+		if err := p.keep(q.at, q.n); err != nil {
+			return err
+		}
+	}
+	return p.add([]byte{0xff, eoi})
+}
+
+// wholeProfile reports whether the parts, in their order, are a colour profile
+// and nothing else.
+func wholeProfile(parts []profilePart) bool {
+	var size int64
+	for i, part := range parts {
+		if int(part.number) != i+1 || int(part.count) != len(parts) {
+			return false
+		}
+		size += part.n - int64(4+len(iccPrefix)+2)
+	}
+	return len(parts) > 0 && size <= maxProfile && isProfile(parts[0].header, size)
+}
+
+// wholeHuffman reports whether the bytes are Huffman tables (T.81, B.2.4.2) and
+// nothing else.
+func wholeHuffman(b []byte) bool {
+	for len(b) > 0 {
+		if len(b) < 17 || b[0]>>4 > 1 || b[0]&15 > 3 {
+			return false
+		}
+		n := 17
+		for _, k := range b[1:17] {
+			n += int(k)
+		}
+		if n > 17+256 || n > len(b) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// wholeQuantization reports whether the bytes are quantization tables (T.81,
+// B.2.4.1) and nothing else.
+func wholeQuantization(b []byte) bool {
+	for len(b) > 0 {
+		n := 1 + 64<<(b[0]>>4)
+		if b[0]>>4 > 1 || b[0]&15 > 3 || n > len(b) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// jpegDecoding is how many bytes image/jpeg needs for the frame: each
+// component's samples, and 32-bit coefficients too where the frame is
+// progressive; 0 where a component has none.
+func jpegDecoding(p *Picture, progressive bool, components []byte) int64 {
+	var sum, largest int64
+	for i := 1; i < len(components); i += 3 {
+		area := int64(components[i]>>4) * int64(components[i]&15)
+		if area == 0 {
+			return 0
+		}
+		sum += area
+		largest = max(largest, area)
+	}
+	samples := int64(p.Width+64) * int64(p.Height+64) * sum / largest
+	if len(components) == 4*3 {
+		samples *= 2 // CMYK is put together from its components
+	}
+	if progressive {
+		return 5 * samples
+	}
+	return samples
+}

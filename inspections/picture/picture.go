@@ -1,0 +1,231 @@
+// Package picture takes everything out of an image file but the picture, without
+// compressing it again: EXIF and with it positions, times and names of devices,
+// XMP, IPTC, makers' notes, comments, embedded thumbnails, further images, and
+// whatever follows the end. What is needed to show the picture stays: the
+// compressed data byte for byte, the colour profile, and which side is up.
+//
+// It works by what may stay, not by what must go: a part of a file that is not
+// known to be needed is left out. Parts that stay and are short are written anew
+// from what they say, so that they have no room for anything else.
+//
+// Formats are JPEG (ITU-T T.81; JFIF 1.02; ICC.1:2022 annex B.4), PNG (W3C PNG,
+// third edition) and WebP (RFC 9649).
+//
+// The picture is read where it lies, a piece at a time, and its pixels are not
+// decoded but for those of a PNG, whose stream is unpacked to see where it ends.
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// MaxPixels is how large a picture may be. It is that of the largest cameras
+	// in phones, and bounds what a small file can unpack to.
+	MaxPixels = 50_000_000
+	// maxPieces bounds the parts that a picture consists of. Cameras write less
+	// than a hundred, and some programs one for each 4 KiB.
+	maxPieces = 16384
+	// maxProfile is the size in bytes of the largest colour profile that is kept.
+	maxProfile = 4 << 20
+)
+
+var (
+	// ErrNotPicture means that a file is no whole JPEG, PNG or WebP file, or is
+	// of a kind that no camera writes and that cannot be shown everywhere.
+	ErrNotPicture = errors.New("is no picture that can be kept")
+	// ErrTooLarge means that a picture has more than MaxPixels.
+	ErrTooLarge = errors.New("has more than 50 megapixels")
+)
+
+// The content types that there are.
+const (
+	JPEG = "image/jpeg"
+	PNG  = "image/png"
+	WebP = "image/webp"
+)
+
+// A Picture is what there is to keep of an image file. It reads the file when it
+// is written, so that the file must stay as it is.
+type Picture struct {
+	// ContentType is JPEG, PNG or WebP.
+	ContentType string
+	// Width and Height are those of the stored pixels, before they are turned as
+	// Orientation says.
+	Width, Height int
+	// Orientation says how the pixels are to be turned, 1 to 8 as in EXIF 2.32,
+	// 4.6.4 A; 1 is not at all.
+	Orientation int
+
+	src    io.ReaderAt
+	pieces []piece
+	size   int64
+	// decoding is how many bytes it takes to decode the pixels.
+	decoding int64
+}
+
+// A piece is either bytes or a part of the file.
+type piece struct {
+	bytes  []byte
+	at, n  int64
+	joined bool // bytes are nil
+}
+
+// Read finds what there is to keep of the file with the size. Errors wrap
+// ErrNotPicture or ErrTooLarge and say what is wrong where, or are those of src.
+func Read(src io.ReaderAt, size int64) (*Picture, error) {
+	p := &Picture{src: src, Orientation: 1}
+	r := &reader{src: src, end: size}
+	start, err := r.peek(12)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(start, []byte{0xff, soi}):
+		p.ContentType = JPEG
+		err = p.readJPEG(r)
+	case bytes.HasPrefix(start, pngSignature):
+		p.ContentType = PNG
+		err = p.readPNG(r)
+	case bytes.HasPrefix(start, []byte("RIFF")) && bytes.HasSuffix(start, []byte("WEBP")):
+		p.ContentType = WebP
+		err = p.readWebP(r)
+	default:
+		return nil, fmt.Errorf("%w: it begins like no JPEG, PNG or WebP file", ErrNotPicture)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Size returns how many bytes WriteTo writes.
+func (p *Picture) Size() int64 { return p.size }
+
+// Reader returns the file with nothing but the picture in it. The same picture
+// always gives the same bytes.
+func (p *Picture) Reader() io.Reader {
+	readers := make([]io.Reader, len(p.pieces))
+	for i, q := range p.pieces {
+		if q.joined {
+			readers[i] = io.NewSectionReader(p.src, q.at, q.n)
+		} else {
+			readers[i] = bytes.NewReader(q.bytes)
+		}
+	}
+	return io.MultiReader(readers...)
+}
+
+// WriteTo writes what Reader gives.
+func (p *Picture) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, p.Reader())
+	if err == nil && n < p.size {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// measure notes how large the picture is, and refuses one that is too large.
+func (p *Picture) measure(width, height int) error {
+	if width < 1 || height < 1 {
+		return fmt.Errorf("%w: it is %d by %d pixels", ErrNotPicture, width, height)
+	}
+	if int64(width)*int64(height) > MaxPixels {
+		return fmt.Errorf("%d by %d pixels: %w", width, height, ErrTooLarge)
+	}
+	p.Width, p.Height = width, height
+	return nil
+}
+
+// add adds bytes to what is kept.
+func (p *Picture) add(b []byte) error {
+	p.size += int64(len(b))
+	return p.append(piece{bytes: b})
+}
+
+// keep adds n bytes of the file from at on.
+func (p *Picture) keep(at, n int64) error {
+	p.size += n
+	if last := len(p.pieces) - 1; last >= 0 && p.pieces[last].joined && p.pieces[last].at+p.pieces[last].n == at {
+		p.pieces[last].n += n
+		return nil
+	}
+	return p.append(piece{at: at, n: n, joined: true})
+}
+
+func (p *Picture) append(q piece) error {
+	if len(p.pieces) == maxPieces {
+		return fmt.Errorf("%w: it has too many parts", ErrNotPicture)
+	}
+	p.pieces = append(p.pieces, q)
+	return nil
+}
+
+// A reader goes through a file.
+type reader struct {
+	src io.ReaderAt
+	at  int64 // where it is
+	end int64 // where the file, or what there is to read of it, ends
+
+	window []byte // of the file, from begin on
+	begin  int64
+}
+
+// windowSize is how much is read at once.
+const windowSize = 64 << 10
+
+// errShort means that the file ends too early.
+var errShort = fmt.Errorf("%w: it ends too early", ErrNotPicture)
+
+// peek returns the next n bytes, at most windowSize, which are valid until the
+// next call.
+func (r *reader) peek(n int) ([]byte, error) {
+	if r.end-r.at < int64(n) {
+		return nil, errShort
+	}
+	if i := r.at - r.begin; i >= 0 && i+int64(n) <= int64(len(r.window)) {
+		return r.window[i : i+int64(n)], nil
+	}
+	if r.window == nil {
+		r.window = make([]byte, windowSize)
+	}
+	r.window = r.window[:min(int64(cap(r.window)), r.end-r.at)]
+	r.begin = r.at
+	if m, err := r.src.ReadAt(r.window, r.at); m < len(r.window) {
+		r.window = r.window[:0]
+		if err == io.EOF {
+			err = errShort
+		}
+		return nil, err
+	}
+	return r.window[:n], nil
+}
+
+// next returns the next n bytes and goes behind them.
+func (r *reader) next(n int) ([]byte, error) {
+	b, err := r.peek(n)
+	if err == nil {
+		r.at += int64(n)
+	}
+	return b, err
+}
+
+// skip goes over n bytes.
+func (r *reader) skip(n int64) error {
+	if n < 0 || r.end-r.at < n {
+		return errShort
+	}
+	r.at += n
+	return nil
+}
+
+// rest returns at least one of the bytes that are left, as many as are at hand.
+func (r *reader) rest() ([]byte, error) {
+	if _, err := r.peek(1); err != nil {
+		return nil, err
+	}
+	return r.window[r.at-r.begin:], nil
+}
