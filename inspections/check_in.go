@@ -2,8 +2,6 @@ package inspections
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +81,7 @@ const (
 // A Photo is a picture of the premises as the phone declares it.
 type Photo struct {
 	// SHA256 is that of the file on the phone.
-	SHA256 [sha256.Size]byte
+	SHA256 Digest
 	// Size is in bytes, 1 to MaxPhotoSize.
 	Size int64
 	// ContentType is image/jpeg, image/png or image/webp.
@@ -122,6 +120,13 @@ type CheckIn struct {
 	Photos []Photo
 }
 
+// A ReusedPhoto is a picture that another check-in declared before.
+type ReusedPhoto struct {
+	SHA256 Digest
+	// First is the check-in that it was first used for.
+	First CheckInRef
+}
+
 // A Stored is a check-in as the site's history has it.
 type Stored struct {
 	// CheckIn is what was reported, without Location.
@@ -132,10 +137,24 @@ type Stored struct {
 	// no position.
 	Distance *float64
 	Flags    []Flag
+	// Reused are those of the photos that were used before.
+	Reused []ReusedPhoto
 	// Order is the closure order in force at VisitTime.
 	Order sites.OrderID
 	// Entry is its entry, in full.
 	Entry ledger.Entry
+}
+
+// ref names the check-in.
+func (c *CheckIn) ref() CheckInRef { return CheckInRef{c.Site, c.ID} }
+
+// sums are the hashes of the photos, in their order.
+func (c *CheckIn) sums() []Digest {
+	out := make([]Digest, len(c.Photos))
+	for i, p := range c.Photos {
+		out[i] = p.SHA256
+	}
+	return out
 }
 
 // Has reports whether the check-in has the flag.
@@ -158,8 +177,10 @@ type record struct {
 	Note             string        `json:"note"`
 	Photos           []photoRecord `json:"photos"`
 	Flags            []Flag        `json:"flags"`
+	Reused           []firstRecord `json:"reused,omitempty"`
 }
 
+// A photoRecord is a declared photo.
 type photoRecord struct {
 	SHA256      string `json:"sha256"`
 	Size        int64  `json:"size_bytes"`
@@ -179,12 +200,20 @@ func marshalContent(s *Stored) ([]byte, error) {
 		r.Flags = []Flag{}
 	}
 	for i, p := range s.Photos {
-		r.Photos[i] = photoRecord{hex.EncodeToString(p.SHA256[:]), p.Size, p.ContentType}
+		r.Photos[i] = photoRecord{p.SHA256.String(), p.Size, p.ContentType}
 	}
+	for _, p := range s.Reused {
+		r.Reused = append(r.Reused, firstRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
+	}
+	return marshal(r)
+}
+
+// marshal writes an entry's content, with no space and every character as it is.
+func marshal(content any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
+	if err := enc.Encode(content); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
@@ -216,11 +245,18 @@ func Parse(e ledger.Entry) (*Stored, error) {
 		VisitTime: r.VisitTime, Distance: r.Distance, Flags: r.Flags, Order: r.Order, Entry: e,
 	}
 	for _, p := range r.Photos {
-		photo := Photo{Size: p.Size, ContentType: p.ContentType}
-		if n, err := hex.Decode(photo.SHA256[:], []byte(p.SHA256)); err != nil || n != sha256.Size {
-			return nil, bad("a photo's hash")
+		sum, err := ParseDigest(p.SHA256)
+		if err != nil {
+			return nil, bad(err)
 		}
-		s.Photos = append(s.Photos, photo)
+		s.Photos = append(s.Photos, Photo{SHA256: sum, Size: p.Size, ContentType: p.ContentType})
+	}
+	for _, p := range r.Reused {
+		sum, err := ParseDigest(p.SHA256)
+		if err != nil {
+			return nil, bad(err)
+		}
+		s.Reused = append(s.Reused, ReusedPhoto{sum, CheckInRef{p.Site, p.CheckIn}})
 	}
 	return s, nil
 }

@@ -30,7 +30,11 @@ const (
 // Config is what a Service works with. All fields are required.
 type Config struct {
 	Store  Store
+	Photos Photos
 	Roster *sites.Service
+	// RetentionDays is for how many days after the end of its closure order a
+	// photo is kept, 1 to MaxRetentionDays.
+	RetentionDays int
 	// Now returns the server's clock.
 	Now func() time.Time
 }
@@ -41,6 +45,9 @@ type Service struct {
 	Config
 	index *coverage.Index
 
+	finishing [256]sync.Mutex // by the first byte of a photo's hash
+	finishers chan struct{}   // has as many as may be finished at once
+
 	following sync.Mutex
 	changes   Changes // nil where nobody else writes to the store
 }
@@ -49,7 +56,10 @@ type Service struct {
 // and keeps it up from then on. What other servers store in a SharedStore comes
 // in by CatchUp.
 func Open(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, index: coverage.New()}
+	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
+		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, ErrInvalid, MaxRetentionDays)
+	}
+	s := &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers)}
 	if shared, ok := c.Store.(SharedStore); ok {
 		var err error
 		if s.changes, err = shared.Changes(ctx); err != nil {
@@ -77,8 +87,11 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return s.changes.Next(ctx, s.count)
 }
 
-// count gives an entry to the coverage index.
+// count gives an entry to the coverage index, if it is a check-in.
 func (s *Service) count(e ledger.Entry) error {
+	if e.Kind == KindPhotoStored || e.Kind == KindPhotoPurged {
+		return nil
+	}
 	stored, err := Parse(e)
 	if err == nil {
 		s.index.Add(visit(stored))
@@ -113,6 +126,9 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		}
 		return nil, false, err
 	}
+	if err := s.claim(ctx, draft); err != nil {
+		return nil, false, err
+	}
 	content, err := marshalContent(draft)
 	if err != nil {
 		return nil, false, err
@@ -133,6 +149,30 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 	draft.Entry = e
 	s.index.Add(visit(draft))
 	return draft, false, nil
+}
+
+// claim notes who uses the photos, and flags those that were used before.
+func (s *Service) claim(ctx context.Context, c *Stored) error {
+	if len(c.Photos) == 0 {
+		return nil
+	}
+	// One whose id is taken claims nothing: it is a repeat, or will be refused.
+	if _, err := s.Store.Entry(ctx, c.Site, string(c.ID)); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	firsts, err := s.Photos.Claim(ctx, c.sums(), c.ref())
+	if err != nil {
+		return err
+	}
+	for i, first := range firsts {
+		if first != c.ref() {
+			c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
+		}
+	}
+	if len(c.Reused) > 0 {
+		c.Flags = append(c.Flags, PhotoReused)
+	}
+	return nil
 }
 
 // repeat answers a check-in whose id is taken by first.

@@ -66,6 +66,7 @@ func newWorld(t testing.TB) *world {
 		Start: start, End: start.Add(30 * day), Interval: sites.Duration(day),
 	})
 	must(t, err)
+	w.store.Now = func() time.Time { return w.now }
 	w.Service = w.open(t)
 	return w
 }
@@ -73,7 +74,10 @@ func newWorld(t testing.TB) *world {
 // open opens the world's store once more, as after a restart.
 func (w *world) open(t testing.TB) *inspections.Service {
 	t.Helper()
-	s, err := inspections.Open(t.Context(), inspections.Config{Store: w.store, Roster: w.roster, Now: func() time.Time { return w.now }})
+	s, err := inspections.Open(t.Context(), inspections.Config{
+		Store: w.store, Photos: w.store.Photos(), Roster: w.roster, RetentionDays: inspections.DefaultRetentionDays,
+		Now: func() time.Time { return w.now },
+	})
 	must(t, err)
 	return s
 }

@@ -19,6 +19,8 @@ type Memory struct {
 	entries map[ledger.History][]ledger.Entry
 	rows    map[string][]byte
 
+	MemoryPhotos
+
 	// Fail, where it is set, is asked before each append, with the draft. Where
 	// it returns an error, that is the answer; the entry is stored all the same
 	// where stored is true, as when a reply is lost.

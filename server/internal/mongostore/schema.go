@@ -87,6 +87,19 @@ var collections = []collection{
 	{"secrets", []index{
 		{"name_revision", bson.D{{Key: "name", Value: ascending}, {Key: "revision", Value: ascending}}},
 	}, nil},
+	{"pictures", nil, nil},
+	{"photos", []index{
+		{"order_id", bson.D{{Key: "closure_order", Value: ascending}, {Key: "_id", Value: ascending}}},
+		{"stored_id", bson.D{{Key: "stored", Value: ascending}, {Key: "_id", Value: ascending}}},
+	}, nil},
+	{"photo_parts", []index{
+		{"photo_offset", bson.D{{Key: "photo", Value: ascending}, {Key: "offset", Value: ascending}, {Key: "size", Value: ascending}}},
+	}, nil},
+	{"photo_jobs", nil, nil},
+	// As GridFS has it. Files are what grows largest.
+	{"fs.chunks", []index{
+		{"files_id_1_n_1", bson.D{{Key: "files_id", Value: ascending}, {Key: "n", Value: ascending}}},
+	}, bson.D{{Key: "files_id", Value: ascending}, {Key: "n", Value: ascending}}},
 }
 
 // prepare checks the version and brings about what the schema says.

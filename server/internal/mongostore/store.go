@@ -67,6 +67,7 @@ type Store struct {
 	rows    *mongo.Collection
 	writers *mongo.Collection
 	secrets *mongo.Collection
+	photos  *photoStore
 	where   string // the address without credentials
 	writer  *writer
 
@@ -134,6 +135,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 		entries: db.Collection("entries"), rows: db.Collection("rows"), writers: db.Collection("writers"),
 		secrets: db.Collection("secrets"),
 	}
+	s.photos = newPhotoStore(s)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.disconnect())

@@ -30,6 +30,7 @@ func TestContracts(t *testing.T) {
 	}
 	t.Run("Accounts", func(t *testing.T) { accountstest.Run(t, open, reopen) })
 	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, sitestest.Harness[*Store]{Open: open, Reopen: reopen}) })
+	t.Run("Photos", func(t *testing.T) { inspectionstest.RunPhotos(t, open, reopen) })
 	t.Run("Inspections", func(t *testing.T) {
 		inspectionstest.Run(t, inspectionstest.Harness[*Store]{Open: open, Reopen: reopen})
 	})

@@ -70,6 +70,24 @@ var migrations = []string{
 		revision INTEGER NOT NULL, -- 1, 2, 3 …
 		value BLOB NOT NULL
 	) STRICT, WITHOUT ROWID;`,
+	`CREATE TABLE pictures (
+		sum BLOB PRIMARY KEY,      -- SHA-256 of a file that was declared or stored
+		site TEXT NOT NULL,        -- the check-in that it was first used for
+		check_in TEXT NOT NULL
+	) STRICT, WITHOUT ROWID;
+	CREATE TABLE photos (
+		site TEXT NOT NULL,
+		check_in TEXT NOT NULL,
+		sum BLOB NOT NULL,         -- SHA-256 as declared
+		stored BLOB NOT NULL,      -- SHA-256 of the file that is stored
+		size INTEGER NOT NULL,     -- of that file, in bytes
+		content_type TEXT NOT NULL,
+		closure_order TEXT NOT NULL,
+		purged INTEGER NOT NULL,   -- 1 where the file is not there any more
+		PRIMARY KEY (site, check_in, sum)
+	) STRICT, WITHOUT ROWID;
+	CREATE INDEX photos_order ON photos (closure_order, purged, site, check_in, sum);
+	CREATE INDEX photos_stored ON photos (stored, purged);`,
 }
 
 // schemaVersion returns the schema version of the file, 0 for an empty one,

@@ -1,5 +1,5 @@
-// Package sqlitestore is the embedded engine: one SQLite file in a data folder
-// that one server holds alone. What it acknowledges survives a power cut.
+// Package sqlitestore is the embedded engine: one SQLite file and the files of
+// photos in a data folder that one server holds alone. What it acknowledges survives a power cut.
 //
 // Writes go through one goroutine, which commits all that is waiting in one
 // transaction, so that many callers share one flush of the disk. Reads have
@@ -50,6 +50,7 @@ type Store struct {
 	lock   *os.File
 	writer *writer
 	recent *recent
+	photos *photoStore
 	reads  chan *sqlite.Conn // those not in use
 
 	calls  sync.RWMutex // held for reading while a call is under way
@@ -105,6 +106,10 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 			return nil, err
 		}
 	}
+	// By now it is known that the folder is ours.
+	if s.photos, err = openPhotos(s, dir); err != nil {
+		return nil, err
+	}
 	if s.writer, err = startWriter(conns[0], s.recent); err != nil {
 		return nil, err
 	}
@@ -126,11 +131,7 @@ func createFile(path string) error {
 	}
 	// A new name survives a power cut once its folder is flushed.
 	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
-		d, err := os.Open(dir)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		if err := syncFolder(dir); err != nil {
 			return err
 		}
 	}

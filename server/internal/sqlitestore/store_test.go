@@ -100,6 +100,7 @@ func mustExec(tb testing.TB, conn *sqlite.Conn, sql string) {
 func TestOpenOnlyForOwner(t *testing.T) {
 	s := open(t)
 	mustAppend(t, s, draft("a"))
+	keep(t, s, []byte("a picture"))
 	dir := filepath.Dir(s.lock.Name())
 	names := ""
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -116,7 +117,7 @@ func TestOpenOnlyForOwner(t *testing.T) {
 		names += " " + d.Name()
 		return nil
 	})
-	if want := " data LOCK xuncha.db xuncha.db-shm xuncha.db-wal"; err != nil || names != want {
+	if want := " data LOCK photos 92 b2 92b2fa58028958317e408bd84ecfa70f5ee35b121991dbc232c49d166353708b incoming new xuncha.db xuncha.db-shm xuncha.db-wal"; err != nil || names != want {
 		t.Errorf("got files%s and error %v, want%s", names, err, want)
 	}
 }

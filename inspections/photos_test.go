@@ -1,0 +1,483 @@
+package inspections_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"xuncha/inspections"
+	"xuncha/inspections/picture"
+	"xuncha/ledger"
+)
+
+// photo returns a JPEG with a comment, the one of the seed.
+func photo(t testing.TB, seed int, comment string) []byte {
+	t.Helper()
+	m := image.NewGray(image.Rect(0, 0, 40, 30))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * (seed + 3))
+	}
+	m.SetGray(0, 0, color.Gray{byte(seed)})
+	var b bytes.Buffer
+	must(t, jpeg.Encode(&b, m, nil))
+	return slices.Concat(b.Bytes()[:2], []byte{0xff, 0xfe, 0, byte(2 + len(comment))}, []byte(comment), b.Bytes()[2:])
+}
+
+// declare submits a check-in with the photos.
+func (w *world) declare(t testing.TB, n int, files ...[]byte) *inspections.Stored {
+	t.Helper()
+	c := w.checkIn(n)
+	for _, f := range files {
+		c.Photos = append(c.Photos, inspections.Photo{SHA256: sha256.Sum256(f), Size: int64(len(f)), ContentType: "image/jpeg"})
+	}
+	return w.submit(t, c)
+}
+
+func photoRef(c *inspections.Stored, i int) inspections.PhotoRef {
+	return inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: c.Site, CheckIn: c.ID}, SHA256: c.Photos[i].SHA256}
+}
+
+// send uploads bytes of a photo from the offset on, and ends.
+func (w *world) send(t testing.TB, ref inspections.PhotoRef, offset int, b []byte) (inspections.PhotoState, error) {
+	t.Helper()
+	u, err := w.BeginUpload(t.Context(), "officer", ref, int64(offset))
+	if err != nil {
+		return inspections.PhotoState{}, err
+	}
+	for part := range slices.Chunk(b, 100) {
+		if err := u.Write(t.Context(), part); err != nil {
+			return inspections.PhotoState{}, err
+		}
+	}
+	return u.End(t.Context())
+}
+
+func (w *world) mustSend(t testing.TB, c *inspections.Stored, i int, b []byte) {
+	t.Helper()
+	state, err := w.send(t, photoRef(c, i), 0, b)
+	if err != nil || !state.Stored {
+		t.Fatalf("got %+v, %v; want it stored", state, err)
+	}
+}
+
+// events returns what the site's history says of photos, oldest first.
+func (w *world) events(t testing.TB) (out []*inspections.PhotoEvent) {
+	t.Helper()
+	entries, err := w.store.Span(t.Context(), w.site.ID.History(), 0, 1000)
+	must(t, err)
+	var head ledger.Head
+	for _, e := range entries {
+		head, err = head.Follow(e)
+		must(t, err)
+		if e.Kind != inspections.KindCheckIn {
+			event, err := inspections.ParsePhotoEvent(e)
+			must(t, err)
+			out = append(out, event)
+		}
+	}
+	return out
+}
+
+func wantFiles(t testing.TB, w *world, files, partials int) {
+	t.Helper()
+	if gotFiles, gotPartials := w.store.Files(); gotFiles != files || gotPartials != partials {
+		t.Errorf("there are %d files and the beginnings of %d, want %d and %d", gotFiles, gotPartials, files, partials)
+	}
+}
+
+func TestUploadInParts(t *testing.T) {
+	w := newWorld(t)
+	a, b := photo(t, 1, "Deng Xiaolan was here"), photo(t, 2, "")
+	c := w.declare(t, 1, a, b)
+	ref := photoRef(c, 0)
+	for i, step := range []struct {
+		offset, end, received int
+		stored                bool
+	}{
+		{0, 0, 0, false}, {0, 333, 333, false}, {100, 200, 333, false}, {333, 334, 334, false}, {200, 600, 600, false},
+		{600, len(a), len(a), true}, {0, len(a), len(a), true}, {7, 7, len(a), true},
+	} {
+		state, err := w.send(t, ref, step.offset, a[step.offset:step.end])
+		if err != nil || state.Received != int64(step.received) || state.Stored != step.stored {
+			t.Fatalf("step %d: got %+v, %v", i, state, err)
+		}
+		if asked, err := w.PhotoState(t.Context(), ref); err != nil || asked != state {
+			t.Errorf("step %d: asked, got %+v, %v; want %+v", i, asked, err, state)
+		}
+	}
+	states, err := w.PhotoStates(t.Context(), []*inspections.Stored{c})
+	must(t, err)
+	if !states[0][0].Stored || states[0][1].Stored || states[0][1].Received != 0 {
+		t.Errorf("got %+v", states)
+	}
+	wantFiles(t, w, 1, 0)
+
+	events := w.events(t)
+	if len(events) != 1 || events[0].SHA256 != ref.SHA256 || events[0].CheckIn != c.ID || events[0].Purged {
+		t.Fatalf("got events %+v, want one photo stored", events)
+	}
+	kept, f, err := w.OpenPhoto(t.Context(), ref)
+	must(t, err)
+	defer f.Close()
+	file, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	must(t, err)
+	if bytes.Contains(file, []byte("Deng")) || sha256.Sum256(file) != kept.Stored || kept.Stored != events[0].Stored || events[0].Size != int64(len(file)) {
+		t.Errorf("got %d bytes and %+v", len(file), kept)
+	}
+	if _, _, err := w.OpenPhoto(t.Context(), photoRef(c, 1)); !errors.Is(err, inspections.ErrPhotoMissing) {
+		t.Errorf("got %v, want ErrPhotoMissing", err)
+	}
+	// Entries about photos are no check-ins, also after a restart.
+	w.Service = w.open(t)
+	if state, err := w.PhotoState(t.Context(), ref); err != nil || !state.Stored {
+		t.Errorf("got %+v, %v", state, err)
+	}
+}
+
+func TestUploadCut(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "")
+	c := w.declare(t, 1, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	u, err := w.BeginUpload(ctx, "officer", photoRef(c, 0), 0)
+	must(t, err)
+	must(t, u.Write(ctx, a[:500]))
+	cancel()
+	must(t, u.Break())
+	state, err := w.PhotoState(t.Context(), photoRef(c, 0))
+	if err != nil || state.Received != 500 || state.Stored {
+		t.Errorf("got %+v, %v; want what came before the cut", state, err)
+	}
+}
+
+// TestUploadRefused holds that what is not what was declared leaves nothing.
+func TestUploadRefused(t *testing.T) {
+	a := photo(t, 1, "")
+	bomb := bytes.Clone(a)
+	sof := bytes.Index(bomb, []byte{0xff, 0xc0})
+	copy(bomb[sof+5:], []byte{0xff, 0xff, 0xff, 0xff})
+	altered := bytes.Clone(a)
+	altered[len(altered)-3] ^= 1
+	for _, c := range []struct {
+		name           string
+		declared, sent []byte
+		kind           string
+		want           error
+	}{
+		{"Hash", a, altered, "image/jpeg", inspections.ErrPhotoHash},
+		{"Size", a, append(bytes.Clone(a), 0), "image/jpeg", inspections.ErrPhotoSize},
+		{"Type", a, a, "image/png", inspections.ErrPhotoType},
+		{"NoPicture", []byte("<html>no picture</html>"), []byte("<html>no picture</html>"), "image/jpeg", picture.ErrNotPicture},
+		{"Cut", a[:len(a)-9], a[:len(a)-9], "image/jpeg", picture.ErrNotPicture},
+		{"Bomb", bomb, bomb, "image/jpeg", picture.ErrTooLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			in := w.checkIn(1)
+			in.Photos = []inspections.Photo{{SHA256: sha256.Sum256(c.declared), Size: int64(len(c.declared)), ContentType: c.kind}}
+			stored := w.submit(t, in)
+			if _, err := w.send(t, photoRef(stored, 0), 0, c.sent); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			wantFiles(t, w, 0, 0)
+			if len(w.events(t)) != 0 {
+				t.Error("it is in the history")
+			}
+		})
+	}
+	w := newWorld(t)
+	c := w.declare(t, 1, a)
+	for name, call := range map[string]struct {
+		ref    func(*inspections.PhotoRef)
+		offset int64
+		want   error
+	}{
+		"OtherPhoto":   {func(r *inspections.PhotoRef) { r.SHA256[0]++ }, 0, inspections.ErrPhotoUnknown},
+		"OtherCheckIn": {func(r *inspections.PhotoRef) { r.CheckIn = "x" }, 0, inspections.ErrNotFound},
+		"Gap":          {func(*inspections.PhotoRef) {}, 1, inspections.ErrPhotoOffset},
+		"Negative":     {func(*inspections.PhotoRef) {}, -1, inspections.ErrPhotoOffset},
+	} {
+		ref := photoRef(c, 0)
+		call.ref(&ref)
+		if _, err := w.BeginUpload(t.Context(), "officer", ref, call.offset); !errors.Is(err, call.want) {
+			t.Errorf("%s: got %v, want %v", name, err, call.want)
+		}
+	}
+}
+
+// TestUploadInterrupted lets the store fail between the file and its entry: the
+// phone sends nothing again and it is stored.
+func TestUploadInterrupted(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("ReplyLost", lost), func(t *testing.T) {
+			w := newWorld(t)
+			a := photo(t, 1, "")
+			c := w.declare(t, 1, a)
+			w.store.Fail = func(ledger.Draft) (bool, error) { return lost, ledger.ErrUnavailable }
+			if _, err := w.send(t, photoRef(c, 0), 0, a); !errors.Is(err, ledger.ErrUnavailable) {
+				t.Fatalf("got %v, want ErrUnavailable", err)
+			}
+			w.store.Fail = nil
+			if lost {
+				// A start does it too.
+				w.Service = w.open(t)
+				if got, err := w.TendPhotos(t.Context()); err != nil || got != (inspections.Tending{Finished: 1}) {
+					t.Errorf("got %+v, %v; want one finished", got, err)
+				}
+			}
+			state, err := w.send(t, photoRef(c, 0), len(a), nil)
+			if err != nil || !state.Stored {
+				t.Errorf("got %+v, %v; want it stored", state, err)
+			}
+			if len(w.events(t)) != 1 {
+				t.Errorf("got %d entries, want one", len(w.events(t)))
+			}
+			wantFiles(t, w, 1, 0)
+		})
+	}
+}
+
+func TestUploadAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "")
+	c, d := w.declare(t, 1, a), w.declare(t, 2, a)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			state, err := w.send(t, photoRef([]*inspections.Stored{c, d}[i%2], 0), 0, a)
+			if err != nil || !state.Stored {
+				t.Errorf("got %+v, %v; want it stored", state, err)
+			}
+		})
+	}
+	all.Wait()
+	wantFiles(t, w, 1, 0)
+	if len(w.events(t)) != 2 {
+		t.Errorf("got %d entries, want one for each check-in", len(w.events(t)))
+	}
+}
+
+func TestPhotoReused(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "one")
+	first := w.declare(t, 1, a)
+	if first.Has(inspections.PhotoReused) || len(first.Reused) != 0 {
+		t.Errorf("the first has the flag: %+v", first)
+	}
+	w.mustSend(t, first, 0, a)
+	want := inspections.CheckInRef{Site: first.Site, CheckIn: first.ID}
+	again := w.declare(t, 2, photo(t, 2, ""), a)
+	if !again.Has(inspections.PhotoReused) || !slices.Equal(again.Reused, []inspections.ReusedPhoto{{SHA256: first.Photos[0].SHA256, First: want}}) {
+		t.Errorf("got %+v, want the flag and the first check-in", again)
+	}
+	read, err := w.Get(t.Context(), again.Site, again.ID)
+	must(t, err)
+	if !slices.Equal(read.Reused, again.Reused) || !read.Has(inspections.PhotoReused) {
+		t.Errorf("read back, got %+v", read)
+	}
+	// A repeat of the first is still the first.
+	repeated, duplicate, err := w.Submit(t.Context(), "officer", first.CheckIn, time.Time{})
+	if err != nil || !duplicate || repeated.Has(inspections.PhotoReused) {
+		t.Errorf("got %+v, %v, %v", repeated, duplicate, err)
+	}
+	// One that was refused has used nothing.
+	conflict := again.CheckIn
+	conflict.Photos = []inspections.Photo{{SHA256: inspections.Digest{9}, Size: 1, ContentType: "image/jpeg"}}
+	if _, _, err := w.Submit(t.Context(), "officer", conflict, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+		t.Fatal(err)
+	}
+	c := w.checkIn(3)
+	c.Photos = conflict.Photos
+	if w.submit(t, c).Has(inspections.PhotoReused) {
+		t.Error("a refused check-in counts as use")
+	}
+	// The same picture with other metadata is seen once it has arrived.
+	other := photo(t, 1, "another comment")
+	disguised := w.declare(t, 4, other)
+	if disguised.Has(inspections.PhotoReused) {
+		t.Error("it cannot be known yet")
+	}
+	w.mustSend(t, disguised, 0, other)
+	events := w.events(t)
+	if len(events) != 2 || events[0].First != (inspections.CheckInRef{}) || events[1].First != want {
+		t.Errorf("got %+v and %+v, want the first check-in in the latter", events[0], events[1])
+	}
+	wantFiles(t, w, 1, 0)
+}
+
+func TestPurge(t *testing.T) {
+	w := newWorld(t)
+	a, b, late := photo(t, 1, ""), photo(t, 2, ""), photo(t, 3, "")
+	c := w.declare(t, 1, a, b, late)
+	w.mustSend(t, c, 0, a)
+	w.mustSend(t, c, 1, b)
+	purge := func(dryRun bool) (n int, list []inspections.PhotoEvent) {
+		t.Helper()
+		n, err := w.Purge(t.Context(), "operator", dryRun, func(e inspections.PhotoEvent) { list = append(list, e) })
+		must(t, err)
+		return n, list
+	}
+	w.now = start.Add((30+180)*day - 1)
+	if n, _ := purge(false); n != 0 {
+		t.Errorf("purged %d before their time was over", n)
+	}
+	w.now = w.now.Add(1)
+	if n, list := purge(true); n != 2 || len(list) != 2 || !list[0].OrderEnd.Equal(w.order.End) || list[0].RetentionDays != 180 {
+		t.Errorf("a dry run lists %d: %+v", n, list)
+	}
+	wantFiles(t, w, 2, 0)
+	// Interrupted between the entry and the file, it is done by the next.
+	w.store.Fail = func(ledger.Draft) (bool, error) { return true, ledger.ErrUnavailable }
+	if _, err := w.Purge(t.Context(), "operator", false, nil); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	w.store.Fail = nil
+	if n, _ := purge(false); n != 2 {
+		t.Errorf("purged %d, want 2", n)
+	}
+	if n, _ := purge(false); n != 0 {
+		t.Errorf("purged %d once more", n)
+	}
+	wantFiles(t, w, 0, 0)
+	events := w.events(t)
+	if len(events) != 4 || !events[2].Purged || events[2].Order != w.order.ID || events[2].Stored != events[0].Stored && events[2].Stored != events[1].Stored {
+		t.Errorf("got %d events: %+v", len(events), events)
+	}
+	if _, _, err := w.OpenPhoto(t.Context(), photoRef(c, 0)); !errors.Is(err, inspections.ErrPhotoPurged) {
+		t.Errorf("got %v, want ErrPhotoPurged", err)
+	}
+	states, err := w.PhotoStates(t.Context(), []*inspections.Stored{c})
+	must(t, err)
+	if s := states[0]; !s[0].Purged || !s[0].Stored || s[2].Purged || s[2].Stored {
+		t.Errorf("got %+v", s)
+	}
+	// Nothing comes in any more, whether or not it was there.
+	for i, file := range [][]byte{a, b, late} {
+		if _, err := w.send(t, photoRef(c, i), 0, file); !errors.Is(err, inspections.ErrPhotoPurged) {
+			t.Errorf("photo %d: got %v, want ErrPhotoPurged", i, err)
+		}
+	}
+}
+
+// TestPurgeEndedEarly holds that it is the end itself that counts, not the one
+// that was planned.
+func TestPurgeEndedEarly(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "")
+	w.mustSend(t, w.declare(t, 1, a), 0, a)
+	_, err := w.roster.EndOrder(t.Context(), "test", w.order.ID, w.now.Add(time.Hour))
+	must(t, err)
+	w.now = w.now.Add(time.Hour + 180*day)
+	if n, err := w.Purge(t.Context(), "operator", false, nil); n != 1 || err != nil {
+		t.Errorf("purged %d, %v; want 1", n, err)
+	}
+}
+
+func TestTendPhotos(t *testing.T) {
+	w := newWorld(t)
+	old, fresh, bad, whole := photo(t, 1, ""), photo(t, 2, ""), photo(t, 3, ""), photo(t, 4, "")
+	c := w.declare(t, 1, old, fresh, bad, whole)
+	part := func(i int, b []byte) {
+		t.Helper()
+		u, err := w.BeginUpload(t.Context(), "officer", photoRef(c, i), 0)
+		must(t, err)
+		must(t, u.Write(t.Context(), b))
+		must(t, u.Break())
+	}
+	part(0, old[:100])
+	w.now = w.now.Add(7 * day)
+	part(1, fresh[:100])
+	part(2, append(bytes.Clone(bad[:len(bad)-1]), 0))
+	part(3, whole)
+	nobodys := inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: c.Site, CheckIn: "nobody's"}}
+	must(t, w.store.Photos().Receive(t.Context(), nobodys, 0, []byte("x")))
+	w.store.Spoil(inspections.Digest{1}, []byte("a stray"))
+	w.now = w.now.Add(time.Second)
+	got, err := w.TendPhotos(t.Context())
+	if want := (inspections.Tending{Finished: 1, Refused: 1, Expired: 2, Strays: 1}); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	wantFiles(t, w, 1, 1)
+	if state, err := w.PhotoState(t.Context(), photoRef(c, 3)); err != nil || !state.Stored {
+		t.Errorf("got %+v, %v; want it stored", state, err)
+	}
+	if state, err := w.PhotoState(t.Context(), photoRef(c, 1)); err != nil || state.Received != 100 {
+		t.Errorf("got %+v, %v; want 100 bytes", state, err)
+	}
+}
+
+func TestCheckPhotos(t *testing.T) {
+	w := newWorld(t)
+	files := [][]byte{photo(t, 1, ""), photo(t, 2, ""), photo(t, 3, ""), photo(t, 4, "")}
+	c := w.declare(t, 1, files...)
+	for i, f := range files {
+		w.mustSend(t, c, i, f)
+	}
+	events := w.events(t)
+	w.store.Spoil(events[1].Stored, nil)
+	altered := bytes.Clone(files[2])
+	altered[len(altered)/2] ^= 1
+	w.store.Spoil(events[2].Stored, altered)
+	var read int64
+	lost := map[inspections.Digest]string{}
+	n, err := w.CheckPhotos(t.Context(), func(_ context.Context, n int64) error { read += n; return nil },
+		func(k inspections.KeptPhoto, err error) { lost[k.Stored] = err.Error() })
+	if n != 4 || err != nil || read == 0 {
+		t.Errorf("checked %d of %d bytes, %v", n, read, err)
+	}
+	if len(lost) != 2 || lost[events[1].Stored] == "" || !strings.Contains(lost[events[2].Stored], "content of") {
+		t.Errorf("got %v, want those of photos 1 and 2", lost)
+	}
+	if _, _, err := w.OpenPhoto(t.Context(), photoRef(c, 1)); !errors.Is(err, inspections.ErrPhotoLost) {
+		t.Errorf("got %v, want ErrPhotoLost", err)
+	}
+}
+
+func TestCopyPhotos(t *testing.T) {
+	w, to := newWorld(t), newWorld(t)
+	a, b := photo(t, 1, ""), photo(t, 2, "")
+	c := w.declare(t, 1, a, b)
+	w.mustSend(t, c, 0, a)
+	w.mustSend(t, c, 1, b)
+	again := w.declare(t, 2, a)
+	must(t, w.store.Photos().Purge(t.Context(), w.events(t)[1].KeptPhoto))
+	entries, err := w.store.Span(t.Context(), w.site.ID.History(), 0, 1000)
+	must(t, err)
+	slices.Reverse(entries) // they come in any order
+	for range 2 {
+		for _, e := range entries {
+			must(t, inspections.CopyPhoto(t.Context(), w.store.Photos(), to.store.Photos(), e))
+		}
+	}
+	wantFiles(t, to, 1, 0)
+	for name, ref := range map[string]inspections.CheckInRef{"first": {Site: c.Site, CheckIn: c.ID}, "second": {Site: again.Site, CheckIn: again.ID}} {
+		want, err := w.store.Photos().KeptOf(t.Context(), []inspections.CheckInRef{ref})
+		must(t, err)
+		got, err := to.store.Photos().KeptOf(t.Context(), []inspections.CheckInRef{ref})
+		must(t, err)
+		if len(got) != len(want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+	first, err := to.store.Photos().Claim(t.Context(), []inspections.Digest{c.Photos[0].SHA256}, inspections.CheckInRef{})
+	if err != nil || first[0].CheckIn != c.ID {
+		t.Errorf("got %v, %v; want the first check-in", first, err)
+	}
+	// What is altered is not copied as if it were whole.
+	w.store.Spoil(w.events(t)[0].Stored, []byte("altered"))
+	other := newWorld(t)
+	if err := inspections.CopyPhoto(t.Context(), w.store.Photos(), other.store.Photos(), entries[len(entries)-2]); !errors.Is(err, inspections.ErrPhotoLost) {
+		t.Errorf("got %v, want ErrPhotoLost", err)
+	}
+}

@@ -1,0 +1,91 @@
+package sqlitestore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"xuncha/inspections"
+)
+
+// keep stores a photo with the content and returns it.
+func keep(tb testing.TB, s *Store, content []byte) inspections.KeptPhoto {
+	tb.Helper()
+	k := inspections.KeptPhoto{
+		PhotoRef: inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: "a"}, SHA256: sha256.Sum256(content)},
+		Stored:   sha256.Sum256(content), Size: int64(len(content)), ContentType: "image/png", Order: "order",
+	}
+	if err := s.Photos().Keep(tb.Context(), k, bytes.NewReader(content)); err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func write(tb testing.TB, path, content string) {
+	tb.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func isThere(tb testing.TB, path string) bool {
+	tb.Helper()
+	_, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		tb.Fatal(err)
+	}
+	return err == nil
+}
+
+// TestLeftByACrash puts files where a crash leaves them, and some that are none
+// of ours.
+func TestLeftByACrash(t *testing.T) {
+	s := open(t)
+	kept := keep(t, s, []byte("a picture"))
+	dir := s.photos.dir
+	unfinished := filepath.Join(dir, newFolder, "123")
+	stray := s.photos.path(sha256.Sum256([]byte("a stray")))
+	foreign := []string{
+		filepath.Join(dir, "README"), filepath.Join(dir, "ab", "cd", "notes.txt"), filepath.Join(dir, incomingFolder, ".DS_Store"),
+		filepath.Join(dir, "00", "00", kept.Stored.String()), // not where it belongs
+	}
+	for _, path := range append(foreign, unfinished, stray) {
+		write(t, path, "x")
+	}
+	s = reopen(t, s)
+	if isThere(t, unfinished) {
+		t.Error("what was being written is still there")
+	}
+	n, err := s.Photos().Tidy(t.Context())
+	if n != 1 || err != nil || isThere(t, stray) {
+		t.Errorf("removed %d, %v; the stray is there: %v", n, err, isThere(t, stray))
+	}
+	for _, path := range append(foreign, s.photos.path(kept.Stored)) {
+		if !isThere(t, path) {
+			t.Errorf("%s is gone", path)
+		}
+	}
+}
+
+// TestRemovedFile holds that a file that somebody took away is missed.
+func TestRemovedFile(t *testing.T) {
+	s := open(t)
+	kept := keep(t, s, []byte("a picture"))
+	if err := os.Remove(s.photos.path(kept.Stored)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Photos().Open(t.Context(), kept.Stored); !errors.Is(err, inspections.ErrPhotoLost) {
+		t.Errorf("got %v, want ErrPhotoLost", err)
+	}
+	// And purging it is no error.
+	if err := s.Photos().Purge(t.Context(), kept); err != nil {
+		t.Error(err)
+	}
+}
