@@ -19,7 +19,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"ledger":                                {nil, nil},
 	"sites":                                 {[]string{"ledger"}, nil},
 	"sites/sitestest":                       {[]string{"ledger", "sites"}, nil},
-	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage"}, nil},
+	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"ledger", "sites"}, nil},
 	"inspections/inspectionstest":           {[]string{"ledger", "sites", "inspections"}, nil},
@@ -34,12 +34,12 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/table":                 {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
-		[]string{"ledger", "sites", "inspections", "inspections/coverage", "proto/xuncha/v1", "server/internal/accounts"},
-		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate"},
+		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
+		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/"},
 	},
 	"server": {
 		[]string{"ledger", "sites", "inspections", "proto/xuncha/v1", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/sqlitestore", "server/internal/table", "server/internal/sampledata"},
-		[]string{"google.golang.org/", "github.com/", "golang.org/x/term"},
+		[]string{"google.golang.org/", "github.com/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"bench": {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid"}},
 }

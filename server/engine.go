@@ -19,6 +19,7 @@ type engine interface {
 	inspections.Store
 	accounts.Store
 	ledger.Archive
+	Photos() inspections.Photos
 	Close() error
 }
 

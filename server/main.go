@@ -49,6 +49,9 @@ type commands struct {
 		ReplaceKeys accountReplaceKeysCommand `cmd:"" help:"Let a new key sign access tokens and forget all others, as when somebody may have read a store or its backup. Nobody is signed out."`
 	} `cmd:"" help:"Keep the accounts of a store."`
 	Copy     copyCommand     `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
+	Purge    purgeCommand    `cmd:"" help:"Delete the photos whose time is over from a store that no server has open. A server does it by itself every hour."`
+	CheckIn  checkInCommand  `cmd:"" help:"Report a visit to a site, with photos."`
+	Photo    photoCommand    `cmd:"" help:"Fetch a photo of a check-in."`
 	Coverage coverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  historyCommand  `cmd:"" help:"Print the history of a site, newest first."`
 }

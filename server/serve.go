@@ -31,13 +31,14 @@ const defaultAddress = "127.0.0.1:6200"
 
 // serverConfig is what a server works with.
 type serverConfig struct {
-	Listen          string        `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
-	TimeZone        string        `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
-	LogLevel        string        `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
-	LogFormat       string        `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
-	MaxMessageBytes int           `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
-	CallsPerAccount float64       `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
-	CallsPerAddress float64       `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
+	Listen          string  `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
+	TimeZone        string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
+	LogLevel        string  `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
+	LogFormat       string  `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
+	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
+	CallsPerAccount float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
+	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
+	photoConfig     `embed:""`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 	// TLS and OIDC are no flags of the demo, which nobody else can reach.
 	TLS  tlsConfig  `kong:"-"`
@@ -88,7 +89,10 @@ type running struct {
 	store    engine
 	patient  time.Duration
 	stopping chan struct{}
-	alone    func() // ends following what others store, and waits for it
+	// What runs beside calls ends with beside, and is waited for with endBeside.
+	beside    context.Context
+	endBeside func()
+	running   sync.WaitGroup
 }
 
 // start opens the store with the name and serves it.
@@ -139,7 +143,9 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	checkIns, err := inspections.Open(ctx, inspections.Config{Store: store, Roster: roster, Now: time.Now})
+	checkIns, err := inspections.Open(ctx, inspections.Config{
+		Store: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
@@ -159,9 +165,11 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	}
 	r := &running{
 		address: listener.Addr().String(), failed: make(chan error, 1),
-		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout, alone: func() {},
+		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout,
 		stopping: stopping,
 	}
+	r.beside, r.endBeside = context.WithCancel(context.Background())
+	r.tendPhotos(checkIns)
 	if _, shared := store.(inspections.SharedStore); shared {
 		r.follow(checkIns, people)
 	}
@@ -189,12 +197,11 @@ const (
 	followTimeout = 6 * time.Second
 )
 
-// follow takes in what other servers store, until r.alone is called. While the
+// follow takes in what other servers store, until r.beside ends. While the
 // database does not answer, the server's health says that it does not serve.
 func (r *running) follow(checkIns *inspections.Service, people *accounts.Service) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var loop sync.WaitGroup
-	loop.Go(func() {
+	ctx := r.beside
+	r.running.Go(func() {
 		ticker := time.NewTicker(followEvery)
 		defer ticker.Stop()
 		away := false
@@ -221,10 +228,6 @@ func (r *running) follow(checkIns *inspections.Service, people *accounts.Service
 			away = err != nil
 		}
 	})
-	r.alone = func() {
-		cancel()
-		loop.Wait()
-	}
 }
 
 // roomToGrow is how much garbage may gather beside a small heap.
@@ -248,7 +251,8 @@ func collectSeldom() {
 // closes the store.
 func (r *running) stop() error {
 	r.log.Info("stopping")
-	r.alone()
+	r.endBeside()
+	r.running.Wait()
 	r.health.Shutdown()
 	close(r.stopping)
 	done := make(chan struct{})

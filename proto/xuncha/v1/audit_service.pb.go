@@ -59,6 +59,10 @@ const (
 	EntryKind_ENTRY_KIND_PASSWORD_RESET EntryKind = 14
 	// A device was signed out.
 	EntryKind_ENTRY_KIND_DEVICE_REVOKED EntryKind = 15
+	// A photo of a check-in has arrived.
+	EntryKind_ENTRY_KIND_PHOTO_STORED EntryKind = 16
+	// A photo was deleted because its time was over.
+	EntryKind_ENTRY_KIND_PHOTO_PURGED EntryKind = 17
 )
 
 // Enum value maps for EntryKind.
@@ -80,6 +84,8 @@ var (
 		13: "ENTRY_KIND_PASSWORD_CHANGED",
 		14: "ENTRY_KIND_PASSWORD_RESET",
 		15: "ENTRY_KIND_DEVICE_REVOKED",
+		16: "ENTRY_KIND_PHOTO_STORED",
+		17: "ENTRY_KIND_PHOTO_PURGED",
 	}
 	EntryKind_value = map[string]int32{
 		"ENTRY_KIND_UNSPECIFIED":          0,
@@ -98,6 +104,8 @@ var (
 		"ENTRY_KIND_PASSWORD_CHANGED":     13,
 		"ENTRY_KIND_PASSWORD_RESET":       14,
 		"ENTRY_KIND_DEVICE_REVOKED":       15,
+		"ENTRY_KIND_PHOTO_STORED":         16,
+		"ENTRY_KIND_PHOTO_PURGED":         17,
 	}
 )
 
@@ -128,6 +136,135 @@ func (EntryKind) EnumDescriptor() ([]byte, []int) {
 	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What has become of a photo.
+type PhotoEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The check-in that declares it.
+	CheckInId string `protobuf:"bytes,1,opt,name=check_in_id,json=checkInId,proto3" json:"check_in_id,omitempty"`
+	// The SHA-256 that was declared, 32 bytes.
+	Sha256 []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// The SHA-256 of the file that is stored, with nothing but the picture in it.
+	StoredSha256 []byte `protobuf:"bytes,3,opt,name=stored_sha256,json=storedSha256,proto3" json:"stored_sha256,omitempty"`
+	// Of one that has arrived, the size of that file in bytes.
+	StoredSizeBytes int64 `protobuf:"varint,4,opt,name=stored_size_bytes,json=storedSizeBytes,proto3" json:"stored_size_bytes,omitempty"`
+	// Of one that has arrived, image/jpeg, image/png or image/webp.
+	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Of one that has arrived, the site of the check-in for which the same picture
+	// was used first, also in a file with other metadata; empty where that is its
+	// own.
+	FirstSiteId string `protobuf:"bytes,6,opt,name=first_site_id,json=firstSiteId,proto3" json:"first_site_id,omitempty"`
+	// That check-in.
+	FirstCheckInId string `protobuf:"bytes,7,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
+	// The closure order that the check-in was made under.
+	ClosureOrderId string `protobuf:"bytes,8,opt,name=closure_order_id,json=closureOrderId,proto3" json:"closure_order_id,omitempty"`
+	// Of one that was deleted, when that order ended.
+	ClosureOrderEndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=closure_order_end_time,json=closureOrderEndTime,proto3" json:"closure_order_end_time,omitempty"`
+	// Of one that was deleted, for how many days after that photos were kept.
+	RetentionDays int32 `protobuf:"varint,10,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhotoEvent) Reset() {
+	*x = PhotoEvent{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhotoEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhotoEvent) ProtoMessage() {}
+
+func (x *PhotoEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhotoEvent.ProtoReflect.Descriptor instead.
+func (*PhotoEvent) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PhotoEvent) GetCheckInId() string {
+	if x != nil {
+		return x.CheckInId
+	}
+	return ""
+}
+
+func (x *PhotoEvent) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *PhotoEvent) GetStoredSha256() []byte {
+	if x != nil {
+		return x.StoredSha256
+	}
+	return nil
+}
+
+func (x *PhotoEvent) GetStoredSizeBytes() int64 {
+	if x != nil {
+		return x.StoredSizeBytes
+	}
+	return 0
+}
+
+func (x *PhotoEvent) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *PhotoEvent) GetFirstSiteId() string {
+	if x != nil {
+		return x.FirstSiteId
+	}
+	return ""
+}
+
+func (x *PhotoEvent) GetFirstCheckInId() string {
+	if x != nil {
+		return x.FirstCheckInId
+	}
+	return ""
+}
+
+func (x *PhotoEvent) GetClosureOrderId() string {
+	if x != nil {
+		return x.ClosureOrderId
+	}
+	return ""
+}
+
+func (x *PhotoEvent) GetClosureOrderEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosureOrderEndTime
+	}
+	return nil
+}
+
+func (x *PhotoEvent) GetRetentionDays() int32 {
+	if x != nil {
+		return x.RetentionDays
+	}
+	return 0
+}
+
 // An import of divisions or of sites.
 type ImportEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -149,7 +286,7 @@ type ImportEvent struct {
 
 func (x *ImportEvent) Reset() {
 	*x = ImportEvent{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[0]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -161,7 +298,7 @@ func (x *ImportEvent) String() string {
 func (*ImportEvent) ProtoMessage() {}
 
 func (x *ImportEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[0]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -174,7 +311,7 @@ func (x *ImportEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportEvent.ProtoReflect.Descriptor instead.
 func (*ImportEvent) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{0}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ImportEvent) GetSource() string {
@@ -242,7 +379,7 @@ type AccountEvent struct {
 
 func (x *AccountEvent) Reset() {
 	*x = AccountEvent{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +391,7 @@ func (x *AccountEvent) String() string {
 func (*AccountEvent) ProtoMessage() {}
 
 func (x *AccountEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[1]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +404,7 @@ func (x *AccountEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountEvent.ProtoReflect.Descriptor instead.
 func (*AccountEvent) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{1}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AccountEvent) GetAccountId() string {
@@ -350,6 +487,7 @@ type HistoryEntry struct {
 	//	*HistoryEntry_ClosureOrder
 	//	*HistoryEntry_ImportEvent
 	//	*HistoryEntry_AccountEvent
+	//	*HistoryEntry_PhotoEvent
 	Content       isHistoryEntry_Content `protobuf_oneof:"content"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -357,7 +495,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +507,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[2]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +520,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{2}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HistoryEntry) GetHistory() string {
@@ -493,6 +631,15 @@ func (x *HistoryEntry) GetAccountEvent() *AccountEvent {
 	return nil
 }
 
+func (x *HistoryEntry) GetPhotoEvent() *PhotoEvent {
+	if x != nil {
+		if x, ok := x.Content.(*HistoryEntry_PhotoEvent); ok {
+			return x.PhotoEvent
+		}
+	}
+	return nil
+}
+
 type isHistoryEntry_Content interface {
 	isHistoryEntry_Content()
 }
@@ -523,6 +670,11 @@ type HistoryEntry_AccountEvent struct {
 	AccountEvent *AccountEvent `protobuf:"bytes,13,opt,name=account_event,json=accountEvent,proto3,oneof"`
 }
 
+type HistoryEntry_PhotoEvent struct {
+	// Of a photo.
+	PhotoEvent *PhotoEvent `protobuf:"bytes,14,opt,name=photo_event,json=photoEvent,proto3,oneof"`
+}
+
 func (*HistoryEntry_CheckIn) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_Site) isHistoryEntry_Content() {}
@@ -532,6 +684,8 @@ func (*HistoryEntry_ClosureOrder) isHistoryEntry_Content() {}
 func (*HistoryEntry_ImportEvent) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_AccountEvent) isHistoryEntry_Content() {}
+
+func (*HistoryEntry_PhotoEvent) isHistoryEntry_Content() {}
 
 // Asks for a site's history.
 type ListSiteHistoryRequest struct {
@@ -550,7 +704,7 @@ type ListSiteHistoryRequest struct {
 
 func (x *ListSiteHistoryRequest) Reset() {
 	*x = ListSiteHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +716,7 @@ func (x *ListSiteHistoryRequest) String() string {
 func (*ListSiteHistoryRequest) ProtoMessage() {}
 
 func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[3]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +729,7 @@ func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{3}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListSiteHistoryRequest) GetSiteId() string {
@@ -619,7 +773,7 @@ type ListSiteHistoryResponse struct {
 
 func (x *ListSiteHistoryResponse) Reset() {
 	*x = ListSiteHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +785,7 @@ func (x *ListSiteHistoryResponse) String() string {
 func (*ListSiteHistoryResponse) ProtoMessage() {}
 
 func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +798,7 @@ func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListSiteHistoryResponse) GetEntries() []*HistoryEntry {
@@ -688,7 +842,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +854,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +867,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Access) GetSequence() int64 {
@@ -803,7 +957,7 @@ type ListAccessesRequest struct {
 
 func (x *ListAccessesRequest) Reset() {
 	*x = ListAccessesRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +969,7 @@ func (x *ListAccessesRequest) String() string {
 func (*ListAccessesRequest) ProtoMessage() {}
 
 func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +982,7 @@ func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessesRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAccessesRequest) GetDivisionCode() string {
@@ -894,7 +1048,7 @@ type ListAccessesResponse struct {
 
 func (x *ListAccessesResponse) Reset() {
 	*x = ListAccessesResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1060,7 @@ func (x *ListAccessesResponse) String() string {
 func (*ListAccessesResponse) ProtoMessage() {}
 
 func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1073,7 @@ func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessesResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListAccessesResponse) GetAccesses() []*Access {
@@ -953,7 +1107,7 @@ type ListAccountHistoryRequest struct {
 
 func (x *ListAccountHistoryRequest) Reset() {
 	*x = ListAccountHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1119,7 @@ func (x *ListAccountHistoryRequest) String() string {
 func (*ListAccountHistoryRequest) ProtoMessage() {}
 
 func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1132,7 @@ func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAccountHistoryRequest) GetAccountId() string {
@@ -1023,7 +1177,7 @@ type ListAccountHistoryResponse struct {
 
 func (x *ListAccountHistoryResponse) Reset() {
 	*x = ListAccountHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1189,7 @@ func (x *ListAccountHistoryResponse) String() string {
 func (*ListAccountHistoryResponse) ProtoMessage() {}
 
 func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1202,7 @@ func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAccountHistoryResponse) GetEntries() []*HistoryEntry {
@@ -1069,7 +1223,20 @@ var File_xuncha_v1_audit_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xd3\x01\n" +
+	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xa9\x03\n" +
+	"\n" +
+	"PhotoEvent\x12\x1e\n" +
+	"\vcheck_in_id\x18\x01 \x01(\tR\tcheckInId\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12#\n" +
+	"\rstored_sha256\x18\x03 \x01(\fR\fstoredSha256\x12*\n" +
+	"\x11stored_size_bytes\x18\x04 \x01(\x03R\x0fstoredSizeBytes\x12!\n" +
+	"\fcontent_type\x18\x05 \x01(\tR\vcontentType\x12\"\n" +
+	"\rfirst_site_id\x18\x06 \x01(\tR\vfirstSiteId\x12)\n" +
+	"\x11first_check_in_id\x18\a \x01(\tR\x0efirstCheckInId\x12(\n" +
+	"\x10closure_order_id\x18\b \x01(\tR\x0eclosureOrderId\x12O\n" +
+	"\x16closure_order_end_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x13closureOrderEndTime\x12%\n" +
+	"\x0eretention_days\x18\n" +
+	" \x01(\x05R\rretentionDays\"\xd3\x01\n" +
 	"\vImportEvent\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12A\n" +
 	"\x0eeffective_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x1f\n" +
@@ -1086,7 +1253,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xb9\x04\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xf3\x04\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +
@@ -1102,7 +1269,9 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	" \x01(\v2\x0f.xuncha.v1.SiteH\x00R\x04site\x12>\n" +
 	"\rclosure_order\x18\v \x01(\v2\x17.xuncha.v1.ClosureOrderH\x00R\fclosureOrder\x12;\n" +
 	"\fimport_event\x18\f \x01(\v2\x16.xuncha.v1.ImportEventH\x00R\vimportEvent\x12>\n" +
-	"\raccount_event\x18\r \x01(\v2\x17.xuncha.v1.AccountEventH\x00R\faccountEventB\t\n" +
+	"\raccount_event\x18\r \x01(\v2\x17.xuncha.v1.AccountEventH\x00R\faccountEvent\x128\n" +
+	"\vphoto_event\x18\x0e \x01(\v2\x15.xuncha.v1.PhotoEventH\x00R\n" +
+	"photoEventB\t\n" +
 	"\acontent\"\xb3\x01\n" +
 	"\x16ListSiteHistoryRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12$\n" +
@@ -1147,7 +1316,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"w\n" +
 	"\x1aListAccountHistoryResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x85\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xbf\x04\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENTRY_KIND_CHECK_IN\x10\x01\x12!\n" +
@@ -1165,7 +1334,9 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x1bENTRY_KIND_ACCOUNT_DISABLED\x10\f\x12\x1f\n" +
 	"\x1bENTRY_KIND_PASSWORD_CHANGED\x10\r\x12\x1d\n" +
 	"\x19ENTRY_KIND_PASSWORD_RESET\x10\x0e\x12\x1d\n" +
-	"\x19ENTRY_KIND_DEVICE_REVOKED\x10\x0f2\xab\x02\n" +
+	"\x19ENTRY_KIND_DEVICE_REVOKED\x10\x0f\x12\x1b\n" +
+	"\x17ENTRY_KIND_PHOTO_STORED\x10\x10\x12\x1b\n" +
+	"\x17ENTRY_KIND_PHOTO_PURGED\x10\x112\xab\x02\n" +
 	"\fAuditService\x12]\n" +
 	"\x0fListSiteHistory\x12!.xuncha.v1.ListSiteHistoryRequest\x1a\".xuncha.v1.ListSiteHistoryResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\fListAccesses\x12\x1e.xuncha.v1.ListAccessesRequest\x1a\x1f.xuncha.v1.ListAccessesResponse\"\x03\x90\x02\x01\x12f\n" +
@@ -1186,52 +1357,55 @@ func file_xuncha_v1_audit_service_proto_rawDescGZIP() []byte {
 }
 
 var file_xuncha_v1_audit_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_xuncha_v1_audit_service_proto_goTypes = []any{
 	(EntryKind)(0),                     // 0: xuncha.v1.EntryKind
-	(*ImportEvent)(nil),                // 1: xuncha.v1.ImportEvent
-	(*AccountEvent)(nil),               // 2: xuncha.v1.AccountEvent
-	(*HistoryEntry)(nil),               // 3: xuncha.v1.HistoryEntry
-	(*ListSiteHistoryRequest)(nil),     // 4: xuncha.v1.ListSiteHistoryRequest
-	(*ListSiteHistoryResponse)(nil),    // 5: xuncha.v1.ListSiteHistoryResponse
-	(*Access)(nil),                     // 6: xuncha.v1.Access
-	(*ListAccessesRequest)(nil),        // 7: xuncha.v1.ListAccessesRequest
-	(*ListAccessesResponse)(nil),       // 8: xuncha.v1.ListAccessesResponse
-	(*ListAccountHistoryRequest)(nil),  // 9: xuncha.v1.ListAccountHistoryRequest
-	(*ListAccountHistoryResponse)(nil), // 10: xuncha.v1.ListAccountHistoryResponse
-	(*timestamppb.Timestamp)(nil),      // 11: google.protobuf.Timestamp
-	(Role)(0),                          // 12: xuncha.v1.Role
-	(*CheckIn)(nil),                    // 13: xuncha.v1.CheckIn
-	(*Site)(nil),                       // 14: xuncha.v1.Site
-	(*ClosureOrder)(nil),               // 15: xuncha.v1.ClosureOrder
+	(*PhotoEvent)(nil),                 // 1: xuncha.v1.PhotoEvent
+	(*ImportEvent)(nil),                // 2: xuncha.v1.ImportEvent
+	(*AccountEvent)(nil),               // 3: xuncha.v1.AccountEvent
+	(*HistoryEntry)(nil),               // 4: xuncha.v1.HistoryEntry
+	(*ListSiteHistoryRequest)(nil),     // 5: xuncha.v1.ListSiteHistoryRequest
+	(*ListSiteHistoryResponse)(nil),    // 6: xuncha.v1.ListSiteHistoryResponse
+	(*Access)(nil),                     // 7: xuncha.v1.Access
+	(*ListAccessesRequest)(nil),        // 8: xuncha.v1.ListAccessesRequest
+	(*ListAccessesResponse)(nil),       // 9: xuncha.v1.ListAccessesResponse
+	(*ListAccountHistoryRequest)(nil),  // 10: xuncha.v1.ListAccountHistoryRequest
+	(*ListAccountHistoryResponse)(nil), // 11: xuncha.v1.ListAccountHistoryResponse
+	(*timestamppb.Timestamp)(nil),      // 12: google.protobuf.Timestamp
+	(Role)(0),                          // 13: xuncha.v1.Role
+	(*CheckIn)(nil),                    // 14: xuncha.v1.CheckIn
+	(*Site)(nil),                       // 15: xuncha.v1.Site
+	(*ClosureOrder)(nil),               // 16: xuncha.v1.ClosureOrder
 }
 var file_xuncha_v1_audit_service_proto_depIdxs = []int32{
-	11, // 0: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
-	12, // 1: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
-	0,  // 2: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
-	11, // 3: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
-	13, // 4: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
-	14, // 5: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
-	15, // 6: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
-	1,  // 7: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
-	2,  // 8: xuncha.v1.HistoryEntry.account_event:type_name -> xuncha.v1.AccountEvent
-	3,  // 9: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	11, // 10: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
-	11, // 11: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
-	11, // 12: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
-	6,  // 13: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
-	3,  // 14: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	4,  // 15: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
-	7,  // 16: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
-	9,  // 17: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
-	5,  // 18: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
-	8,  // 19: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
-	10, // 20: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
-	18, // [18:21] is the sub-list for method output_type
-	15, // [15:18] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	12, // 0: xuncha.v1.PhotoEvent.closure_order_end_time:type_name -> google.protobuf.Timestamp
+	12, // 1: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
+	13, // 2: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
+	0,  // 3: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
+	12, // 4: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
+	14, // 5: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
+	15, // 6: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
+	16, // 7: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
+	2,  // 8: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
+	3,  // 9: xuncha.v1.HistoryEntry.account_event:type_name -> xuncha.v1.AccountEvent
+	1,  // 10: xuncha.v1.HistoryEntry.photo_event:type_name -> xuncha.v1.PhotoEvent
+	4,  // 11: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	12, // 12: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
+	12, // 13: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
+	12, // 14: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
+	7,  // 15: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
+	4,  // 16: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	5,  // 17: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
+	8,  // 18: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
+	10, // 19: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
+	6,  // 20: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
+	9,  // 21: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
+	11, // 22: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
+	20, // [20:23] is the sub-list for method output_type
+	17, // [17:20] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_audit_service_proto_init() }
@@ -1243,12 +1417,13 @@ func file_xuncha_v1_audit_service_proto_init() {
 	file_xuncha_v1_check_in_proto_init()
 	file_xuncha_v1_closure_order_proto_init()
 	file_xuncha_v1_site_proto_init()
-	file_xuncha_v1_audit_service_proto_msgTypes[2].OneofWrappers = []any{
+	file_xuncha_v1_audit_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*HistoryEntry_CheckIn)(nil),
 		(*HistoryEntry_Site)(nil),
 		(*HistoryEntry_ClosureOrder)(nil),
 		(*HistoryEntry_ImportEvent)(nil),
 		(*HistoryEntry_AccountEvent)(nil),
+		(*HistoryEntry_PhotoEvent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1256,7 +1431,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_audit_service_proto_rawDesc), len(file_xuncha_v1_audit_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

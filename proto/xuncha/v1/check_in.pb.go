@@ -153,8 +153,8 @@ const (
 	// The phone's clock was off by more than 2 minutes, and capture_time was
 	// corrected by that.
 	Flag_FLAG_CLOCK_CORRECTED Flag = 4
-	// A picture was declared for another visit before. This version does not take
-	// pictures yet, and does not set it.
+	// One of the photos was declared for another visit before; the photo's first_
+	// fields say for which.
 	Flag_FLAG_PHOTO_REUSED Flag = 5
 )
 
@@ -287,9 +287,15 @@ type Photo struct {
 	// The size of that file in bytes, 1 to 20,971,520 (20 MB).
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// image/jpeg, image/png or image/webp.
-	ContentType   string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// The site of the check-in that the same photo was declared for first; empty
+	// where that is this one. Set by the server, also where the caller cannot
+	// see that site.
+	FirstSiteId string `protobuf:"bytes,4,opt,name=first_site_id,json=firstSiteId,proto3" json:"first_site_id,omitempty"`
+	// That check-in. Set by the server.
+	FirstCheckInId string `protobuf:"bytes,5,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Photo) Reset() {
@@ -339,6 +345,20 @@ func (x *Photo) GetSizeBytes() int64 {
 func (x *Photo) GetContentType() string {
 	if x != nil {
 		return x.ContentType
+	}
+	return ""
+}
+
+func (x *Photo) GetFirstSiteId() string {
+	if x != nil {
+		return x.FirstSiteId
+	}
+	return ""
+}
+
+func (x *Photo) GetFirstCheckInId() string {
+	if x != nil {
+		return x.FirstCheckInId
 	}
 	return ""
 }
@@ -498,10 +518,12 @@ type PhotoReceipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The SHA-256 that was declared.
 	Sha256 []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Whether all of it is stored for good.
+	// Whether all of it is stored for good, or was.
 	Stored bool `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
 	// How many bytes are there; send the rest from here on.
 	ReceivedBytes int64 `protobuf:"varint,3,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	// Whether it was deleted since, because its time was over.
+	Purged        bool `protobuf:"varint,4,opt,name=purged,proto3" json:"purged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -555,6 +577,13 @@ func (x *PhotoReceipt) GetReceivedBytes() int64 {
 		return x.ReceivedBytes
 	}
 	return 0
+}
+
+func (x *PhotoReceipt) GetPurged() bool {
+	if x != nil {
+		return x.Purged
+	}
+	return false
 }
 
 // What the server says when a check-in is stored for good.
@@ -733,7 +762,7 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
 	"accuracy_m\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00R\taccuracyM\x122\n" +
 	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xa2\x01\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xf1\x01\n" +
 	"\x05Photo\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12+\n" +
 	"\n" +
@@ -741,7 +770,9 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"(\x01R\tsizeBytes\x12K\n" +
 	"\fcontent_type\x18\x03 \x01(\tB(\xbaH%r#R\n" +
 	"image/jpegR\timage/pngR\n" +
-	"image/webpR\vcontentType\"\xe5\x04\n" +
+	"image/webpR\vcontentType\x12\"\n" +
+	"\rfirst_site_id\x18\x04 \x01(\tR\vfirstSiteId\x12)\n" +
+	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\"\xe5\x04\n" +
 	"\aCheckIn\x12(\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
 	"\asite_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12E\n" +
@@ -760,11 +791,12 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
 	"distance_m\x18\v \x01(\x01H\x00R\tdistanceM\x88\x01\x01\x12%\n" +
 	"\x05flags\x18\f \x03(\x0e2\x0f.xuncha.v1.FlagR\x05flagsB\r\n" +
-	"\v_distance_m\"e\n" +
+	"\v_distance_m\"}\n" +
 	"\fPhotoReceipt\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\bR\x06stored\x12%\n" +
-	"\x0ereceived_bytes\x18\x03 \x01(\x03R\rreceivedBytes\"\xb2\x02\n" +
+	"\x0ereceived_bytes\x18\x03 \x01(\x03R\rreceivedBytes\x12\x16\n" +
+	"\x06purged\x18\x04 \x01(\bR\x06purged\"\xb2\x02\n" +
 	"\aReceipt\x12\x1e\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tR\tcheckInId\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12\x1a\n" +

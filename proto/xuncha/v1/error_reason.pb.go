@@ -133,6 +133,32 @@ const (
 	// FAILED_PRECONDITION: the server takes no passwords. Sign in at the identity
 	// provider.
 	ErrorReason_ERROR_REASON_NO_PASSWORDS ErrorReason = 49
+	// NOT_FOUND: the check-in declares no photo with the hash.
+	ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND ErrorReason = 50
+	// FAILED_PRECONDITION: the photo has not arrived, or not all of it.
+	ErrorReason_ERROR_REASON_PHOTO_NOT_STORED ErrorReason = 51
+	// FAILED_PRECONDITION: the time for which the photo is kept is over.
+	ErrorReason_ERROR_REASON_PHOTO_PURGED ErrorReason = 52
+	// DATA_LOSS: the photo was stored and is not there, or is not as it was.
+	ErrorReason_ERROR_REASON_PHOTO_LOST ErrorReason = 53
+	// OUT_OF_RANGE: the offset lies behind what has come. Ask with GetPhotoUpload.
+	ErrorReason_ERROR_REASON_PHOTO_OFFSET ErrorReason = 54
+	// INVALID_ARGUMENT: more bytes were sent than the check-in declares. Nothing of
+	// them stays.
+	ErrorReason_ERROR_REASON_PHOTO_SIZE_MISMATCH ErrorReason = 55
+	// INVALID_ARGUMENT: all bytes have come and have another hash than the check-in
+	// declares. Nothing of them stays: send the photo from its beginning.
+	ErrorReason_ERROR_REASON_PHOTO_HASH_MISMATCH ErrorReason = 56
+	// INVALID_ARGUMENT: the picture is of another type than the check-in declares.
+	ErrorReason_ERROR_REASON_PHOTO_TYPE_MISMATCH ErrorReason = 57
+	// INVALID_ARGUMENT: the file is no whole JPEG, PNG or WebP picture, or of a kind
+	// that is not kept. Sending it again is of no use.
+	ErrorReason_ERROR_REASON_NOT_A_PICTURE ErrorReason = 58
+	// INVALID_ARGUMENT: the picture has more than 50 megapixels.
+	ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE ErrorReason = 59
+	// FAILED_PRECONDITION: the picture is too large, or too damaged, for a small one
+	// to be made of it. VARIANT_FULL shows it.
+	ErrorReason_ERROR_REASON_NO_THUMBNAIL ErrorReason = 60
 )
 
 // Enum value maps for ErrorReason.
@@ -188,6 +214,17 @@ var (
 		47: "ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE",
 		48: "ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE",
 		49: "ERROR_REASON_NO_PASSWORDS",
+		50: "ERROR_REASON_PHOTO_NOT_FOUND",
+		51: "ERROR_REASON_PHOTO_NOT_STORED",
+		52: "ERROR_REASON_PHOTO_PURGED",
+		53: "ERROR_REASON_PHOTO_LOST",
+		54: "ERROR_REASON_PHOTO_OFFSET",
+		55: "ERROR_REASON_PHOTO_SIZE_MISMATCH",
+		56: "ERROR_REASON_PHOTO_HASH_MISMATCH",
+		57: "ERROR_REASON_PHOTO_TYPE_MISMATCH",
+		58: "ERROR_REASON_NOT_A_PICTURE",
+		59: "ERROR_REASON_PICTURE_TOO_LARGE",
+		60: "ERROR_REASON_NO_THUMBNAIL",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -240,6 +277,17 @@ var (
 		"ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE": 47,
 		"ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE":        48,
 		"ERROR_REASON_NO_PASSWORDS":                  49,
+		"ERROR_REASON_PHOTO_NOT_FOUND":               50,
+		"ERROR_REASON_PHOTO_NOT_STORED":              51,
+		"ERROR_REASON_PHOTO_PURGED":                  52,
+		"ERROR_REASON_PHOTO_LOST":                    53,
+		"ERROR_REASON_PHOTO_OFFSET":                  54,
+		"ERROR_REASON_PHOTO_SIZE_MISMATCH":           55,
+		"ERROR_REASON_PHOTO_HASH_MISMATCH":           56,
+		"ERROR_REASON_PHOTO_TYPE_MISMATCH":           57,
+		"ERROR_REASON_NOT_A_PICTURE":                 58,
+		"ERROR_REASON_PICTURE_TOO_LARGE":             59,
+		"ERROR_REASON_NO_THUMBNAIL":                  60,
 	}
 )
 
@@ -274,7 +322,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xd0\r\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xc5\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -326,7 +374,18 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_IDENTITY_UNUSABLE\x10.\x12.\n" +
 	"*ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE\x10/\x12'\n" +
 	"#ERROR_REASON_ACCOUNT_KEPT_ELSEWHERE\x100\x12\x1d\n" +
-	"\x19ERROR_REASON_NO_PASSWORDS\x101B\x87\x01\n" +
+	"\x19ERROR_REASON_NO_PASSWORDS\x101\x12 \n" +
+	"\x1cERROR_REASON_PHOTO_NOT_FOUND\x102\x12!\n" +
+	"\x1dERROR_REASON_PHOTO_NOT_STORED\x103\x12\x1d\n" +
+	"\x19ERROR_REASON_PHOTO_PURGED\x104\x12\x1b\n" +
+	"\x17ERROR_REASON_PHOTO_LOST\x105\x12\x1d\n" +
+	"\x19ERROR_REASON_PHOTO_OFFSET\x106\x12$\n" +
+	" ERROR_REASON_PHOTO_SIZE_MISMATCH\x107\x12$\n" +
+	" ERROR_REASON_PHOTO_HASH_MISMATCH\x108\x12$\n" +
+	" ERROR_REASON_PHOTO_TYPE_MISMATCH\x109\x12\x1e\n" +
+	"\x1aERROR_REASON_NOT_A_PICTURE\x10:\x12\"\n" +
+	"\x1eERROR_REASON_PICTURE_TOO_LARGE\x10;\x12\x1d\n" +
+	"\x19ERROR_REASON_NO_THUMBNAIL\x10<B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

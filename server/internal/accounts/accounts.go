@@ -95,9 +95,10 @@ var usernames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,31}$`)
 
 // reserved are the names that records have of those who have no account.
 var reserved = map[string]string{
-	"local":    "whoever calls a server without accounts",
-	"operator": "whoever changes the store itself",
-	byProvider: "the identity provider",
+	"local":     "whoever calls a server without accounts",
+	"operator":  "whoever changes the store itself",
+	byProvider:  "the identity provider",
+	"retention": "the server itself, where it stores and deletes photos",
 }
 
 // check returns what breaks a rule.

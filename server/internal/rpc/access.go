@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/inspections"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -134,6 +136,21 @@ var accesses = map[string]access{
 		return v.optionalDivision("division_code", m.DivisionCode)
 	}),
 
+	xunchav1.PhotoService_UploadPhoto_FullMethodName: rule(officers, func(v *view, m *xunchav1.UploadPhotoRequest) error {
+		if m.GetSpec() == nil {
+			return nil
+		}
+		return v.siteOfCheckIn("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
+	}),
+	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: rule(officers, func(v *view, m *xunchav1.GetPhotoUploadRequest) error {
+		return v.siteOfCheckIn("site_id", m.SiteId, m.CheckInId)
+	}),
+	xunchav1.PhotoService_DownloadPhoto_FullMethodName: onRecord(rule(readers, func(v *view, m *xunchav1.DownloadPhotoRequest) error {
+		return v.site("site_id", m.SiteId)
+	}), func(m *xunchav1.DownloadPhotoRequest) accounts.Access {
+		return accounts.Access{Site: sites.SiteID(lower(m.SiteId)), CheckIn: lower(m.CheckInId), Photo: hex.EncodeToString(m.Sha256)}
+	}),
+
 	xunchav1.CoverageService_GetCoverage_FullMethodName: rule(readers, func(v *view, m *xunchav1.GetCoverageRequest) error {
 		return v.division("division_code", m.DivisionCode)
 	}),
@@ -202,6 +219,7 @@ func complete(services map[string]grpc.ServiceInfo, table map[string]access) err
 
 // A view is what a caller can see.
 type view struct {
+	ctx context.Context // the call's
 	// caller is nil on a server without accounts, which asks nobody.
 	caller   *accounts.Caller
 	config   *Config
@@ -233,7 +251,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 	}
 	row := accesses[method]
-	v := &view{config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
+	v := &view{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
 	if !row.open && c.config.Accounts.Any() {
 		token, err := bearer(ctx)
 		if err != nil {
@@ -382,6 +400,23 @@ func (v *view) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 	}
 	// As roster.Site says it of a site that there is not.
 	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)}
+}
+
+// siteOfCheckIn also lets the site of a check-in through that was the caller's at
+// the time of the visit, so that its photos can follow it.
+func (v *view) siteOfCheckIn(field, site, checkIn string) error {
+	refused := v.site(field, site)
+	if refused == nil {
+		return nil
+	}
+	c, err := v.config.Inspections.Get(v.ctx, sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn)))
+	switch {
+	case err == nil:
+		return v.siteVisited(field, site, timestamppb.New(c.VisitTime))
+	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, sites.ErrSiteUnknown):
+		return refused
+	}
+	return err
 }
 
 func (v *view) order(id string) error {

@@ -148,6 +148,26 @@ var matrix = map[string]matrixRow{
 	"InspectionService/ListCheckIns": {roles: noAdmin, request: of(hasAny, func(p place) proto.Message {
 		return &xunchav1.ListCheckInsRequest{DivisionCode: p.division}
 	})},
+	"PhotoService/UploadPhoto": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p place) proto.Message {
+		if p.site == "" {
+			return nil
+		}
+		return uploadSpec(&xunchav1.CheckIn{SiteId: p.site, CheckInId: w.visited[p.site]}, testPhoto, 0)
+	}, more: func(place) proto.Message {
+		return &xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Data{Data: testPhoto}}
+	}},
+	"PhotoService/GetPhotoUpload": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p place) proto.Message {
+		if p.site == "" {
+			return nil
+		}
+		return &xunchav1.GetPhotoUploadRequest{SiteId: p.site, CheckInId: w.visited[p.site], Sha256: sum(testPhoto)}
+	}},
+	"PhotoService/DownloadPhoto": {roles: noAdmin, request: func(w *world, p place) proto.Message {
+		if p.site == "" {
+			return nil
+		}
+		return &xunchav1.DownloadPhotoRequest{SiteId: p.site, CheckInId: w.visited[p.site], Sha256: sum(testPhoto)}
+	}},
 	"CoverageService/GetCoverage": {roles: noAdmin, request: of(hasAny, func(p place) proto.Message {
 		return &xunchav1.GetCoverageRequest{DivisionCode: p.division}
 	})},
@@ -263,8 +283,10 @@ func (w *world) places(t testing.TB) []place {
 		p.site, p.village = list[0].SiteId, list[0].DivisionCode
 		c := w.checkIn(0)
 		c.SiteId = p.site
+		c.Photos = declare(testPhoto)
 		w.submit(t, c)
 		w.visited[p.site] = c.CheckInId
+		w.mustUpload(t, t.Context(), c, testPhoto)
 	}
 	w.create(t, "root", accounts.Admin, "511600")
 	for i := range out {

@@ -174,24 +174,45 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 		Note: s.Note, DistanceM: s.Distance, Flags: fromFlags(s.Flags),
 	}
 	for _, p := range s.Photos {
-		out.Photos = append(out.Photos, &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType})
+		photo := &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType}
+		for _, r := range s.Reused {
+			if r.SHA256 == p.SHA256 {
+				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
+			}
+		}
+		out.Photos = append(out.Photos, photo)
 	}
 	return out
 }
 
-func fromReceipt(s *inspections.Stored, duplicate bool) *xunchav1.Receipt {
+// fromReceipt writes a receipt. Without states, nothing of the photos has come.
+func fromReceipt(s *inspections.Stored, states []inspections.PhotoState) *xunchav1.Receipt {
 	out := &xunchav1.Receipt{
 		CheckInId: string(s.ID), SiteId: string(s.Site), Sequence: int64(s.Entry.Sequence),
-		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Duplicate: duplicate, Flags: fromFlags(s.Flags),
+		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Flags: fromFlags(s.Flags),
 	}
-	for _, p := range s.Photos {
-		out.Photos = append(out.Photos, &xunchav1.PhotoReceipt{Sha256: p.SHA256[:]})
+	for i, p := range s.Photos {
+		photo := &xunchav1.PhotoReceipt{Sha256: p.SHA256[:]}
+		if states != nil {
+			photo.Stored, photo.ReceivedBytes, photo.Purged = states[i].Stored, states[i].Received, states[i].Purged
+		}
+		out.Photos = append(out.Photos, photo)
 	}
 	return out
 }
 
-func fromStored(s *inspections.Stored) *xunchav1.CheckInItem {
-	return &xunchav1.CheckInItem{CheckIn: fromCheckIn(s), Receipt: fromReceipt(s, false)}
+func toPhotoRef(site, checkIn string, sha256 []byte) (ref inspections.PhotoRef) {
+	ref.Site, ref.CheckIn = sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn))
+	copy(ref.SHA256[:], sha256)
+	return ref
+}
+
+func fromPhotoEvent(e *inspections.PhotoEvent) *xunchav1.HistoryEntry_PhotoEvent {
+	return &xunchav1.HistoryEntry_PhotoEvent{PhotoEvent: &xunchav1.PhotoEvent{
+		CheckInId: string(e.CheckIn), Sha256: e.SHA256[:], StoredSha256: e.Stored[:], StoredSizeBytes: e.Size, ContentType: e.ContentType,
+		FirstSiteId: string(e.First.Site), FirstCheckInId: string(e.First.CheckIn),
+		ClosureOrderId: string(e.Order), ClosureOrderEndTime: stamp(e.OrderEnd), RetentionDays: int32(e.RetentionDays),
+	}}
 }
 
 func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {
@@ -236,6 +257,8 @@ var kinds = map[ledger.Kind]xunchav1.EntryKind{
 	accounts.KindPasswordChanged: xunchav1.EntryKind_ENTRY_KIND_PASSWORD_CHANGED,
 	accounts.KindPasswordReset:   xunchav1.EntryKind_ENTRY_KIND_PASSWORD_RESET,
 	accounts.KindDeviceRevoked:   xunchav1.EntryKind_ENTRY_KIND_DEVICE_REVOKED,
+	inspections.KindPhotoStored:  xunchav1.EntryKind_ENTRY_KIND_PHOTO_STORED,
+	inspections.KindPhotoPurged:  xunchav1.EntryKind_ENTRY_KIND_PHOTO_PURGED,
 }
 
 // fromHead writes what every entry has, without what it says.
@@ -250,12 +273,20 @@ func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
 // its record.
 func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	out := fromHead(e)
-	if e.Kind == inspections.KindCheckIn {
+	switch e.Kind {
+	case inspections.KindCheckIn:
 		stored, err := inspections.Parse(e)
 		if err != nil {
 			return nil, err
 		}
 		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored)}
+		return out, nil
+	case inspections.KindPhotoStored, inspections.KindPhotoPurged:
+		event, err := inspections.ParsePhotoEvent(e)
+		if err != nil {
+			return nil, err
+		}
+		out.Content = fromPhotoEvent(event)
 		return out, nil
 	}
 	c, err := sites.ParseContent(e)

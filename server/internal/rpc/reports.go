@@ -49,7 +49,17 @@ func (s *inspectionService) SubmitCheckIn(ctx context.Context, req *xunchav1.Sub
 	if err != nil {
 		return nil, inField("check_in", err)
 	}
-	return &xunchav1.SubmitCheckInResponse{Receipt: fromReceipt(stored, duplicate)}, nil
+	receipt := fromReceipt(stored, nil)
+	if duplicate {
+		// Of a new one no photo can have come.
+		states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
+		if err != nil {
+			return nil, err
+		}
+		receipt = fromReceipt(stored, states[0])
+		receipt.Duplicate = true
+	}
+	return &xunchav1.SubmitCheckInResponse{Receipt: receipt}, nil
 }
 
 // inField puts the field of an error into the field that holds it.
@@ -66,7 +76,11 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: fromReceipt(stored, false)}, nil
+	states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: fromReceipt(stored, states[0])}, nil
 }
 
 func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.ListCheckInsRequest) (*xunchav1.ListCheckInsResponse, error) {
@@ -100,8 +114,12 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 		return nil, err
 	}
 	out := &xunchav1.ListCheckInsResponse{}
-	for _, c := range stored {
-		out.Items = append(out.Items, fromStored(c))
+	states, err := s.config.Inspections.PhotoStates(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range stored {
+		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: fromReceipt(c, states[i])})
 	}
 	if last != (coverage.VisitRef{}) {
 		cursor.VisitRef = last

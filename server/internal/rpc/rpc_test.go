@@ -44,6 +44,7 @@ type world struct {
 	checkIns xunchav1.InspectionServiceClient
 	coverage xunchav1.CoverageServiceClient
 	audit    xunchav1.AuditServiceClient
+	photos   xunchav1.PhotoServiceClient
 	conn     *grpc.ClientConn
 	accounts *accounts.Service
 	visited  map[string]string // ids of check-ins by site
@@ -100,7 +101,9 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
 	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
 	roster := must(sites.Open(t.Context(), sites.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
-	checkIns := must(inspections.Open(t.Context(), inspections.Config{Store: store, Roster: roster, Now: w.clock}))(t)
+	checkIns := must(inspections.Open(t.Context(), inspections.Config{
+		Store: store, Photos: store.Photos(), Roster: roster, RetentionDays: inspections.DefaultRetentionDays, Now: w.clock,
+	}))(t)
 	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	config := Config{
 		Roster: roster, Inspections: checkIns, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
@@ -129,6 +132,7 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	w.checkIns = xunchav1.NewInspectionServiceClient(w.conn)
 	w.coverage = xunchav1.NewCoverageServiceClient(w.conn)
 	w.audit = xunchav1.NewAuditServiceClient(w.conn)
+	w.photos = xunchav1.NewPhotoServiceClient(w.conn)
 	return w
 }
 

@@ -78,6 +78,10 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	photos, err := newPhotoService(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	perAccount, err := newLimiter("account", c.CallsPerAccount)
 	if err != nil {
 		return nil, nil, err
@@ -113,6 +117,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	s := grpc.NewServer(options...)
 	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
+	xunchav1.RegisterPhotoServiceServer(s, photos)
 	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})
 	xunchav1.RegisterAuditServiceServer(s, audit)
 	xunchav1.RegisterAccountServiceServer(s, &accountService{config: c})

@@ -18,6 +18,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -69,6 +70,28 @@ var meanings = []meaning{
 		"The visit lies in the future.", "检查时间晚于当前时间。"},
 	{inspections.ErrNotRegistered, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is not registered at that time.", "该场所在此时间未登记或已注销。"},
+	{inspections.ErrPhotoUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
+		"The check-in declares no such photo.", "该检查记录没有申报此照片。"},
+	{inspections.ErrPhotoMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
+		"The photo has not arrived.", "照片尚未上传完成。"},
+	{inspections.ErrPhotoPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
+		"The time for which the photo is kept is over.", "照片已超过保存期限。"},
+	{inspections.ErrPhotoLost, codes.DataLoss, xunchav1.ErrorReason_ERROR_REASON_PHOTO_LOST, 0, true,
+		"The stored photo is lost or altered. Tell an auditor.", "已存照片丢失或被改动，请告知审计人员。"},
+	{inspections.ErrPhotoOffset, codes.OutOfRange, xunchav1.ErrorReason_ERROR_REASON_PHOTO_OFFSET, 0, false,
+		"The upload must go on where it stopped.", "上传必须从中断处继续。"},
+	{inspections.ErrPhotoSize, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_SIZE_MISMATCH, 0, false,
+		"The photo is longer than was declared.", "照片大小超过申报值。"},
+	{inspections.ErrPhotoHash, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_HASH_MISMATCH, 0, false,
+		"What arrived is not the photo that was declared. Send it from its beginning.", "收到的内容与申报的照片不符，请从头上传。"},
+	{inspections.ErrPhotoType, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TYPE_MISMATCH, 0, false,
+		"The photo is of another type than was declared.", "照片格式与申报的不符。"},
+	{errThumbnail, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_THUMBNAIL, 0, false,
+		"There is no small one of this photo.", "无法生成该照片的缩略图。"},
+	{picture.ErrNotPicture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_PICTURE, 0, false,
+		"The file is no picture that can be kept.", "该文件不是可保存的图片。"},
+	{picture.ErrTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE, 0, false,
+		"The picture has more than 50 megapixels.", "图片超过5000万像素。"},
 	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is struck off.", "该场所已注销。"},
 	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,

@@ -26,6 +26,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -48,6 +49,17 @@ func TestMeanings(t *testing.T) {
 		{inspections.ErrFuture, codes.InvalidArgument, "CAPTURE_IN_FUTURE", false},
 		{inspections.ErrNotRegistered, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
 		{inspections.ErrInvalid, codes.InvalidArgument, "INVALID_FIELD", false},
+		{inspections.ErrPhotoUnknown, codes.NotFound, "PHOTO_NOT_FOUND", false},
+		{inspections.ErrPhotoMissing, codes.FailedPrecondition, "PHOTO_NOT_STORED", false},
+		{inspections.ErrPhotoPurged, codes.FailedPrecondition, "PHOTO_PURGED", false},
+		{inspections.ErrPhotoLost, codes.DataLoss, "PHOTO_LOST", false},
+		{inspections.ErrPhotoOffset, codes.OutOfRange, "PHOTO_OFFSET", false},
+		{inspections.ErrPhotoSize, codes.InvalidArgument, "PHOTO_SIZE_MISMATCH", false},
+		{inspections.ErrPhotoHash, codes.InvalidArgument, "PHOTO_HASH_MISMATCH", false},
+		{inspections.ErrPhotoType, codes.InvalidArgument, "PHOTO_TYPE_MISMATCH", false},
+		{picture.ErrNotPicture, codes.InvalidArgument, "NOT_A_PICTURE", false},
+		{picture.ErrTooLarge, codes.InvalidArgument, "PICTURE_TOO_LARGE", false},
+		{errThumbnail, codes.FailedPrecondition, "NO_THUMBNAIL", false},
 		{sites.ErrSiteStruckOff, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
 		{sites.ErrSiteUnknown, codes.NotFound, "SITE_NOT_FOUND", false},
 		{sites.ErrDivisionUnknown, codes.NotFound, "DIVISION_NOT_FOUND", false},
