@@ -51,10 +51,11 @@ func photoRef(c *inspections.Stored, i int) inspections.PhotoRef {
 // send uploads bytes of a photo from the offset on, and ends.
 func (w *world) send(t testing.TB, ref inspections.PhotoRef, offset int, b []byte) (inspections.PhotoState, error) {
 	t.Helper()
-	u, err := w.BeginUpload(t.Context(), "officer", ref, int64(offset))
+	u, err := w.BeginUpload(t.Context(), "officer", ref, int64(offset), nil)
 	if err != nil {
 		return inspections.PhotoState{}, err
 	}
+	defer u.Close()
 	for part := range slices.Chunk(b, 100) {
 		if err := u.Write(t.Context(), part); err != nil {
 			return inspections.PhotoState{}, err
@@ -150,11 +151,29 @@ func TestUploadCut(t *testing.T) {
 	a := photo(t, 1, "")
 	c := w.declare(t, 1, a)
 	ctx, cancel := context.WithCancel(t.Context())
-	u, err := w.BeginUpload(ctx, "officer", photoRef(c, 0), 0)
+	u, err := w.BeginUpload(ctx, "officer", photoRef(c, 0), 0, ctx.Done())
 	must(t, err)
-	must(t, u.Write(ctx, a[:500]))
+	must(t, u.Write(ctx, a[:400]))
+	// Who asks meanwhile is told of what is only held in memory.
+	if state, err := w.PhotoState(t.Context(), photoRef(c, 0)); err != nil || state.Received != 400 {
+		t.Errorf("got %+v, %v; want 400 bytes", state, err)
+	}
 	cancel()
+	// And from the cut on waits for what has arrived to be read.
+	asked := make(chan int64)
+	go func() {
+		state, err := w.PhotoState(t.Context(), photoRef(c, 0))
+		if err != nil {
+			t.Error(err)
+		}
+		asked <- state.Received
+	}()
+	must(t, u.Write(t.Context(), a[400:500]))
 	must(t, u.Break())
+	u.Close()
+	if got := <-asked; got != 500 {
+		t.Errorf("was told of %d bytes, want 500", got)
+	}
 	state, err := w.PhotoState(t.Context(), photoRef(c, 0))
 	if err != nil || state.Received != 500 || state.Stored {
 		t.Errorf("got %+v, %v; want what came before the cut", state, err)
@@ -210,7 +229,7 @@ func TestUploadRefused(t *testing.T) {
 	} {
 		ref := photoRef(c, 0)
 		call.ref(&ref)
-		if _, err := w.BeginUpload(t.Context(), "officer", ref, call.offset); !errors.Is(err, call.want) {
+		if _, err := w.BeginUpload(t.Context(), "officer", ref, call.offset, nil); !errors.Is(err, call.want) {
 			t.Errorf("%s: got %v, want %v", name, err, call.want)
 		}
 	}
@@ -390,10 +409,11 @@ func TestTendPhotos(t *testing.T) {
 	c := w.declare(t, 1, old, fresh, bad, whole)
 	part := func(i int, b []byte) {
 		t.Helper()
-		u, err := w.BeginUpload(t.Context(), "officer", photoRef(c, i), 0)
+		u, err := w.BeginUpload(t.Context(), "officer", photoRef(c, i), 0, nil)
 		must(t, err)
 		must(t, u.Write(t.Context(), b))
 		must(t, u.Break())
+		u.Close()
 	}
 	part(0, old[:100])
 	w.now = w.now.Add(7 * day)
@@ -480,4 +500,32 @@ func TestCopyPhotos(t *testing.T) {
 	if err := inspections.CopyPhoto(t.Context(), w.store.Photos(), other.store.Photos(), entries[len(entries)-2]); !errors.Is(err, inspections.ErrPhotoLost) {
 		t.Errorf("got %v, want ErrPhotoLost", err)
 	}
+}
+
+// TestUploadStoreFails holds that an upload of which a part could not be stored
+// stores nothing more, and that the next one goes on where the store is.
+func TestUploadStoreFails(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "")
+	c := w.declare(t, 1, a)
+	u, err := w.BeginUpload(t.Context(), "officer", photoRef(c, 0), 0, nil)
+	must(t, err)
+	must(t, u.Write(t.Context(), a[:100]))
+	w.store.FailReceive = ledger.ErrUnavailable
+	// Who asks meanwhile lets the part be stored, and is told what there is.
+	if state, err := w.PhotoState(t.Context(), photoRef(c, 0)); err != nil || state.Received != 0 {
+		t.Errorf("got %+v, %v; want nothing", state, err)
+	}
+	w.store.FailReceive = nil
+	if err := u.Write(t.Context(), a[100:]); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if err := u.Break(); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if _, err := u.End(t.Context()); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	u.Close()
+	w.mustSend(t, c, 0, a)
 }

@@ -48,6 +48,9 @@ type Service struct {
 	finishing [256]sync.Mutex // by the first byte of a photo's hash
 	finishers chan struct{}   // has as many as may be finished at once
 
+	uploading sync.Mutex
+	uploads   map[PhotoRef][]*Upload // those under way
+
 	following sync.Mutex
 	changes   Changes // nil where nobody else writes to the store
 }
@@ -59,7 +62,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
 		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, ErrInvalid, MaxRetentionDays)
 	}
-	s := &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers)}
+	s := &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers), uploads: map[PhotoRef][]*Upload{}}
 	if shared, ok := c.Store.(SharedStore); ok {
 		var err error
 		if s.changes, err = shared.Changes(ctx); err != nil {

@@ -1,12 +1,14 @@
 package inspections
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"xuncha/inspections/picture"
@@ -18,7 +20,8 @@ const (
 	// PartialDays is for how many days the beginning of a photo is kept.
 	PartialDays = 7
 	// uploadBuffer is how many bytes of a photo are gathered before they are
-	// stored.
+	// stored. As many again are gathered meanwhile, so that what arrives does not
+	// wait for the store.
 	uploadBuffer = 256 << 10
 	// maxFinishers is how many photos are cleaned and stored at once.
 	maxFinishers = 8
@@ -95,14 +98,37 @@ func photoError(err error, ref PhotoRef) error {
 	return &sites.FieldError{Field: "sha256", Err: fmt.Errorf("%s: %w", ref.SHA256, err)}
 }
 
-// PhotoState returns how much of a photo there is. Errors are those of Get and
-// ErrPhotoUnknown.
+// PhotoState returns how much of a photo there is, with all that uploads under
+// way have brought so far. Errors are those of Get and ErrPhotoUnknown.
 func (s *Service) PhotoState(ctx context.Context, ref PhotoRef) (PhotoState, error) {
 	c, photo, err := s.declared(ctx, ref)
 	if err != nil {
 		return PhotoState{}, err
 	}
+	s.settle(ctx, ref)
 	return s.state(ctx, c, photo)
+}
+
+// settle lets uploads of the photo that were cut come to their end, and the
+// others store what they hold, so that no byte of either is sent again.
+func (s *Service) settle(ctx context.Context, ref PhotoRef) {
+	s.uploading.Lock()
+	list := slices.Clone(s.uploads[ref])
+	s.uploading.Unlock()
+	for _, u := range list {
+		select {
+		case <-u.gone:
+			select {
+			case <-u.ended:
+			case <-ctx.Done():
+				return
+			}
+		default:
+			u.mu.Lock()
+			_ = u.flush(ctx) // which it tries again itself
+			u.mu.Unlock()
+		}
+	}
 }
 
 func (s *Service) state(ctx context.Context, c *Stored, p Photo) (PhotoState, error) {
@@ -131,21 +157,32 @@ type Upload struct {
 	checkIn *Stored
 	photo   Photo
 	account string
-	at      int64 // of what comes next
-	stored  int64 // how much was given to the store, or was there before
-	buffer  []byte
-	done    bool // it was stored before
+	done    bool            // it was stored before
+	gone    <-chan struct{} // closed when nothing more can arrive
+	ended   chan struct{}   // closed by Close
+
+	mu     sync.Mutex
+	at     int64 // of what comes next
+	stored int64 // how much the store has
+	buffer []byte
+	// storing are bytes on their way to the store, and spare is room for more.
+	storing, spare []byte
+	storingDone    chan error
+	failed         error // what ended it
 }
 
 // BeginUpload takes bytes of a photo from the offset on, which come by Write;
-// End or Break ends it. Where the photo is stored already, they are not needed.
+// End or Break ends it, and then it is closed. Where the photo is stored already,
+// they are not needed. The channel gone is closed as soon as its sender is cut
+// off, though bytes that have arrived may still be read; nil where nobody knows.
 //
 // Errors are those of Get, ErrPhotoUnknown, ErrPhotoPurged and ErrPhotoOffset.
-func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef, offset int64) (*Upload, error) {
+func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef, offset int64, gone <-chan struct{}) (*Upload, error) {
 	c, photo, err := s.declared(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
+	s.settle(ctx, ref)
 	state, err := s.state(ctx, c, photo)
 	if err != nil {
 		return nil, err
@@ -153,11 +190,28 @@ func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef,
 	if state.Purged || !state.Stored && s.over(c.Order) {
 		return nil, photoError(ErrPhotoPurged, ref)
 	}
-	u := &Upload{s: s, ref: ref, checkIn: c, photo: photo, account: account, at: offset, stored: state.Received, done: state.Stored}
+	u := &Upload{
+		s: s, ref: ref, checkIn: c, photo: photo, account: account, at: offset, stored: state.Received, done: state.Stored,
+		gone: gone, ended: make(chan struct{}),
+	}
 	if !u.done && (offset < 0 || offset > state.Received) {
 		return nil, &sites.FieldError{Field: "offset", Err: fmt.Errorf("%d %w: %d bytes", offset, ErrPhotoOffset, state.Received)}
 	}
+	s.uploading.Lock()
+	defer s.uploading.Unlock()
+	s.uploads[ref] = append(s.uploads[ref], u)
 	return u, nil
+}
+
+// Close gives up what the upload holds, after End or Break or an error.
+func (u *Upload) Close() {
+	u.s.uploading.Lock()
+	defer u.s.uploading.Unlock()
+	rest := slices.DeleteFunc(u.s.uploads[u.ref], func(other *Upload) bool { return other == u })
+	if u.s.uploads[u.ref] = rest; len(rest) == 0 {
+		delete(u.s.uploads, u.ref)
+	}
+	close(u.ended)
 }
 
 // Stored reports whether the photo was stored before the upload began.
@@ -169,26 +223,31 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 	if u.done {
 		return nil
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.failed != nil {
+		return u.failed
+	}
 	if u.at+int64(len(b)) > u.photo.Size {
 		err := fmt.Errorf("%s %w: %d bytes", u.ref.SHA256, ErrPhotoSize, u.photo.Size)
 		return errors.Join(&sites.FieldError{Field: "data", Err: err}, u.s.Photos.Discard(ctx, u.ref))
 	}
 	// What was there before stays as it is.
-	if known := u.stored + int64(len(u.buffer)) - u.at; known > 0 {
+	if known := u.stored + int64(len(u.storing)+len(u.buffer)) - u.at; known > 0 {
 		n := min(known, int64(len(b)))
 		u.at += n
 		b = b[n:]
 	}
 	for len(b) > 0 {
 		if u.buffer == nil {
-			u.buffer = make([]byte, 0, min(uploadBuffer, u.photo.Size-u.stored))
+			u.buffer = make([]byte, 0, min(uploadBuffer, u.photo.Size-u.stored-int64(len(u.storing))))
 		}
 		n := min(len(b), cap(u.buffer)-len(u.buffer))
 		u.buffer = append(u.buffer, b[:n]...)
 		u.at += int64(n)
 		b = b[n:]
 		if len(u.buffer) == cap(u.buffer) {
-			if err := u.flush(ctx); err != nil {
+			if err := u.startStoring(ctx); err != nil {
 				return err
 			}
 		}
@@ -196,23 +255,50 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 	return nil
 }
 
-func (u *Upload) flush(ctx context.Context) error {
-	if len(u.buffer) == 0 {
-		return nil
-	}
-	if err := u.s.Photos.Receive(ctx, u.ref, u.stored, u.buffer); err != nil {
+// startStoring gives the store what was gathered, once it has taken what it was
+// given before. The context's end does not stop it. It needs u.mu.
+func (u *Upload) startStoring(ctx context.Context) error {
+	if err := u.awaitStoring(); err != nil || len(u.buffer) == 0 {
 		return err
 	}
-	u.stored += int64(len(u.buffer))
-	u.buffer = u.buffer[:0]
+	u.storing, u.buffer, u.spare = u.buffer, u.spare, nil
+	done, at, b := make(chan error, 1), u.stored, u.storing
+	u.storingDone = done
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+		defer cancel()
+		done <- u.s.Photos.Receive(ctx, u.ref, at, b)
+	}()
 	return nil
+}
+
+// awaitStoring waits until the store has taken what it was given. It needs u.mu.
+func (u *Upload) awaitStoring() error {
+	if u.failed != nil || u.storingDone == nil {
+		return u.failed
+	}
+	err := <-u.storingDone
+	u.storingDone = nil
+	if err == nil {
+		u.stored += int64(len(u.storing))
+		u.spare, u.storing = u.storing[:0], nil
+		return nil
+	}
+	// Nothing of it counts; the sender begins again where the store is.
+	u.failed = err
+	return err
+}
+
+// flush stores what was gathered. It needs u.mu.
+func (u *Upload) flush(ctx context.Context) error {
+	return cmp.Or(u.startStoring(ctx), u.awaitStoring())
 }
 
 // Break ends an upload that was cut. What has come stays.
 func (u *Upload) Break() error {
-	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-	defer cancel()
-	return u.flush(ctx)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.flush(context.Background())
 }
 
 // End ends an upload whose sender has sent what it wanted to. Where that was the
@@ -229,17 +315,21 @@ func (u *Upload) End(ctx context.Context) (PhotoState, error) {
 	if u.done {
 		return state, nil
 	}
-	if err := u.flush(ctx); err != nil {
+	u.mu.Lock()
+	err := u.flush(ctx)
+	stored := u.stored
+	u.buffer, u.spare = nil, nil
+	u.mu.Unlock()
+	if err != nil {
 		return PhotoState{}, err
 	}
-	if u.stored < u.photo.Size {
-		state.Stored, state.Received = false, u.stored
-		if u.stored == 0 {
+	if stored < u.photo.Size {
+		state.Stored, state.Received = false, stored
+		if stored == 0 {
 			return state, nil
 		}
 		return state, u.s.Photos.Secure(ctx, u.ref)
 	}
-	u.buffer = nil
 	return state, u.s.finish(ctx, u.account, u.checkIn, u.photo)
 }
 

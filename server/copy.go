@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -48,7 +48,7 @@ func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 	defer func() { err = errors.Join(err, to.Close()) }()
 
 	var bar *progressbar.ProgressBar
-	var lost atomic.Int64
+	var lost lostPhotos
 	job := ledger.CopyJob{
 		From: from, To: to,
 		Before: func(ctx context.Context, e ledger.Entry) error {
@@ -57,9 +57,7 @@ func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 			}
 			err := inspections.CopyPhoto(ctx, from.Photos(), to.Photos(), e)
 			if errors.Is(err, inspections.ErrPhotoLost) {
-				// The rest is no less worth copying.
-				lost.Add(1)
-				fmt.Fprintf(s.err, "%s at sequence %d: %v\n", e.History, e.Sequence, err)
+				lost.add(e, err) // the rest is no less worth copying
 				return nil
 			}
 			return err
@@ -84,10 +82,37 @@ func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 		return fmt.Errorf("the copy is not what it should be: %w", err)
 	}
 	fmt.Fprintf(s.out, "Every chain of the copy is whole and ends as in the source.\n")
-	if n := lost.Load(); n > 0 {
-		return fmt.Errorf("all else is copied, but %d photos were lost or altered in the source", n)
+	return lost.report(s.err)
+}
+
+// lostPhotos are those that the source of a copy does not have any more.
+type lostPhotos struct {
+	mu    sync.Mutex
+	lines []string // the first of them
+	n     int
+}
+
+// maxLost is how many are named.
+const maxLost = 100
+
+// add is called from several goroutines.
+func (l *lostPhotos) add(e ledger.Entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n++; len(l.lines) < maxLost {
+		l.lines = append(l.lines, fmt.Sprintf("%s at sequence %d: %v", e.History, e.Sequence, err))
 	}
-	return nil
+}
+
+// report names them, if there are any.
+func (l *lostPhotos) report(w io.Writer) error {
+	if l.n == 0 {
+		return nil
+	}
+	for _, line := range l.lines {
+		fmt.Fprintln(w, line)
+	}
+	return fmt.Errorf("all else is copied, but %d photos were lost or altered in the source", l.n)
 }
 
 // progress returns a bar for n entries.

@@ -219,21 +219,40 @@ func readPhoto(name string) (photoFile, error) {
 // most when the network breaks off.
 const uploadPart = 16 << 10
 
-// upload sends what is missing of the photo, again after each break as long as
-// more has come than before it.
+const (
+	// maxTries is how often an upload is tried in a row without a byte more having
+	// come.
+	maxTries = 8
+	// tryAgainAfter is how long the first pause between them is; each is twice as
+	// long as the one before.
+	tryAgainAfter = 50 * time.Millisecond
+)
+
+// upload sends what is missing of the photo, and goes on after each break where
+// the server has it.
 func (p photoFile) upload(ctx context.Context, conn *grpc.ClientConn, of *xunchav1.CheckIn, notes io.Writer) error {
 	client := xunchav1.NewPhotoServiceClient(conn)
-	for before := int64(-1); ; {
-		at, err := client.GetPhotoUpload(ctx, &xunchav1.GetPhotoUploadRequest{Sha256: p.declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId}, grpc.WaitForReady(true))
-		if err != nil || at.Stored {
+	var most int64
+	for tries := 0; ; tries++ {
+		at, err := client.GetPhotoUpload(ctx, &xunchav1.GetPhotoUploadRequest{Sha256: p.declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId})
+		if err == nil && at.Stored {
+			return nil
+		}
+		if err == nil {
+			if at.ReceivedBytes > most {
+				most, tries = at.ReceivedBytes, 0
+			}
+			err = p.send(ctx, client, of, at.ReceivedBytes)
+		}
+		if err == nil || status.Code(err) != codes.Unavailable || tries == maxTries {
 			return err
 		}
-		err = p.send(ctx, client, of, at.ReceivedBytes)
-		if err == nil || status.Code(err) != codes.Unavailable || at.ReceivedBytes <= before {
-			return err
-		}
-		before = at.ReceivedBytes
 		fmt.Fprintf(notes, "%s: interrupted; going on\n", p.name)
+		select {
+		case <-time.After(tryAgainAfter << tries):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 type MemoryPhotos struct {
 	// Now returns the time at which bytes come in; nil is the zero time.
 	Now func() time.Time
+	// FailReceive is what Receive fails with, where it is set.
+	FailReceive error
 
 	mu       sync.Mutex
 	firsts   map[inspections.Digest]inspections.CheckInRef
@@ -86,6 +88,9 @@ func (m *MemoryPhotos) Receive(ctx context.Context, p inspections.PhotoRef, offs
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.FailReceive != nil {
+		return m.FailReceive
+	}
 	old := m.partials[p]
 	known := int64(len(old.bytes)) - offset
 	if known < 0 {

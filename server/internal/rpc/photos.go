@@ -45,10 +45,11 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 		return err
 	}
 	spec := first.GetSpec()
-	upload, err := s.config.Inspections.BeginUpload(ctx, account(ctx), toPhotoRef(spec.SiteId, spec.CheckInId, spec.Sha256), spec.Offset)
+	upload, err := s.config.Inspections.BeginUpload(ctx, account(ctx), toPhotoRef(spec.SiteId, spec.CheckInId, spec.Sha256), spec.Offset, gone(ctx))
 	if err != nil {
 		return inField("spec", err)
 	}
+	defer upload.Close()
 	for !upload.Stored() {
 		part, err := stream.Recv()
 		if err == io.EOF {

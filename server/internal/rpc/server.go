@@ -95,6 +95,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),
 		grpc.StreamInterceptor(calls.stream),
+		grpc.InTapHandle(linger),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errUnimplemented }),
 		// The codec refuses what is too large, with a reason. grpc's own limit,
 		// which knows none, is for what is so large that it is not even read.
