@@ -61,13 +61,18 @@ func (c child) stop() error {
 }
 
 // memory returns the process's resident memory in MiB, which only Linux tells.
-func (c child) memory() (float64, error) {
+func (c child) memory() (float64, error) { return c.status("VmRSS:") }
+
+// peak returns the most that it has been.
+func (c child) peak() (float64, error) { return c.status("VmHWM:") }
+
+func (c child) status(name string) (float64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.process.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name {
 			kib, err := strconv.ParseFloat(fields[1], 64)
 			return kib / 1024, err
 		}

@@ -38,6 +38,7 @@ func main() {
 	flag.IntVar(&o.stored, "stored", 100_000, "check-ins that are stored before history is measured")
 	flag.IntVar(&o.rounds, "rounds", 3, "times that each row is measured, in turn with the echo; the median counts")
 	flag.StringVar(&o.database, "store", "", "mongodb:// address of an empty database to measure on instead of a data folder")
+	flag.BoolVar(&o.photos, "photos", false, "measure photos alone")
 	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
 	flag.Parse()
 	if o.stored < leastStored {
@@ -56,6 +57,7 @@ func main() {
 type options struct {
 	stored, rounds int
 	window         time.Duration
+	photos         bool
 	database       string
 }
 
@@ -76,6 +78,10 @@ func bench(ctx context.Context, o options, w io.Writer) (err error) {
 	binary, err := build(ctx, folder)
 	if err != nil {
 		return err
+	}
+	if o.photos {
+		rows, err := comparePhotos(ctx, o, binary)
+		return errors.Join(err, print(w, rows))
 	}
 	echo, err := startEcho(ctx)
 	if err != nil {
@@ -160,7 +166,12 @@ func bench(ctx context.Context, o options, w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	return print(w, append(rows, tokens))
+	rows = append(rows, tokens)
+	photos, err := comparePhotos(ctx, o, binary)
+	if err != nil {
+		return err
+	}
+	return print(w, append(rows, photos...))
 }
 
 // compareTokens measures the same call with a token, and on a server that is the

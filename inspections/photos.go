@@ -1,7 +1,9 @@
 package inspections
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -111,9 +113,10 @@ type Photos interface {
 	// much, and when the last of it came, and stops at the first error.
 	Partials(ctx context.Context, each func(p PhotoRef, received int64, last time.Time) error) error
 
-	// Keep stores the photo, and returns once that would survive a power cut. The
-	// content is written where no photo has the same file. A photo that is kept
-	// already, or was purged, stays as it is.
+	// Keep stores the photo, claims its stored hash for the check-in, and returns
+	// once that would survive a power cut. The content is written where no photo has
+	// the same file; its caller sees to it that it has the hash, or fails. A photo
+	// that is kept already, or was purged, stays as it is.
 	Keep(ctx context.Context, k KeptPhoto, content io.WriterTo) error
 	// KeptOf returns the photos of the check-ins that have arrived, purged or not,
 	// in no order.
@@ -272,7 +275,7 @@ func CopyPhoto(ctx context.Context, from, to Photos, e ledger.Entry) error {
 			return err
 		}
 		defer f.Close()
-		return to.Keep(ctx, p.KeptPhoto, writerTo{io.NewSectionReader(f, 0, f.Size())})
+		return to.Keep(ctx, p.KeptPhoto, wholeFile{f, p.Stored})
 	case KindPhotoPurged:
 		p, err := ParsePhotoEvent(e)
 		if err != nil {
@@ -297,9 +300,21 @@ func copyClaims(ctx context.Context, from, to Photos, sums []Digest, by CheckInR
 	return nil
 }
 
-type writerTo struct{ io.Reader }
+// A wholeFile writes a file that must have the hash.
+type wholeFile struct {
+	File
+	sum Digest
+}
 
-func (r writerTo) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, r.Reader) }
+// WriteTo implements io.WriterTo.
+func (f wholeFile) WriteTo(w io.Writer) (int64, error) {
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, h), io.NewSectionReader(f, 0, f.Size()))
+	if err == nil && !bytes.Equal(h.Sum(nil), f.sum[:]) {
+		err = fmt.Errorf("%s has the content of %x: %w", f.sum, h.Sum(nil), ErrPhotoLost)
+	}
+	return n, err
+}
 
 // keptPhoto returns the photo as it is kept, or nil where it has not arrived.
 func keptPhoto(ctx context.Context, photos Photos, p PhotoRef) (*KeptPhoto, error) {

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/maphash"
 	"io"
 	"slices"
 	"sync"
@@ -22,7 +24,7 @@ const (
 	// uploadBuffer is how many bytes of a photo are gathered before they are
 	// stored. As many again are gathered meanwhile, so that what arrives does not
 	// wait for the store.
-	uploadBuffer = 256 << 10
+	uploadBuffer = 128 << 10
 	// maxFinishers is how many photos are cleaned and stored at once.
 	maxFinishers = 8
 	// finishTimeout is how long that may take for one, whether or not the phone
@@ -105,16 +107,16 @@ func (s *Service) PhotoState(ctx context.Context, ref PhotoRef) (PhotoState, err
 	if err != nil {
 		return PhotoState{}, err
 	}
-	s.settle(ctx, ref)
-	return s.state(ctx, c, photo)
-}
-
-// settle lets uploads of the photo that were cut come to their end, and the
-// others store what they hold, so that no byte of either is sent again.
-func (s *Service) settle(ctx context.Context, ref PhotoRef) {
 	s.uploading.Lock()
 	list := slices.Clone(s.uploads[ref])
 	s.uploading.Unlock()
+	settle(ctx, list)
+	return s.state(ctx, c, photo)
+}
+
+// settle lets uploads that were cut come to their end, and the others store what
+// they hold, so that no byte of either is sent again.
+func settle(ctx context.Context, list []*Upload) {
 	for _, u := range list {
 		select {
 		case <-u.gone:
@@ -177,12 +179,23 @@ type Upload struct {
 // off, though bytes that have arrived may still be read; nil where nobody knows.
 //
 // Errors are those of Get, ErrPhotoUnknown, ErrPhotoPurged and ErrPhotoOffset.
-func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef, offset int64, gone <-chan struct{}) (*Upload, error) {
+func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef, offset int64, gone <-chan struct{}) (_ *Upload, err error) {
+	u := &Upload{s: s, ref: ref, account: account, at: offset, gone: gone, ended: make(chan struct{})}
+	// From now on, who asks how much there is waits for what this one brings.
+	s.uploading.Lock()
+	before := slices.Clone(s.uploads[ref])
+	s.uploads[ref] = append(s.uploads[ref], u)
+	s.uploading.Unlock()
+	defer func() {
+		if err != nil {
+			u.Close()
+		}
+	}()
 	c, photo, err := s.declared(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	s.settle(ctx, ref)
+	settle(ctx, before)
 	state, err := s.state(ctx, c, photo)
 	if err != nil {
 		return nil, err
@@ -190,16 +203,12 @@ func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef,
 	if state.Purged || !state.Stored && s.over(c.Order) {
 		return nil, photoError(ErrPhotoPurged, ref)
 	}
-	u := &Upload{
-		s: s, ref: ref, checkIn: c, photo: photo, account: account, at: offset, stored: state.Received, done: state.Stored,
-		gone: gone, ended: make(chan struct{}),
-	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.checkIn, u.photo, u.stored, u.done = c, photo, state.Received, state.Stored
 	if !u.done && (offset < 0 || offset > state.Received) {
 		return nil, &sites.FieldError{Field: "offset", Err: fmt.Errorf("%d %w: %d bytes", offset, ErrPhotoOffset, state.Received)}
 	}
-	s.uploading.Lock()
-	defer s.uploading.Unlock()
-	s.uploads[ref] = append(s.uploads[ref], u)
 	return u, nil
 }
 
@@ -212,6 +221,14 @@ func (u *Upload) Close() {
 		delete(u.s.uploads, u.ref)
 	}
 	close(u.ended)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, b := range [][]byte{u.buffer, u.spare} { // nobody has these any more
+		if b != nil {
+			uploadBuffers.Put((*[uploadBuffer]byte)(b[:uploadBuffer]))
+		}
+	}
+	u.buffer, u.spare = nil, nil
 }
 
 // Stored reports whether the photo was stored before the upload began.
@@ -240,7 +257,7 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 	}
 	for len(b) > 0 {
 		if u.buffer == nil {
-			u.buffer = make([]byte, 0, min(uploadBuffer, u.photo.Size-u.stored-int64(len(u.storing))))
+			u.buffer = uploadBuffers.Get().(*[uploadBuffer]byte)[:0]
 		}
 		n := min(len(b), cap(u.buffer)-len(u.buffer))
 		u.buffer = append(u.buffer, b[:n]...)
@@ -294,6 +311,9 @@ func (u *Upload) flush(ctx context.Context) error {
 	return cmp.Or(u.startStoring(ctx), u.awaitStoring())
 }
 
+// uploadBuffers has those that no upload needs.
+var uploadBuffers = sync.Pool{New: func() any { return new([uploadBuffer]byte) }}
+
 // Break ends an upload that was cut. What has come stays.
 func (u *Upload) Break() error {
 	u.mu.Lock()
@@ -318,7 +338,6 @@ func (u *Upload) End(ctx context.Context) (PhotoState, error) {
 	u.mu.Lock()
 	err := u.flush(ctx)
 	stored := u.stored
-	u.buffer, u.spare = nil, nil
 	u.mu.Unlock()
 	if err != nil {
 		return PhotoState{}, err
@@ -373,14 +392,14 @@ func (s *Service) keep(ctx context.Context, c *Stored, photo Photo, ref PhotoRef
 	refuse := func(err error) (*KeptPhoto, error) {
 		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Photos.Discard(ctx, ref))
 	}
-	sum, err := digest(io.NewSectionReader(f, 0, f.Size()))
-	if err != nil {
+	hashed := &hashedFile{File: f, hash: sha256.New()}
+	p, err := picture.Read(hashed, f.Size())
+	if sum, err := hashed.sum(); err != nil {
 		return nil, err
-	}
-	if sum != photo.SHA256 || f.Size() != photo.Size {
+	} else if sum != photo.SHA256 {
+		// Whatever else is wrong with it, it is not what the phone has.
 		return refuse(fmt.Errorf("%w: %s", ErrPhotoHash, sum))
 	}
-	p, err := picture.Read(f, f.Size())
 	switch {
 	case errors.Is(err, picture.ErrNotPicture), errors.Is(err, picture.ErrTooLarge):
 		return refuse(err)
@@ -390,10 +409,14 @@ func (s *Service) keep(ctx context.Context, c *Stored, photo Photo, ref PhotoRef
 		return refuse(fmt.Errorf("%w: %s, not %s", ErrPhotoType, p.ContentType, photo.ContentType))
 	}
 	kept := KeptPhoto{PhotoRef: ref, Size: p.Size(), ContentType: p.ContentType, Order: c.Order}
-	if kept.Stored, err = digest(p.Reader()); err != nil {
+	// It is read twice, and somebody else may send bytes of it meanwhile.
+	twice := &sameTwice{content: p, seed: maphash.MakeSeed()}
+	h := sha256.New()
+	if _, err := twice.WriteTo(h); err != nil {
 		return nil, err
 	}
-	return &kept, s.Photos.Keep(ctx, kept, p)
+	h.Sum(kept.Stored[:0])
+	return &kept, s.Photos.Keep(ctx, kept, twice)
 }
 
 func digest(r io.Reader) (sum Digest, err error) {
@@ -403,6 +426,75 @@ func digest(r io.Reader) (sum Digest, err error) {
 	}
 	h.Sum(sum[:0])
 	return sum, nil
+}
+
+// A hashedFile takes the hash of a file while it is read for the first time.
+type hashedFile struct {
+	File
+	hash hash.Hash
+	upTo int64 // how much of the file is in it
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *hashedFile) ReadAt(b []byte, at int64) (int, error) {
+	if at > f.upTo {
+		if err := f.catchUp(at); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.File.ReadAt(b, at)
+	if end := at + int64(n); end > f.upTo {
+		f.hash.Write(b[f.upTo-at : n])
+		f.upTo = end
+	}
+	return n, err
+}
+
+// catchUp takes in what was passed over.
+func (f *hashedFile) catchUp(to int64) error {
+	n, err := io.Copy(f.hash, io.NewSectionReader(f.File, f.upTo, to-f.upTo))
+	if f.upTo += n; err == nil && f.upTo < to {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// sum returns the hash of the whole file.
+func (f *hashedFile) sum() (sum Digest, err error) {
+	if err := f.catchUp(f.Size()); err != nil {
+		return Digest{}, err
+	}
+	f.hash.Sum(sum[:0])
+	return sum, nil
+}
+
+// errChanged means that what has come of a photo was changed while it was stored.
+var errChanged = fmt.Errorf("%w: a photo changed while it was stored", ledger.ErrUnavailable)
+
+// A sameTwice writes content, and fails where it is not what it was the first
+// time. Its checksum costs a fraction of SHA-256, and nobody can know its seed.
+type sameTwice struct {
+	content io.WriterTo
+	seed    maphash.Seed
+	first   uint64 // the checksum; 0 before the first time
+}
+
+// WriteTo implements io.WriterTo.
+func (s *sameTwice) WriteTo(w io.Writer) (int64, error) {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	n, err := s.content.WriteTo(io.MultiWriter(w, &h))
+	if err != nil {
+		return n, err
+	}
+	switch sum := h.Sum64() | 1; s.first {
+	case 0:
+		s.first = sum
+	case sum:
+	default:
+		return n, errChanged
+	}
+	return n, nil
 }
 
 // record puts on record that the photo has arrived.

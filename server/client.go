@@ -284,10 +284,24 @@ func describe(e *xunchav1.HistoryEntry) string {
 		if in.DistanceM != nil {
 			parts = append(parts, fmt.Sprintf("%.0f m from the site", *in.DistanceM))
 		}
+		if n := len(in.Photos); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d photos", n))
+		}
 		for _, f := range in.Flags {
 			parts = append(parts, strings.ToLower(strings.TrimPrefix(f.String(), "FLAG_")))
 		}
 		return strings.Join(parts, ", ")
+	case *xunchav1.HistoryEntry_PhotoEvent:
+		p := c.PhotoEvent
+		text := fmt.Sprintf("photo %x… of check-in %s", p.Sha256[:6], p.CheckInId)
+		if p.RetentionDays > 0 {
+			return fmt.Sprintf("%s, %d days after its order ended", text, p.RetentionDays)
+		}
+		text += fmt.Sprintf(", %d bytes", p.StoredSizeBytes)
+		if p.FirstCheckInId != "" {
+			text += ", used before"
+		}
+		return text
 	case *xunchav1.HistoryEntry_Site:
 		return fmt.Sprintf("%s %s in %s", c.Site.RegistrationNo, c.Site.Name, c.Site.DivisionCode)
 	case *xunchav1.HistoryEntry_ClosureOrder:

@@ -218,7 +218,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}, {"account", "create", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}, {"account", "create", "--help"}, {"check-in", "--help"}, {"photo", "--help"}, {"purge", "--help"}} {
 		out, _, err := xuncha(t, args...)
 		if err != nil || !strings.Contains(out, "Usage: xuncha") {
 			t.Errorf("%v: got %q, %v", args, out, err)
@@ -250,6 +250,11 @@ func TestBadCommands(t *testing.T) {
 		"UnknownDivision":     {[]string{"coverage", "990000", "--server", address}, "DIVISION_NOT_FOUND"},
 		"UnknownSite":         {[]string{"history", "SC-GA-9999", "--server", address}, "SC-GA-9999"},
 		"ColumnsOfAnother":    {[]string{"import", "sites", "--server", address, sample(t, "d.csv", sampledata.Divisions2019())}, "registration_no"},
+		"NoPicture":           {[]string{"check-in", "--server", address, "--site", "x", "--finding", "closed", "--photo", "nothing.jpg"}, "nothing.jpg"},
+		"VisitWithoutTime":    {[]string{"check-in", "--server", address, "--site", "x", "--finding", "closed", "--id", "11111111-1111-4111-8111-111111111111"}, "--time"},
+		"MalformedTime":       {[]string{"check-in", "--server", address, "--site", "x", "--finding", "closed", "--time", "yesterday"}, "--time"},
+		"MalformedHash":       {[]string{"photo", "--server", address, "--site", "x", "--check-in", "x", "--sha256", "xyz", "-o", "out"}, "--sha256"},
+		"Retention":           {[]string{"serve", "--data", t.TempDir(), "--photo-retention-days", "1096"}, "1095"},
 		"SitesBeforeVillages": {[]string{"import", "sites", "--server", address, sample(t, "s.csv", sampledata.Sites())}, "85 problems"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -134,7 +134,7 @@ func (c *purgeCommand) Run(ctx context.Context, s streams) (err error) {
 type checkInCommand struct {
 	clientConfig `embed:""`
 	ID           string   `placeholder:"UUID" help:"Id of the check-in. The same once more goes on with what is missing of it. Default: a new one."`
-	Site         string   `required:"" placeholder:"ID" help:"The site that was visited."`
+	Site         string   `required:"" placeholder:"SITE" help:"The site that was visited: its registration number or its id."`
 	Time         string   `placeholder:"TIME" help:"When the visit was, such as 2020-02-01T09:30:00+08:00. Default: now."`
 	Finding      string   `required:"" enum:"closed,closed_no_notice,open,inaccessible" help:"What was found: closed, closed_no_notice, open or inaccessible."`
 	DutyStaff    bool     `help:"The duty staff assigned to the premises were there."`
@@ -154,7 +154,7 @@ type photoFile struct {
 // Run submits the check-in, then uploads what the receipt says is missing.
 func (c *checkInCommand) Run(ctx context.Context, s streams) error {
 	report := &xunchav1.CheckIn{
-		CheckInId: cmp.Or(c.ID, uuid.NewString()), SiteId: c.Site, CaptureTime: timestamppb.Now(),
+		CheckInId: cmp.Or(c.ID, uuid.NewString()), CaptureTime: timestamppb.Now(),
 		Finding: map[string]xunchav1.Finding{
 			"closed": xunchav1.Finding_FINDING_CLOSED, "closed_no_notice": xunchav1.Finding_FINDING_CLOSED_NO_NOTICE,
 			"open": xunchav1.Finding_FINDING_OPEN, "inaccessible": xunchav1.Finding_FINDING_INACCESSIBLE,
@@ -181,6 +181,10 @@ func (c *checkInCommand) Run(ctx context.Context, s streams) error {
 		report.Photos = append(report.Photos, p.declared)
 	}
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		var err error
+		if report.SiteId, err = findSite(ctx, conn, c.Site); err != nil {
+			return err
+		}
 		answer, err := xunchav1.NewInspectionServiceClient(conn).SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{CheckIn: report, ClientTime: timestamppb.Now()})
 		if err != nil {
 			return err
@@ -277,7 +281,7 @@ func (p photoFile) send(ctx context.Context, client xunchav1.PhotoServiceClient,
 // photoCommand is "xuncha photo".
 type photoCommand struct {
 	clientConfig `embed:""`
-	Site         string `required:"" placeholder:"ID" help:"The site."`
+	Site         string `required:"" placeholder:"SITE" help:"The site: its registration number or its id."`
 	CheckIn      string `required:"" placeholder:"ID" help:"The check-in."`
 	SHA256       string `name:"sha256" required:"" placeholder:"HEX" help:"The photo's SHA-256 as the check-in declares it."`
 	Thumbnail    bool   `help:"Fetch a small one."`
@@ -290,11 +294,15 @@ func (c *photoCommand) Run(ctx context.Context, s streams) error {
 	if err != nil || len(sum) != sha256.Size {
 		return errors.New("--sha256: want 64 hexadecimal digits")
 	}
-	request := &xunchav1.DownloadPhotoRequest{SiteId: c.Site, CheckInId: c.CheckIn, Sha256: sum, Variant: xunchav1.Variant_VARIANT_FULL}
+	request := &xunchav1.DownloadPhotoRequest{CheckInId: c.CheckIn, Sha256: sum, Variant: xunchav1.Variant_VARIANT_FULL}
 	if c.Thumbnail {
 		request.Variant = xunchav1.Variant_VARIANT_THUMBNAIL
 	}
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		var err error
+		if request.SiteId, err = findSite(ctx, conn, c.Site); err != nil {
+			return err
+		}
 		stream, err := xunchav1.NewPhotoServiceClient(conn).DownloadPhoto(ctx, request)
 		if err != nil {
 			return err

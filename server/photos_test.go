@@ -132,7 +132,7 @@ func TestPhotoCommands(t *testing.T) {
 	fetch := func(address string, more ...string) []byte {
 		t.Helper()
 		to := filepath.Join(t.TempDir(), "out.jpg")
-		if _, stderr, err := xuncha(t, append([]string{"photo", "--server", address, "--site", site, "--check-in", id, "--sha256", m[1], "-o", to}, more...)...); err != nil {
+		if _, stderr, err := xuncha(t, append([]string{"photo", "--server", address, "--site", "SC-GA-0001", "--check-in", id, "--sha256", m[1], "-o", to}, more...)...); err != nil {
 			t.Fatal(err, stderr)
 		}
 		content, err := os.ReadFile(to)

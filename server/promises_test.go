@@ -1,12 +1,15 @@
 package main
 
 import (
+	"io"
 	"regexp"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
 // aboutPeople matches the words of a field that would be about a person or a
@@ -46,7 +49,18 @@ func TestRecordsHaveNoOtherKeys(t *testing.T) {
 	address, _ := serve(t, t.TempDir())
 	site := fill(t, address)[0]
 	conn := connect(t, address)
-	submit(t, conn, newCheckIn(site))
+	photo, err := readPhoto(sample(t, "photo.jpg", cameraPhoto(t, 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c := newCheckIn(site)
+		c.Photos = []*xunchav1.Photo{photo.declared}
+		submit(t, conn, c)
+		if err := photo.upload(t.Context(), conn, c, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
 	kept := map[string]bool{}
 	for _, key := range strings.Fields(`format history sequence kind id receive_time account content
 		capture_time visit_time closure_order_id finding duty_staff_present cancelled_event_count dispersed_people_count

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"slices"
@@ -155,12 +154,12 @@ func (m *MemoryPhotos) Keep(ctx context.Context, k inspections.KeptPhoto, conten
 		if _, err := content.WriteTo(&b); err != nil {
 			return err
 		}
-		if sha256.Sum256(b.Bytes()) != k.Stored {
-			return fmt.Errorf("%s: %w", k.Stored, inspections.ErrPhotoLost)
-		}
 		put(&m.files, k.Stored, b.Bytes())
 	}
 	put(&m.kept, k.PhotoRef, k)
+	if _, ok := m.firsts[k.Stored]; !ok {
+		put(&m.firsts, k.Stored, k.CheckInRef)
+	}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 const (
@@ -120,13 +121,41 @@ func (p *Picture) Reader() io.Reader {
 }
 
 // WriteTo writes what Reader gives.
-func (p *Picture) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.Copy(w, p.Reader())
-	if err == nil && n < p.size {
-		err = io.ErrUnexpectedEOF
+func (p *Picture) WriteTo(w io.Writer) (n int64, err error) {
+	buffer := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buffer)
+	write := func(b []byte) error {
+		m, err := w.Write(b)
+		n += int64(m)
+		return err
 	}
-	return n, err
+	for _, q := range p.pieces {
+		if !q.joined {
+			if err := write(q.bytes); err != nil {
+				return n, err
+			}
+		}
+		for at, end := q.at, q.at+q.n; at < end; {
+			b := buffer[:min(bufferSize, end-at)]
+			if m, err := p.src.ReadAt(b, at); m < len(b) {
+				if err == nil || err == io.EOF {
+					err = io.ErrUnexpectedEOF
+				}
+				return n, err
+			}
+			if err := write(b); err != nil {
+				return n, err
+			}
+			at += int64(len(b))
+		}
+	}
+	return n, nil
 }
+
+// bufferSize is how many bytes are written at once.
+const bufferSize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // measure notes how large the picture is, and refuses one that is too large.
 func (p *Picture) measure(width, height int) error {

@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"encoding/binary"
+	"io"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/encoding"
@@ -10,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/sites"
 
 	// The codec below is built on the one that this registers.
@@ -38,6 +42,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		mark(m, tooLarge, "")
 		return nil
 	}
+	if upload, ok := v.(*xunchav1.UploadPhotoRequest); ok && readData(data, upload) {
+		return nil
+	}
 	if c.CodecV2.Unmarshal(data, v) != nil {
 		raw := data.Materialize()
 		path, _ := findBadText(m.ProtoReflect().Descriptor(), raw, "")
@@ -45,6 +52,53 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	return nil
 }
+
+// readData reads a message that has a photo's data and nothing else, as all of an
+// upload but the first are, into a buffer that freeData takes back. Left to grpc,
+// each was put together in memory of up to a megabyte and then copied to new
+// memory, which took a seventh of an upload's time.
+func readData(data mem.BufferSlice, m *xunchav1.UploadPhotoRequest) bool {
+	var head [1 + binary.MaxVarintLen64]byte // a tag and a length
+	r := data.Reader()
+	defer r.Close()
+	n, err := io.ReadFull(r, head[:min(len(head), data.Len())])
+	if err != nil || n < 2 || head[0] != dataTag {
+		return false
+	}
+	size, sizeLen := protowire.ConsumeVarint(head[1:n])
+	if sizeLen < 0 || size != uint64(data.Len()-1-sizeLen) {
+		return false
+	}
+	var b []byte
+	if size <= dataBuffer {
+		b = dataBuffers.Get().(*[dataBuffer]byte)[:size]
+	} else {
+		b = make([]byte, size)
+	}
+	read := copy(b, head[1+sizeLen:n])
+	if _, err := io.ReadFull(r, b[read:]); err != nil {
+		return false
+	}
+	m.Part = &xunchav1.UploadPhotoRequest_Data{Data: b}
+	return true
+}
+
+// freeData takes a buffer back from a message that nobody needs any more.
+func freeData(m *xunchav1.UploadPhotoRequest) {
+	if b := m.GetData(); cap(b) == dataBuffer {
+		dataBuffers.Put((*[dataBuffer]byte)(b[:dataBuffer]))
+	}
+	m.Part = nil
+}
+
+const (
+	// dataTag is the field data of UploadPhotoRequest on the wire: number 2, bytes.
+	dataTag = 2<<3 | byte(protowire.BytesType)
+	// dataBuffer is how long messages may be whose memory is used again.
+	dataBuffer = 128 << 10
+)
+
+var dataBuffers = sync.Pool{New: func() any { return new([dataBuffer]byte) }}
 
 // encoded returns a message that is sent as the same bytes as m, without its
 // fields being walked each time: all of it is in the unknown fields, which are

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/tap"
@@ -9,14 +10,26 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
-// lingerFor is how much longer than its connection an upload lasts. What is left
-// to read by then has arrived already.
-const lingerFor = 100 * time.Millisecond
+const (
+	// lingerFor is for how long nothing must have been there to read, after a
+	// connection has broken off, for an upload to end. What is left has arrived
+	// already, so that is long.
+	lingerFor = 100 * time.Millisecond
+	// lingerAtMost is how long an upload may last then, whatever it waits for.
+	lingerAtMost = time.Minute
+)
 
-// A lingering context ends lingerFor after another one.
+// A lingering context ends later than another one: once all that had arrived was
+// read.
 type lingering struct {
 	context.Context
 	done chan struct{}
+
+	mu      sync.Mutex
+	gone    bool        // the other one has ended
+	working bool        // nobody reads just now
+	ended   bool        // done is closed
+	idle    *time.Timer // ends it, while somebody reads
 }
 
 // linger makes the context of an upload. Once a connection breaks off, grpc gives
@@ -26,11 +39,60 @@ func linger(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if info.FullMethodName != xunchav1.PhotoService_UploadPhoto_FullMethodName {
 		return ctx, nil
 	}
-	l := &lingering{ctx, make(chan struct{})}
+	l := &lingering{Context: ctx, done: make(chan struct{}), working: true}
 	context.AfterFunc(ctx, func() {
-		time.AfterFunc(lingerFor, func() { close(l.done) })
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.gone = true
+		l.start()
+		time.AfterFunc(lingerAtMost, l.end)
 	})
 	return l, nil
+}
+
+// start lets the time run after which it ends, where somebody reads. It needs
+// l.mu.
+func (l *lingering) start() {
+	if l.gone && !l.working && !l.ended {
+		l.idle = time.AfterFunc(lingerFor, func() {
+			l.mu.Lock()
+			working := l.working
+			l.mu.Unlock()
+			if !working {
+				l.end()
+			}
+		})
+	}
+}
+
+func (l *lingering) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.ended = true
+		close(l.done)
+	}
+}
+
+// readNext calls read, which waits for what comes next of the call. Between its
+// calls, the context of an upload does not end for want of something to read.
+func readNext[M any](ctx context.Context, read func() (M, error)) (M, error) {
+	l, ok := ctx.Value(lingeringKey{}).(*lingering)
+	if !ok {
+		return read()
+	}
+	l.mu.Lock()
+	l.working = false
+	l.start()
+	l.mu.Unlock()
+	m, err := read()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.working = true
+	if l.idle != nil {
+		l.idle.Stop()
+	}
+	return m, err
 }
 
 // Done implements context.Context.
@@ -46,13 +108,13 @@ func (l *lingering) Err() error {
 	}
 }
 
-// goneKey finds the channel that is closed when the connection has broken off.
-type goneKey struct{}
+// lingeringKey finds the lingering context that another is made of.
+type lingeringKey struct{}
 
 // Value implements context.Context.
 func (l *lingering) Value(key any) any {
-	if key == (goneKey{}) {
-		return l.Context.Done()
+	if key == (lingeringKey{}) {
+		return l
 	}
 	return l.Context.Value(key)
 }
@@ -60,8 +122,8 @@ func (l *lingering) Value(key any) any {
 // gone returns a channel that is closed as soon as nothing more can arrive of the
 // call, which may last longer.
 func gone(ctx context.Context) <-chan struct{} {
-	if c, ok := ctx.Value(goneKey{}).(<-chan struct{}); ok {
-		return c
+	if l, ok := ctx.Value(lingeringKey{}).(*lingering); ok {
+		return l.Context.Done()
 	}
 	return ctx.Done()
 }

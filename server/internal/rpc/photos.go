@@ -37,7 +37,7 @@ const downloadPart = 64 << 10
 
 func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.UploadPhotoRequest, xunchav1.UploadPhotoResponse]) error {
 	ctx := stream.Context()
-	first, err := stream.Recv()
+	first, err := readNext(ctx, stream.Recv)
 	if err == io.EOF || err == nil && first.GetSpec() == nil {
 		return &sites.FieldError{Field: "spec", Err: errMissing}
 	}
@@ -51,7 +51,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 	}
 	defer upload.Close()
 	for !upload.Stored() {
-		part, err := stream.Recv()
+		part, err := readNext(ctx, stream.Recv)
 		if err == io.EOF {
 			break
 		}
@@ -64,6 +64,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 		if err := upload.Write(ctx, part.GetData()); err != nil {
 			return err
 		}
+		freeData(part)
 	}
 	state, err := upload.End(ctx)
 	if err != nil {

@@ -33,6 +33,13 @@ const Account = "local"
 // disk together, so it is far more than there are processors.
 const streamWorkers = 128
 
+const (
+	// streamWindow and connWindow are how many bytes a client may send of a call,
+	// and of all calls on a connection, before the server has read them.
+	streamWindow = 512 << 10
+	connWindow   = 1 << 20
+)
+
 // unreadBeyond is how many times MaxMessage a request can be long to be read in
 // order to be refused.
 const unreadBeyond = 4
@@ -100,6 +107,11 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		// The codec refuses what is too large, with a reason. grpc's own limit,
 		// which knows none, is for what is so large that it is not even read.
 		grpc.MaxRecvMsgSize(unreadBeyond * c.MaxMessage),
+		// Windows that do not grow bound what has arrived and nobody has read yet, and
+		// so what many uploads at once take. A stream of 256 KiB a round trip is more
+		// than a phone has to give.
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.MaxConcurrentStreams(1000),
 		grpc.WaitForHandlers(true),

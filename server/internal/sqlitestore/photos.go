@@ -1,9 +1,8 @@
 package sqlitestore
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,6 +42,8 @@ type photoStore struct {
 	// storing keeps apart those who store and delete the same file, by the first
 	// byte of its hash.
 	storing [256]sync.Mutex
+	// folders are those that are known to survive a power cut.
+	folders sync.Map
 }
 
 // Photos returns where the store keeps photos.
@@ -242,31 +244,51 @@ func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRe
 	return nil
 }
 
+const (
+	pictureFirst = `SELECT site, check_in FROM pictures WHERE sum = ?`
+	pictureClaim = `INSERT INTO pictures (sum, site, check_in) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
+)
+
+// firstUse looks for the check-in that claimed a hash.
+func firstUse(conn *sqlite.Conn, sum inspections.Digest) (first inspections.CheckInRef, err error) {
+	err = query(conn, pictureFirst, 1, func(stmt *sqlite.Stmt) { stmt.BindBytes(1, sum[:]) }, func(stmt *sqlite.Stmt) {
+		first = inspections.CheckInRef{Site: sites.SiteID(stmt.ColumnText(0)), CheckIn: inspections.CheckInID(stmt.ColumnText(1))}
+	})
+	return first, err
+}
+
+// claim notes who uses a hash, unless somebody did before.
+func (w *writer) claim(sum inspections.Digest, by inspections.CheckInRef) error {
+	return w.bound(pictureClaim, func(stmt *sqlite.Stmt) {
+		stmt.BindBytes(1, sum[:])
+		stmt.BindText(2, string(by.Site))
+		stmt.BindText(3, string(by.CheckIn))
+	})
+}
+
 // Claim implements inspections.Photos.
 func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) ([]inspections.CheckInRef, error) {
 	out := make([]inspections.CheckInRef, len(sums))
-	err := p.write(ctx, func(w *writer) error {
+	look := func(conn *sqlite.Conn) (err error) {
 		for i, sum := range sums {
-			err := w.bound(`INSERT INTO pictures (sum, site, check_in) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
-				stmt.BindBytes(1, sum[:])
-				stmt.BindText(2, string(by.Site))
-				stmt.BindText(3, string(by.CheckIn))
-			})
-			if err != nil {
-				return err
-			}
-			err = query(w.conn, `SELECT site, check_in FROM pictures WHERE sum = ?`, 1,
-				func(stmt *sqlite.Stmt) { stmt.BindBytes(1, sum[:]) },
-				func(stmt *sqlite.Stmt) {
-					out[i] = inspections.CheckInRef{Site: sites.SiteID(stmt.ColumnText(0)), CheckIn: inspections.CheckInID(stmt.ColumnText(1))}
-				})
-			if err != nil {
+			if out[i], err = firstUse(conn, sum); err != nil {
 				return err
 			}
 		}
 		return nil
+	}
+	// What is claimed already needs no flush of the disk.
+	if err := p.read(ctx, look); err != nil || !slices.Contains(out, inspections.CheckInRef{}) {
+		return out, err
+	}
+	return out, p.write(ctx, func(w *writer) error {
+		for _, sum := range sums {
+			if err := w.claim(sum, by); err != nil {
+				return err
+			}
+		}
+		return look(w.conn)
 	})
-	return out, err
 }
 
 const (
@@ -383,7 +405,9 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 	if err != nil {
 		return err
 	}
-	return p.write(ctx, func(w *writer) error { return w.note(photoKeep, k) })
+	return p.write(ctx, func(w *writer) error {
+		return cmp.Or(w.note(photoKeep, k), w.claim(k.Stored, k.CheckInRef))
+	})
 }
 
 // store writes a file so that, whenever it ends, it is there whole or not at all.
@@ -397,25 +421,19 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 			err = errors.Join(err, f.Close(), remove(f.Name()))
 		}
 	}()
-	sum := sha256.New()
-	if _, err := content.WriteTo(io.MultiWriter(f, sum)); err != nil {
+	if _, err := content.WriteTo(f); err != nil {
 		return err
-	}
-	if !bytes.Equal(sum.Sum(nil), stored[:]) {
-		return fmt.Errorf("%s is to be stored with the content of %x: %w", stored, sum.Sum(nil), inspections.ErrPhotoLost)
 	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
 	path := p.path(stored)
 	folder := filepath.Dir(path)
-	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return err
-		}
-		if err := errors.Join(syncFolder(filepath.Dir(folder)), syncFolder(p.dir)); err != nil {
-			return err
-		}
+	if err := p.makeFolder(filepath.Dir(folder)); err != nil {
+		return err
+	}
+	if err := p.makeFolder(folder); err != nil {
+		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
@@ -425,6 +443,22 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 		return errors.Join(err, remove(path))
 	}
 	return f.Close()
+}
+
+// makeFolder makes a folder that survives a power cut, where there is none.
+func (p *photoStore) makeFolder(path string) error {
+	if _, known := p.folders.Load(path); known {
+		return nil
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// Also one that was there may be new, and not yet flushed by who made it.
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	p.folders.Store(path, true)
+	return nil
 }
 
 // Purge implements inspections.Photos.
