@@ -23,8 +23,6 @@ import (
 )
 
 const (
-	// photoSize is about how large a photo is in bytes.
-	photoSize = 4 << 20
 	// uploaders upload at once, each photosEach photos one after the other.
 	uploaders, photosEach = 8, 8
 	// atOnce is how many upload at once where the memory is measured.
