@@ -529,3 +529,34 @@ func TestUploadStoreFails(t *testing.T) {
 	u.Close()
 	w.mustSend(t, c, 0, a)
 }
+
+// TestTendGoesOn holds that a photo that cannot be finished keeps no other from
+// being finished or purged.
+func TestTendGoesOn(t *testing.T) {
+	w := newWorld(t)
+	files := [][]byte{photo(t, 1, ""), photo(t, 2, ""), photo(t, 3, "")}
+	c := w.declare(t, 1, files...)
+	for i, f := range files {
+		u, err := w.BeginUpload(t.Context(), "officer", photoRef(c, i), 0, nil)
+		must(t, err)
+		must(t, u.Write(t.Context(), f))
+		must(t, u.Break())
+		u.Close()
+	}
+	broken := errors.New("broken")
+	w.store.Fail = func(d ledger.Draft) (bool, error) {
+		if strings.Contains(d.ID, c.Photos[1].SHA256.String()) {
+			return false, broken
+		}
+		return false, nil
+	}
+	got, err := w.TendPhotos(t.Context())
+	if got.Finished != 2 || !errors.Is(err, broken) || !strings.Contains(err.Error(), c.Photos[1].SHA256.String()) {
+		t.Errorf("got %+v, %v; want two finished and the third named", got, err)
+	}
+	w.now = w.order.End.Add(180 * day)
+	got, err = w.TendPhotos(t.Context())
+	if got.Purged != 2 || !errors.Is(err, broken) {
+		t.Errorf("got %+v, %v; want two purged", got, err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -35,7 +36,9 @@ const purgePage = 200
 
 // Purge deletes the photos whose time is over, and calls each, where it is not
 // nil, with every one once that is done and on record. A dry run deletes nothing.
+// One that cannot be deleted does not keep the others; the error names it.
 func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each func(PhotoEvent)) (purged int, err error) {
+	var errs []error
 	for _, o := range s.Roster.Roster().Orders() {
 		if s.Now().Before(s.keptUntil(o)) {
 			continue
@@ -50,21 +53,26 @@ func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each f
 				break
 			}
 			for _, k := range page {
+				after = k.PhotoRef
 				event := PhotoEvent{KeptPhoto: k, OrderEnd: o.End, RetentionDays: s.RetentionDays}
 				if !dryRun {
-					if err := s.purge(ctx, account, event); err != nil {
+					err := s.purge(ctx, account, event)
+					if errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFull) || ctx.Err() != nil {
 						return purged, err
+					}
+					if err != nil {
+						errs = append(errs, fmt.Errorf("photo %s of check-in %s: %w", k.SHA256, k.CheckIn, err))
+						continue
 					}
 				}
 				purged++
 				if each != nil {
 					each(event)
 				}
-				after = k.PhotoRef
 			}
 		}
 	}
-	return purged, nil
+	return purged, errors.Join(errs...)
 }
 
 // purge deletes a photo. What is interrupted is done again by the next purge,
@@ -109,39 +117,47 @@ func (s *Service) TendPhotos(ctx context.Context) (t Tending, err error) {
 	if err != nil {
 		return t, err
 	}
+	var errs []error
 	for _, p := range partials {
-		c, photo, err := s.declared(ctx, p.ref)
-		switch {
-		case errors.Is(err, ErrNotFound), errors.Is(err, ErrPhotoUnknown), errors.Is(err, sites.ErrSiteUnknown):
-			// Of a check-in that there is not.
-			t.Expired++
-			err = s.Photos.Discard(ctx, p.ref)
-		case err != nil:
-		case p.received >= photo.Size:
-			err = s.finish(ctx, PhotoKeeper, c, photo)
-			var refused *sites.FieldError
-			switch {
-			case errors.As(err, &refused):
-				t.Refused++
-				err = nil
-			case errors.Is(err, ErrPhotoMissing):
-				err = nil // whoever sent it has finished it meanwhile
-			case err == nil:
-				t.Finished++
-			}
-		case s.Now().Sub(p.last) > PartialDays*24*time.Hour || s.over(c.Order):
-			t.Expired++
-			err = s.Photos.Discard(ctx, p.ref)
-		}
-		if err != nil {
-			return t, err
+		if err := s.tend(ctx, &t, p.ref, p.received, p.last); err != nil {
+			// The others are no less worth it.
+			errs = append(errs, fmt.Errorf("photo %s of check-in %s: %w", p.ref.SHA256, p.ref.CheckIn, err))
 		}
 	}
-	if t.Strays, err = s.Photos.Tidy(ctx); err != nil {
-		return t, err
-	}
+	t.Strays, err = s.Photos.Tidy(ctx)
+	errs = append(errs, err)
 	t.Purged, err = s.Purge(ctx, PhotoKeeper, false, nil)
-	return t, err
+	return t, errors.Join(append(errs, err)...)
+}
+
+// tend finishes or gives up a photo that is not stored.
+func (s *Service) tend(ctx context.Context, t *Tending, ref PhotoRef, received int64, last time.Time) error {
+	c, photo, err := s.declared(ctx, ref)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrPhotoUnknown), errors.Is(err, sites.ErrSiteUnknown):
+		// Of a check-in that there is not.
+		t.Expired++
+		return s.Photos.Discard(ctx, ref)
+	case err != nil:
+		return err
+	case received >= photo.Size:
+		err := s.finish(ctx, PhotoKeeper, c, photo)
+		var refused *sites.FieldError
+		switch {
+		case errors.As(err, &refused):
+			t.Refused++
+			return nil
+		case errors.Is(err, ErrPhotoMissing):
+			return nil // whoever sent it has finished it meanwhile
+		case err == nil:
+			t.Finished++
+		}
+		return err
+	case s.Now().Sub(last) > PartialDays*24*time.Hour || s.over(c.Order):
+		t.Expired++
+		return s.Photos.Discard(ctx, ref)
+	}
+	return nil
 }
 
 // CheckPhotos looks for every photo that is kept, and calls lost with those that

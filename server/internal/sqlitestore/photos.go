@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,8 +43,8 @@ type photoStore struct {
 	// storing keeps apart those who store and delete the same file, by the first
 	// byte of its hash.
 	storing [256]sync.Mutex
-	// folders are those that are known to survive a power cut.
-	folders sync.Map
+	// folders tells which of ab/cd are known to survive a power cut.
+	folders [1 << 16]atomic.Bool
 }
 
 // Photos returns where the store keeps photos.
@@ -429,11 +430,14 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 	}
 	path := p.path(stored)
 	folder := filepath.Dir(path)
-	if err := p.makeFolder(filepath.Dir(folder)); err != nil {
-		return err
-	}
-	if err := p.makeFolder(folder); err != nil {
-		return err
+	if known := &p.folders[int(stored[0])<<8|int(stored[1])]; !known.Load() {
+		if err := makeFolder(filepath.Dir(folder)); err != nil {
+			return err
+		}
+		if err := makeFolder(folder); err != nil {
+			return err
+		}
+		known.Store(true)
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
@@ -446,19 +450,12 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 }
 
 // makeFolder makes a folder that survives a power cut, where there is none.
-func (p *photoStore) makeFolder(path string) error {
-	if _, known := p.folders.Load(path); known {
-		return nil
-	}
+func makeFolder(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// Also one that was there may be new, and not yet flushed by who made it.
-	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return err
-	}
-	p.folders.Store(path, true)
-	return nil
+	return syncFolder(filepath.Dir(path))
 }
 
 // Purge implements inspections.Photos.
