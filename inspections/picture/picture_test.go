@@ -379,6 +379,18 @@ func TestLateOrientation(t *testing.T) {
 	}
 }
 
+// TestTransparencyIsTold holds that the header of a WebP file says that its
+// lossless image is transparent, also where it did not before.
+func TestTransparencyIsTold(t *testing.T) {
+	dirty := plantWebP(t, plainWebP(t, "lossless_alpha.webp"), binary.BigEndian, 6, nil)
+	for _, flags := range []byte{dirty[20], dirty[20] | webpAlpha, dirty[20] &^ webpAlpha} {
+		dirty[20] = flags
+		if _, kept := clean(t, dirty); kept[20] != webpEXIF|webpAlpha {
+			t.Errorf("of the flags %#x there are left %#x", flags, kept[20])
+		}
+	}
+}
+
 // resum sets a PNG chunk's checksum right after its content was changed.
 func resum(file []byte, start int) []byte {
 	n := int(binary.BigEndian.Uint32(file[start:]))

@@ -24,10 +24,9 @@ func (p *Picture) readWebP(r *reader) error {
 	}
 	r.end = 8 + size
 	var (
-		extended, hasAlpha          bool
-		canvasWidth, canvasHeight   int
-		profile, transparent, image *piece
-		lossless                    bool
+		extended, hasAlpha, lossless bool
+		canvasWidth, canvasHeight    int
+		profile, transparent, image  *piece
 	)
 	for r.at < r.end {
 		start := r.at
@@ -55,7 +54,7 @@ func (p *Picture) readWebP(r *reader) error {
 			if begin[0]&webpAnimated != 0 {
 				return wrong("is of an animation")
 			}
-			extended, hasAlpha = true, begin[0]&webpAlpha != 0
+			extended = true
 			canvasWidth, canvasHeight = 1+uint24(begin[4:]), 1+uint24(begin[7:])
 		case "VP8 ", "VP8L":
 			if image != nil {
@@ -63,7 +62,7 @@ func (p *Picture) readWebP(r *reader) error {
 			}
 			image, lossless = whole, kind == "VP8L"
 			if lossless {
-				err = p.vp8l(begin)
+				hasAlpha, err = p.vp8l(begin)
 			} else {
 				err = p.vp8(begin)
 			}
@@ -98,12 +97,14 @@ func (p *Picture) readWebP(r *reader) error {
 	case extended && (canvasWidth != p.Width || canvasHeight != p.Height):
 		return fmt.Errorf("%w: WebP: its canvas is not as large as its image", ErrNotPicture)
 	}
-	return p.assembleWebP(profile, transparent, image, lossless && hasAlpha || transparent != nil)
+	return p.assembleWebP(profile, transparent, image, hasAlpha || transparent != nil)
 }
 
-// assembleWebP puts together what is kept (RFC 9649, 2.7).
+// assembleWebP puts together what is kept (RFC 9649, 2.7), in the simple format
+// where nothing but the image is.
 func (p *Picture) assembleWebP(profile, transparent, image *piece, hasAlpha bool) error {
 	var flags byte
+	extended := profile != nil || transparent != nil || p.Orientation != 1
 	size := 4 + padded(image.n)
 	for _, x := range []struct {
 		flag byte
@@ -125,12 +126,12 @@ func (p *Picture) assembleWebP(profile, transparent, image *piece, hasAlpha bool
 		}
 	}
 	head := []byte("RIFF")
-	if flags != 0 {
+	if extended {
 		size += 8 + 10
 	}
 	head = binary.LittleEndian.AppendUint32(head, uint32(size))
 	head = append(head, "WEBP"...)
-	if flags != 0 {
+	if extended {
 		head = append(head, "VP8X\x0a\x00\x00\x00"...)
 		head = append(head, flags, 0, 0, 0)
 		for _, n := range []int{p.Width - 1, p.Height - 1} {
@@ -171,13 +172,14 @@ func (p *Picture) vp8(b []byte) error {
 	return p.measure(int(width), int(height))
 }
 
-// vp8l reads the header of a lossless image (RFC 9649, 3.4).
-func (p *Picture) vp8l(b []byte) error {
+// vp8l reads the header of a lossless image (RFC 9649, 3.4), and whether it is
+// transparent.
+func (p *Picture) vp8l(b []byte) (hasAlpha bool, err error) {
 	if len(b) < 5 || b[0] != 0x2f || b[4]>>5 != 0 {
-		return fmt.Errorf("%w: WebP: its image does not begin like one", ErrNotPicture)
+		return false, fmt.Errorf("%w: WebP: its image does not begin like one", ErrNotPicture)
 	}
 	bits := binary.LittleEndian.Uint32(b[1:])
 	width, height := 1+int(bits&0x3fff), 1+int(bits>>14&0x3fff)
 	p.decoding = 8 * int64(width) * int64(height)
-	return p.measure(width, height)
+	return bits>>28&1 != 0, p.measure(width, height)
 }
