@@ -101,7 +101,8 @@ type Photos interface {
 	// are none.
 	Received(ctx context.Context, p PhotoRef) (int64, error)
 	// Receive adds bytes of the photo from the offset on. Those that are there
-	// already may stay as they are. Beyond what was received it is ErrPhotoOffset.
+	// already stay as they are, so that what is opened by Partial never changes.
+	// Beyond what was received it is ErrPhotoOffset.
 	Receive(ctx context.Context, p PhotoRef, offset int64, b []byte) error
 	// Secure returns once what was received would survive a power cut.
 	Secure(ctx context.Context, p PhotoRef) error

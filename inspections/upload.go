@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/maphash"
 	"io"
 	"slices"
 	"sync"
@@ -246,6 +245,9 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 		return u.failed
 	}
 	if u.at+int64(len(b)) > u.photo.Size {
+		if err := u.awaitStoring(); err != nil {
+			return err
+		}
 		err := fmt.Errorf("%s %w: %d bytes", u.ref.SHA256, ErrPhotoSize, u.photo.Size)
 		return errors.Join(&sites.FieldError{Field: "data", Err: err}, u.s.Photos.Discard(ctx, u.ref))
 	}
@@ -409,14 +411,12 @@ func (s *Service) keep(ctx context.Context, c *Stored, photo Photo, ref PhotoRef
 		return refuse(fmt.Errorf("%w: %s, not %s", ErrPhotoType, p.ContentType, photo.ContentType))
 	}
 	kept := KeptPhoto{PhotoRef: ref, Size: p.Size(), ContentType: p.ContentType, Order: c.Order}
-	// It is read twice, and somebody else may send bytes of it meanwhile.
-	twice := &sameTwice{content: p, seed: maphash.MakeSeed()}
 	h := sha256.New()
-	if _, err := twice.WriteTo(h); err != nil {
+	if _, err := p.WriteTo(h); err != nil {
 		return nil, err
 	}
 	h.Sum(kept.Stored[:0])
-	return &kept, s.Photos.Keep(ctx, kept, twice)
+	return &kept, s.Photos.Keep(ctx, kept, p)
 }
 
 func digest(r io.Reader) (sum Digest, err error) {
@@ -466,35 +466,6 @@ func (f *hashedFile) sum() (sum Digest, err error) {
 	}
 	f.hash.Sum(sum[:0])
 	return sum, nil
-}
-
-// errChanged means that what has come of a photo was changed while it was stored.
-var errChanged = fmt.Errorf("%w: a photo changed while it was stored", ledger.ErrUnavailable)
-
-// A sameTwice writes content, and fails where it is not what it was the first
-// time. Its checksum costs a fraction of SHA-256, and nobody can know its seed.
-type sameTwice struct {
-	content io.WriterTo
-	seed    maphash.Seed
-	first   uint64 // the checksum; 0 before the first time
-}
-
-// WriteTo implements io.WriterTo.
-func (s *sameTwice) WriteTo(w io.Writer) (int64, error) {
-	var h maphash.Hash
-	h.SetSeed(s.seed)
-	n, err := s.content.WriteTo(io.MultiWriter(w, &h))
-	if err != nil {
-		return n, err
-	}
-	switch sum := h.Sum64() | 1; s.first {
-	case 0:
-		s.first = sum
-	case sum:
-	default:
-		return n, errChanged
-	}
-	return n, nil
 }
 
 // record puts on record that the photo has arrived.

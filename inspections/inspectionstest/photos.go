@@ -178,9 +178,11 @@ func testReceive(t *testing.T, p inspections.Photos, again func() inspections.Ph
 	check(t, p.Secure(t.Context(), r))
 	p = again()
 	wantReceived(t, p, r, 300_000)
-	// It may overlap what is there, and lie within it.
-	check(t, p.Receive(t.Context(), r, 250_000, whole[250_000:500_001]))
-	check(t, p.Receive(t.Context(), r, 10, whole[10:20]))
+	// It may overlap what is there, and lie within it; neither changes that.
+	overlapping := bytes.Clone(whole[250_000:500_001])
+	overlapping[0] ^= 1
+	check(t, p.Receive(t.Context(), r, 250_000, overlapping))
+	check(t, p.Receive(t.Context(), r, 10, []byte("something else")))
 	wantReceived(t, p, r, 500_001)
 	check(t, p.Receive(t.Context(), r, 500_001, whole[500_001:]))
 	wantReceived(t, p, ref(site, 2, whole), 0) // another check-in's

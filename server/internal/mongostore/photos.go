@@ -161,12 +161,19 @@ func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n in
 func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset int64, b []byte) error {
 	return p.do(ctx, func(ctx context.Context) error {
 		place := placeOf(r)
-		if _, received, err := p.partsOf(ctx, place); err != nil {
+		_, received, err := p.partsOf(ctx, place)
+		if err != nil {
 			return err
-		} else if offset > received {
+		}
+		if offset > received {
 			return fmt.Errorf("%d %w: %d bytes", offset, inspections.ErrPhotoOffset, received)
 		}
-		_, err := p.parts.InsertOne(ctx, partDoc{
+		there := received - offset
+		if there >= int64(len(b)) {
+			return nil
+		}
+		offset, b = received, b[there:]
+		_, err = p.parts.InsertOne(ctx, partDoc{
 			ID: fmt.Sprintf("%s/%d/%d", place, offset, len(b)), Photo: place, Offset: offset, Size: int64(len(b)),
 			Came: time.Now().UnixNano(), Bytes: b,
 		})

@@ -40,6 +40,9 @@ const (
 type photoStore struct {
 	*Store
 	dir string
+	// receiving keeps apart those who add to the same file, by the first byte of the
+	// photo's hash.
+	receiving [256]sync.Mutex
 	// storing keeps apart those who store and delete the same file, by the first
 	// byte of its hash.
 	storing [256]sync.Mutex
@@ -122,6 +125,9 @@ func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n in
 // Receive implements inspections.Photos.
 func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset int64, b []byte) error {
 	return p.within(ctx, func() (err error) {
+		lock := &p.receiving[r.SHA256[0]]
+		lock.Lock()
+		defer lock.Unlock()
 		flags := os.O_WRONLY
 		if offset == 0 {
 			flags |= os.O_CREATE
@@ -139,10 +145,13 @@ func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset
 		if err != nil {
 			return err
 		}
-		if offset > info.Size() {
+		there := info.Size() - offset
+		if there < 0 {
 			return beyond
 		}
-		_, err = f.WriteAt(b, offset)
+		if there < int64(len(b)) {
+			_, err = f.WriteAt(b[there:], info.Size())
+		}
 		return err
 	})
 }
