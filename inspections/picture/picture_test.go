@@ -266,30 +266,22 @@ func samePixels(a, b image.Image) bool {
 	return true
 }
 
-// files has a plain file of each kind and how to plant something in it.
-func files(t testing.TB) map[string]struct {
+// A planter puts into a plain file what cameras and programs put there.
+type planter struct {
 	plain []byte
 	plant func(order binary.AppendByteOrder, orientation uint16, icc []byte) []byte
-} {
-	out := map[string]struct {
-		plain []byte
-		plant func(order binary.AppendByteOrder, orientation uint16, icc []byte) []byte
-	}{}
+}
+
+// files has a plain file of each kind.
+func files(t testing.TB) map[string]planter {
 	j, p := plainJPEG(t, 61, 47), plainPNG(t, 61, 47)
-	out["JPEG"] = struct {
-		plain []byte
-		plant func(binary.AppendByteOrder, uint16, []byte) []byte
-	}{j, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantJPEG(j, o, n, icc) }}
-	out["PNG"] = struct {
-		plain []byte
-		plant func(binary.AppendByteOrder, uint16, []byte) []byte
-	}{p, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantPNG(p, o, n, icc) }}
+	out := map[string]planter{
+		"JPEG": {j, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantJPEG(j, o, n, icc) }},
+		"PNG":  {p, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantPNG(p, o, n, icc) }},
+	}
 	for _, name := range []string{"lossy.webp", "lossy_alpha.webp", "lossless_alpha.webp"} {
 		w := plainWebP(t, name)
-		out[name] = struct {
-			plain []byte
-			plant func(binary.AppendByteOrder, uint16, []byte) []byte
-		}{w, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantWebP(t, w, o, n, icc) }}
+		out[name] = planter{w, func(o binary.AppendByteOrder, n uint16, icc []byte) []byte { return plantWebP(t, w, o, n, icc) }}
 	}
 	return out
 }
