@@ -14,13 +14,13 @@ import (
 	"path/filepath"
 	"time"
 
-	xunchav1 "xuncha/proto/xuncha/v1"
-
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
 // checkInCommand is "xuncha check-in".
