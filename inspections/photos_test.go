@@ -560,3 +560,23 @@ func TestTendGoesOn(t *testing.T) {
 		t.Errorf("got %+v, %v; want two purged", got, err)
 	}
 }
+
+func FuzzParsePhotoEvent(f *testing.F) {
+	const sum = `"0000000000000000000000000000000000000000000000000000000000000001"`
+	f.Add(true, `{"check_in_id":"a","sha256":`+sum+`,"stored_sha256":`+sum+`,"stored_size_bytes":1,"content_type":"image/png","closure_order_id":"o","first":{"site_id":"s","check_in_id":"b"}}`)
+	f.Add(false, `{"check_in_id":"a","sha256":`+sum+`,"stored_sha256":`+sum+`,"closure_order_id":"o","closure_order_end_time":"2020-02-01T00:00:00Z","retention_days":180}`)
+	f.Fuzz(func(t *testing.T, stored bool, content string) {
+		kind := inspections.KindPhotoPurged
+		if stored {
+			kind = inspections.KindPhotoStored
+		}
+		e := ledger.Head{}.Seal(ledger.Draft{History: "site/s", ID: "x", Kind: kind, Content: []byte(content)})
+		event, err := inspections.ParsePhotoEvent(e)
+		if err != nil && !errors.Is(err, ledger.ErrBadRecord) {
+			t.Fatal(err)
+		}
+		if err == nil && event.Purged == stored {
+			t.Errorf("%s is read as %+v", content, event)
+		}
+	})
+}

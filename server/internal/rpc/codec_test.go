@@ -51,3 +51,32 @@ func TestReadData(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadData compares the two on whatever bytes a phone may send.
+func FuzzReadData(f *testing.F) {
+	for _, m := range []*xunchav1.UploadPhotoRequest{data([]byte("some bytes")), data(nil), uploadSpec(&xunchav1.CheckIn{}, testPhoto, 1)} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, 3)
+	}
+	c := newCodec(1 << 20)
+	f.Fuzz(func(t *testing.T, b []byte, piece int) {
+		var slice mem.BufferSlice
+		for part := range slices.Chunk(b, max(1, piece)) {
+			slice = append(slice, mem.SliceBuffer(part))
+		}
+		got, want := &xunchav1.UploadPhotoRequest{}, &xunchav1.UploadPhotoRequest{}
+		if err := c.Unmarshal(slice, got); err != nil {
+			t.Fatal(err)
+		}
+		if proto.Unmarshal(b, want) != nil {
+			if unreadable(got) == nil {
+				t.Errorf("%x is taken for a message", b)
+			}
+		} else if unreadable(want) == nil && !proto.Equal(got, want) {
+			t.Errorf("%x is read as %v, want %v", b, got, want)
+		}
+	})
+}
