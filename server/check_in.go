@@ -106,10 +106,14 @@ func readPhoto(name string) (photoFile, error) {
 	if err != nil {
 		return photoFile{}, err
 	}
+	return newPhotoFile(filepath.Base(name), content), nil
+}
+
+func newPhotoFile(name string, content []byte) photoFile {
 	sum := sha256.Sum256(content)
-	return photoFile{filepath.Base(name), content, &xunchav1.Photo{
+	return photoFile{name, content, &xunchav1.Photo{
 		Sha256: sum[:], SizeBytes: int64(len(content)), ContentType: http.DetectContentType(content),
-	}}, nil
+	}}
 }
 
 // uploadPart is how many bytes of a photo go in one message: so many are lost at

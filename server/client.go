@@ -284,7 +284,11 @@ func describe(e *xunchav1.HistoryEntry) string {
 		if in.DistanceM != nil {
 			parts = append(parts, fmt.Sprintf("%.0f m from the site", *in.DistanceM))
 		}
-		if n := len(in.Photos); n > 0 {
+		switch n := len(in.Photos); n {
+		case 0:
+		case 1:
+			parts = append(parts, "1 photo")
+		default:
 			parts = append(parts, fmt.Sprintf("%d photos", n))
 		}
 		for _, f := range in.Flags {

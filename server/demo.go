@@ -71,10 +71,11 @@ admin, officer, head and auditor, with this password. In another terminal:
   export XUNCHA_PASSWORD=%[4]s
   go run ./server coverage --server %[1]s --username head --depth 2 %[2]s
   go run ./server history --server %[1]s --username auditor %[3]s
+  go run ./server photo --server %[1]s --username head --site %[3]s --check-in %[5]s --sha256 %[6]x --output door.jpg
   grpcurl -plaintext %[1]s list
   grpcurl -plaintext -d '{"username": "head", "password": "%[4]s"}' %[1]s xuncha.v1.AccountService/Login
   grpcurl -plaintext -H 'authorization: Bearer <access token>' -d '{"division_code": "%[2]s", "state": "DUE_STATE_OVERDUE"}' %[1]s xuncha.v1.CoverageService/ListDueSites
-`, server.address, demoCity, d.example.RegistrationNo, d.password)
+`, server.address, demoCity, d.example.RegistrationNo, d.password, d.shown.CheckInId, d.shown.Photos[0].Sha256)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -106,6 +107,8 @@ type demo struct {
 	roster  xunchav1.RosterServiceClient
 	begin   time.Time // of the order
 	example *xunchav1.Site
+	// shown is the check-in of the example, with a photo.
+	shown *xunchav1.CheckIn
 	// password is that of all accounts.
 	password string
 }
@@ -240,17 +243,22 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 	return cmp.Or(<-failed, bar.Finish())
 }
 
-// visit submits a check-in, and once more where the receipt is lost, as it is
-// now and then on a bad network.
+// visit submits a check-in with a photo, and once more where the receipt is lost,
+// as it is now and then on a bad network.
 func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Rand) error {
 	now := timestamppb.Now()
+	content, err := demoPhoto()
+	if err != nil {
+		return err
+	}
+	photo := newPhotoFile("door.jpg", content)
 	req := &xunchav1.SubmitCheckInRequest{
 		ClientTime: now,
 		CheckIn: &xunchav1.CheckIn{
 			CheckInId: uuid.NewString(), SiteId: site.SiteId, CaptureTime: now,
 			Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
 			CancelledEventCount: 1 + officer.Int32N(3), DispersedPeopleCount: 180 + officer.Int32N(181),
-			Note: "门口已张贴通知",
+			Note: "门口已张贴通知", Photos: []*xunchav1.Photo{photo.declared},
 			Location: &xunchav1.Location{
 				Latitude: site.GetLatitude() + (officer.Float64()-0.5)/1000, Longitude: site.GetLongitude() + (officer.Float64()-0.5)/1000,
 				AccuracyM: 20, Datum: xunchav1.Datum_DATUM_WGS84,
@@ -263,7 +271,10 @@ func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Ran
 			return err
 		}
 	}
-	return nil
+	if site == d.example {
+		d.shown = req.CheckIn
+	}
+	return photo.upload(ctx, d.conn, req.CheckIn, io.Discard)
 }
 
 // coverage prints the figures of the round.

@@ -203,7 +203,7 @@ func TestDemo(t *testing.T) {
 	if n[0] != 85 || n[1] != 85 || n[2] <= 160 || n[3] <= 22_000 {
 		t.Errorf("got %s, want 85 of 85, over 160 events and over 22,000 people", m[0])
 	}
-	for _, want := range []string{"岳池县", "华蓥市", "closure_order_issued", "check_in"} {
+	for _, want := range []string{"岳池县", "华蓥市", "closure_order_issued", "check_in", "photo_stored"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %s:\n%s", want, out)
 		}
