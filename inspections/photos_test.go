@@ -146,6 +146,26 @@ func TestUploadInParts(t *testing.T) {
 	}
 }
 
+// TestNewerKinds holds that entries of kinds that this version does not know are
+// left alone.
+func TestNewerKinds(t *testing.T) {
+	w := newWorld(t)
+	w.submit(t, w.checkIn(1))
+	_, _, err := w.store.Append(t.Context(), ledger.Draft{History: w.site.ID.History(), ID: "x", Kind: "newer", Time: w.now, Content: []byte(`{"a":1}`)})
+	must(t, err)
+	w.Service = w.open(t)
+	w.submit(t, w.checkIn(2))
+	today := inspections.Question{Division: city, Start: w.now.Truncate(day), End: w.now.Truncate(day).Add(day)}
+	r, _, err := w.Coverage(t.Context(), today)
+	if err != nil || r.CheckIns != 2 {
+		t.Errorf("got %d check-ins, %v; want 2", r.CheckIns, err)
+	}
+	history, _, err := w.History(t.Context(), w.site.ID, inspections.HistoryCursor{}, 10)
+	if err != nil || len(history) < 3 || history[1].Kind != "newer" {
+		t.Errorf("got %v, %v", history, err)
+	}
+}
+
 func TestUploadCut(t *testing.T) {
 	w := newWorld(t)
 	a := photo(t, 1, "")

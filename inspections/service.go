@@ -90,9 +90,10 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return s.changes.Next(ctx, s.count)
 }
 
-// count gives an entry to the coverage index, if it is a check-in.
+// count gives an entry to the coverage index, if it is a check-in. Other kinds,
+// also those that a newer server may have written, do not count.
 func (s *Service) count(e ledger.Entry) error {
-	if e.Kind == KindPhotoStored || e.Kind == KindPhotoPurged {
+	if e.Kind != KindCheckIn {
 		return nil
 	}
 	stored, err := Parse(e)

@@ -11,8 +11,9 @@ import (
 )
 
 // schemaVersion is that of the documents below. A newer one is refused; a
-// change that older versions cannot read raises it.
-const schemaVersion = 1
+// change that older versions cannot read raises it: 2 brought photos, whose
+// entries they would take for broken check-ins.
+const schemaVersion = 2
 
 var (
 	// ErrNewer means that a newer version of Xuncha wrote the database.

@@ -273,6 +273,9 @@ func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
 // its record.
 func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	out := fromHead(e)
+	if out.Kind == xunchav1.EntryKind_ENTRY_KIND_UNSPECIFIED {
+		return out, nil // a newer server has written it
+	}
 	switch e.Kind {
 	case inspections.KindCheckIn:
 		stored, err := inspections.Parse(e)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 )
@@ -358,5 +359,15 @@ func TestNoThumbnail(t *testing.T) {
 	wantStatus(t, err, codes.FailedPrecondition, "NO_THUMBNAIL", "")
 	if _, full, err := w.download(t.Context(), c, b.Bytes(), xunchav1.Variant_VARIANT_FULL); err != nil || !bytes.Equal(full, b.Bytes()) {
 		t.Errorf("got %d bytes, %v", len(full), err)
+	}
+}
+
+// TestNewerKind holds that an entry of a kind that this version does not know is
+// shown as such.
+func TestNewerKind(t *testing.T) {
+	e := ledger.Head{}.Seal(ledger.Draft{History: "site/s", ID: "x", Kind: "newer", Content: []byte(`{"a":1}`)})
+	got, err := fromEntry(e)
+	if err != nil || got.Kind != xunchav1.EntryKind_ENTRY_KIND_UNSPECIFIED || got.EntryId != "x" || got.Content != nil {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
