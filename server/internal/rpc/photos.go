@@ -113,8 +113,11 @@ func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream 
 	for at := int64(0); at < kept.Size; {
 		// A message may be sent after Send returned, so its bytes are its own.
 		part := make([]byte, min(downloadPart, kept.Size-at))
-		if _, err := f.ReadAt(part, at); err != nil {
-			return fmt.Errorf("%s at byte %d: %w: %w", kept.Stored, at, inspections.ErrPhotoLost, err)
+		if n, err := f.ReadAt(part, at); n < len(part) {
+			if err == nil || err == io.EOF {
+				err = inspections.ErrPhotoLost
+			}
+			return fmt.Errorf("%s at byte %d: %w", kept.Stored, at+int64(n), err)
 		}
 		if err := sendData(stream, part); err != nil {
 			return err

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"xuncha/inspections"
+	"xuncha/ledger"
 )
 
 // keep stores a photo with the content and returns it.
@@ -87,5 +90,35 @@ func TestRemovedFile(t *testing.T) {
 	// And purging it is no error.
 	if err := s.Photos().Purge(t.Context(), kept); err != nil {
 		t.Error(err)
+	}
+}
+
+// failing is content of which only a part can be written.
+type failing struct{ err error }
+
+func (f failing) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write([]byte("a part"))
+	return int64(n), errors.Join(&fs.PathError{Op: "write", Path: "x", Err: f.err}, err)
+}
+
+// TestFileErrors holds what callers are told of a disk that is full or broken,
+// and that nothing half written is left.
+func TestFileErrors(t *testing.T) {
+	s := open(t)
+	for err, want := range map[error]error{
+		syscall.ENOSPC: ledger.ErrFull, syscall.EDQUOT: ledger.ErrFull,
+		syscall.EIO: ledger.ErrUnavailable, syscall.EROFS: ledger.ErrUnavailable, syscall.EMFILE: ledger.ErrUnavailable,
+	} {
+		k := inspections.KeptPhoto{Stored: sha256.Sum256([]byte(err.Error()))}
+		if got := s.Photos().Keep(t.Context(), k, failing{err}); !errors.Is(got, want) {
+			t.Errorf("%v: got %v, want %v", err, got, want)
+		}
+		if isThere(t, s.photos.path(k.Stored)) {
+			t.Errorf("%v: a part of it is stored", err)
+		}
+	}
+	left, err := os.ReadDir(filepath.Join(s.photos.dir, newFolder))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
 	}
 }
