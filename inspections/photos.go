@@ -268,7 +268,7 @@ func CopyPhoto(ctx context.Context, from, to Photos, e ledger.Entry) error {
 		if err != nil {
 			return err
 		}
-		if kept == nil || kept.Purged {
+		if kept != nil && kept.Purged {
 			return to.Purge(ctx, p.KeptPhoto)
 		}
 		f, err := from.Open(ctx, p.Stored)

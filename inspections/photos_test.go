@@ -484,6 +484,17 @@ func TestCheckPhotos(t *testing.T) {
 	}
 }
 
+// files returns the file with the hash.
+func files(t testing.TB, w *world, stored inspections.Digest) []byte {
+	t.Helper()
+	f, err := w.store.Photos().Open(t.Context(), stored)
+	must(t, err)
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	must(t, err)
+	return b
+}
+
 func TestCopyPhotos(t *testing.T) {
 	w, to := newWorld(t), newWorld(t)
 	a, b := photo(t, 1, ""), photo(t, 2, "")
@@ -514,10 +525,17 @@ func TestCopyPhotos(t *testing.T) {
 	if err != nil || first[0].CheckIn != c.ID {
 		t.Errorf("got %v, %v; want the first check-in", first, err)
 	}
+	// A source that does not know any more what it keeps has purged nothing.
+	forgetful := newWorld(t)
+	forgetful.store.Spoil(w.events(t)[0].Stored, files(t, w, w.events(t)[0].Stored))
+	target := newWorld(t)
+	stored := entries[len(entries)-2]
+	must(t, inspections.CopyPhoto(t.Context(), forgetful.store.Photos(), target.store.Photos(), stored))
+	wantFiles(t, target, 1, 0)
 	// What is altered is not copied as if it were whole.
 	w.store.Spoil(w.events(t)[0].Stored, []byte("altered"))
 	other := newWorld(t)
-	if err := inspections.CopyPhoto(t.Context(), w.store.Photos(), other.store.Photos(), entries[len(entries)-2]); !errors.Is(err, inspections.ErrPhotoLost) {
+	if err := inspections.CopyPhoto(t.Context(), w.store.Photos(), other.store.Photos(), stored); !errors.Is(err, inspections.ErrPhotoLost) {
 		t.Errorf("got %v, want ErrPhotoLost", err)
 	}
 }

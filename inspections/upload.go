@@ -214,13 +214,13 @@ func (s *Service) BeginUpload(ctx context.Context, account string, ref PhotoRef,
 // Close gives up what the upload holds, after End or Break or an error.
 func (u *Upload) Close() {
 	u.s.uploading.Lock()
-	defer u.s.uploading.Unlock()
 	rest := slices.DeleteFunc(u.s.uploads[u.ref], func(other *Upload) bool { return other == u })
 	if u.s.uploads[u.ref] = rest; len(rest) == 0 {
 		delete(u.s.uploads, u.ref)
 	}
+	u.s.uploading.Unlock()
 	close(u.ended)
-	u.mu.Lock()
+	u.mu.Lock() // somebody may still wait for the store with it
 	defer u.mu.Unlock()
 	for _, b := range [][]byte{u.buffer, u.spare} { // nobody has these any more
 		if b != nil {

@@ -13,11 +13,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	_ "time/tzdata" // so that the deployment's time zone is known on every machine
 
 	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
+
+	"xuncha/inspections"
 )
 
 func main() {
@@ -85,7 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		kong.Name("xuncha"),
 		kong.Description("Xuncha (巡查): checks that premises closed by a public-health order are closed."),
 		kong.DefaultEnvars("XUNCHA"),
-		kong.Vars{"address": defaultAddress},
+		kong.Vars{"address": defaultAddress, "retention": strconv.Itoa(inspections.DefaultRetentionDays)},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(stopped(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -16,7 +16,7 @@ import (
 
 // photoConfig says for how long photos are kept.
 type photoConfig struct {
-	PhotoRetentionDays int `default:"180" placeholder:"DAYS" help:"For how many days after the end of its closure order a photo is kept, 1 to 1095. Default: ${default}."`
+	PhotoRetentionDays int `default:"${retention}" placeholder:"DAYS" help:"For how many days after the end of its closure order a photo is kept, 1 to 1095. Default: ${default}."`
 }
 
 const (

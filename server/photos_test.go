@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -494,5 +495,36 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	}
 	if err := server.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// TestPhotoOnTwoServers sends the beginning of a photo to one server and the rest
+// to another on the same database.
+func TestPhotoOnTwoServers(t *testing.T) {
+	uri := mongo(t).Database(t)
+	first, _ := serveOn(t, "--store", uri)
+	site := fill(t, first)[0]
+	second, _ := serveOn(t, "--store", uri)
+	conns := []*grpc.ClientConn{connect(t, first), connect(t, second)}
+	photo := newPhotoFile("photo.png", noise(t, 1, 300_000))
+	c := newCheckIn(site)
+	c.Photos = []*xunchav1.Photo{photo.declared}
+	submit(t, conns[0], c)
+	half := photo
+	half.content = photo.content[:150_000]
+	if err := half.send(t.Context(), xunchav1.NewPhotoServiceClient(conns[0]), c, 0); err == nil || !strings.Contains(err.Error(), "only 150000") {
+		t.Fatalf("got %v, want that half is there", err)
+	}
+	if err := photo.send(t.Context(), xunchav1.NewPhotoServiceClient(conns[1]), c, 150_000); err != nil {
+		t.Fatal(err)
+	}
+	for i, address := range []string{first, second} {
+		to := filepath.Join(t.TempDir(), "out.png")
+		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", c.CheckInId, "--sha256", hex.EncodeToString(photo.declared.Sha256), "-o", to); err != nil {
+			t.Fatal(err, stderr)
+		}
+		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, photo.content) {
+			t.Errorf("server %d shows %d bytes, %v", i, len(got), err)
+		}
 	}
 }

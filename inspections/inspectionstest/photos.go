@@ -216,6 +216,7 @@ func testReceiveAtOnce(t *testing.T, p inspections.Photos, _ func() inspections.
 }
 
 func testPartials(t *testing.T, p inspections.Photos, again func() inspections.Photos) {
+	// Engines note by the machine's clock when something came.
 	before := time.Now().Add(-time.Minute)
 	want := map[inspections.PhotoRef]int64{}
 	for i := range 3 {

@@ -1,8 +1,10 @@
 package sqlitestore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -407,7 +409,7 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 		}
 	}
 	err = p.within(ctx, func() error {
-		if _, err := os.Stat(p.path(k.Stored)); !errors.Is(err, fs.ErrNotExist) {
+		if whole, err := p.isWhole(k.Stored); err != nil || whole {
 			return err
 		}
 		return p.store(k.Stored, content)
@@ -418,6 +420,34 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 	return p.write(ctx, func(w *writer) error {
 		return cmp.Or(w.note(photoKeep, k), w.claim(k.Stored, k.CheckInRef))
 	})
+}
+
+// isWhole reports whether the file is there and what its name says, and makes that
+// survive a power cut: a crash may have come between its name and its folder's
+// flush. One that somebody has altered is written anew.
+func (p *photoStore) isWhole(stored inspections.Digest) (whole bool, err error) {
+	f, err := os.Open(p.path(stored))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return false, err
+	}
+	if !bytes.Equal(sum.Sum(nil), stored[:]) {
+		return false, nil
+	}
+	return true, p.syncPath(stored)
+}
+
+// syncPath makes a file's name, and those of its folders, survive a power cut.
+func (p *photoStore) syncPath(stored inspections.Digest) error {
+	folder := filepath.Dir(p.path(stored))
+	return errors.Join(syncFolder(folder), syncFolder(filepath.Dir(folder)), syncFolder(p.dir))
 }
 
 // store writes a file so that, whenever it ends, it is there whole or not at all.

@@ -77,6 +77,23 @@ func TestLeftByACrash(t *testing.T) {
 	}
 }
 
+// TestAlteredFile holds that a photo does not rely on a file of its hash that
+// somebody has altered.
+func TestAlteredFile(t *testing.T) {
+	s := open(t)
+	content := []byte("a picture")
+	kept := keep(t, s, content)
+	write(t, s.photos.path(kept.Stored), "a pictura")
+	again := kept
+	again.CheckIn = "b"
+	if err := s.Photos().Keep(t.Context(), again, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(s.photos.path(kept.Stored)); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %q, %v; want what was stored", got, err)
+	}
+}
+
 // TestRemovedFile holds that a file that somebody took away is missed.
 func TestRemovedFile(t *testing.T) {
 	s := open(t)
