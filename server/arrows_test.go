@@ -37,11 +37,25 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
 		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/"},
 	},
-	"server": {
-		[]string{"ledger", "sites", "inspections", "proto/xuncha/v1", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/sqlitestore", "server/internal/table", "server/internal/sampledata"},
-		[]string{"google.golang.org/", "github.com/", "golang.org/x/term", "golang.org/x/time/rate"},
+	"server/internal/testcert": {nil, nil},
+	"server/internal/command/serve": {
+		[]string{"ledger", "sites", "inspections", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/sqlitestore"},
+		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
-	"bench": {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid"}},
+	"server/internal/command/client": {
+		[]string{"proto/xuncha/v1", "server/internal/command/serve", "server/internal/table"},
+		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/rivo/uniseg"},
+	},
+	"server/internal/command/demo": {
+		[]string{"proto/xuncha/v1", "server/internal/command/client", "server/internal/command/serve", "server/internal/mongostore", "server/internal/sampledata"},
+		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/schollz/progressbar/"},
+	},
+	"server/internal/command": {
+		[]string{"inspections", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/serve"},
+		[]string{"github.com/alecthomas/kong"},
+	},
+	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},
+	"bench":  {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid"}},
 }
 
 // TestArrows holds the layout: who imports whom, and that the domain is given

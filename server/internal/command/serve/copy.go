@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 	"xuncha/sites"
 )
 
-// copyCommand is "xuncha copy".
-type copyCommand struct {
+// CopyCommand is "xuncha copy".
+type CopyCommand struct {
 	From string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it."`
 	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
 }
@@ -29,19 +29,19 @@ type copyCommand struct {
 // Run copies all histories, the rows and photos that they name and what accounts
 // sign in with, then reads the copy back and checks every chain. What has come of
 // photos that are not stored yet stays behind; phones send it again.
-func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
+func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if !mongostore.Is(c.From) {
 		// Opening a folder would make it.
 		if _, err := os.Stat(filepath.Join(c.From, sqlitestore.File)); err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
 	}
-	from, source, err := openEngine(ctx, c.From, mongostore.Options{KeepSchema: true})
+	from, source, err := OpenEngine(ctx, c.From, mongostore.Options{KeepSchema: true})
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, target, err := openEngine(ctx, c.To, mongostore.Options{})
+	to, target, err := OpenEngine(ctx, c.To, mongostore.Options{})
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
@@ -68,21 +68,21 @@ func (c *copyCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("--to %s: %w", target, err)
 	}
-	fmt.Fprintf(s.out, "From %s to %s: %d histories with %d entries, of which %d are there already.\n",
+	fmt.Fprintf(stdout, "From %s to %s: %d histories with %d entries, of which %d are there already.\n",
 		source, target, plan.Histories, plan.Entries, plan.Entries-plan.Missing)
-	bar = progress(s.err, "copying", plan.Missing)
+	bar = progress(stderr, "copying", plan.Missing)
 	if err := job.Copy(ctx, plan); err != nil {
 		return fmt.Errorf("%w\nWhat was copied stays; the same command goes on from there", err)
 	}
 	if err := accounts.CopySecrets(ctx, from, to); err != nil {
 		return fmt.Errorf("--to %s: %w", target, err)
 	}
-	bar = progress(s.err, "checking", plan.Entries)
+	bar = progress(stderr, "checking", plan.Entries)
 	if err := job.Verify(ctx, plan); err != nil {
 		return fmt.Errorf("the copy is not what it should be: %w", err)
 	}
-	fmt.Fprintf(s.out, "Every chain of the copy is whole and ends as in the source.\n")
-	return lost.report(s.err)
+	fmt.Fprintf(stdout, "Every chain of the copy is whole and ends as in the source.\n")
+	return lost.report(stderr)
 }
 
 // lostPhotos are those that the source of a copy does not have any more.

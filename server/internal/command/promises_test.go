@@ -1,4 +1,4 @@
-package main
+package command_test
 
 import (
 	"io"
@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	commands "xuncha/server/internal/command/client"
 )
 
 // aboutPeople matches the words of a field that would be about a person or a
@@ -46,18 +47,18 @@ func TestNoFieldAboutPeople(t *testing.T) {
 // TestRecordsHaveNoOtherKeys ensures that what is kept for ever of a visit is
 // the list below and nothing else.
 func TestRecordsHaveNoOtherKeys(t *testing.T) {
-	address, _ := serve(t, t.TempDir())
+	address, _ := serveFolder(t, t.TempDir())
 	site := fill(t, address)[0]
 	conn := connect(t, address)
-	photo, err := readPhoto(sample(t, "photo.jpg", cameraPhoto(t, 3)))
+	photo, err := commands.ReadPhoto(sample(t, "photo.jpg", cameraPhoto(t, 3)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		c := newCheckIn(site)
-		c.Photos = []*xunchav1.Photo{photo.declared}
+		c.Photos = []*xunchav1.Photo{photo.Declared}
 		submit(t, conn, c)
-		if err := photo.upload(t.Context(), conn, c, io.Discard); err != nil {
+		if err := photo.Upload(t.Context(), conn, c, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,10 +1,11 @@
-package main
+package client
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,37 +23,37 @@ type importConfig struct {
 	clientConfig
 }
 
-// importDivisionsCommand is "xuncha import divisions".
-type importDivisionsCommand struct {
+// ImportDivisionsCommand is "xuncha import divisions".
+type ImportDivisionsCommand struct {
 	EffectiveDate string `required:"" placeholder:"YYYY-MM-DD" help:"First day on which the table is in force."`
 	importConfig
 }
 
 // Run imports the table, or prints what is wrong with it.
-func (c *importDivisionsCommand) Run(ctx context.Context, s streams) error {
+func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	data, err := os.ReadFile(c.File)
 	if err != nil {
 		return err
 	}
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
-		answer, err := importDivisions(ctx, conn, s, c.File, data, c.EffectiveDate, c.DryRun)
+		answer, err := ImportDivisions(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(s.out, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
+		fmt.Fprintf(stdout, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
 			done(answer.Changed, c.DryRun), answer.Created, answer.Ended, answer.Renamed, answer.Regrouped, answer.Unchanged, answer.Revision)
 		if len(answer.DisplacedSites) > 0 {
-			fmt.Fprintf(s.out, "\n%d sites stand in a village that has ended. Move them:\n", len(answer.DisplacedSites))
+			fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", len(answer.DisplacedSites))
 			t := newTable("registration no", "name", "village", "address", "site id")
 			for _, site := range answer.DisplacedSites {
 				t.add(site.RegistrationNo, site.Name, site.DivisionCode, site.Address, site.SiteId)
 			}
-			if err := t.print(s.out); err != nil {
+			if err := t.print(stdout); err != nil {
 				return err
 			}
 		}
 		for _, o := range answer.OrphanedOrders {
-			fmt.Fprintf(s.out, "closure order %s names a division that has ended\n", o.Number)
+			fmt.Fprintf(stdout, "closure order %s names a division that has ended\n", o.Number)
 		}
 		return nil
 	})
@@ -68,9 +69,9 @@ func done(changed, dryRun bool) string {
 	return "were so already, nothing changed"
 }
 
-// importDivisions checks the table, prints its problems if it has any, and
+// ImportDivisions checks the table, prints its problems if it has any, and
 // imports it if it has none.
-func importDivisions(ctx context.Context, conn *grpc.ClientConn, s streams, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
+func ImportDivisions(ctx context.Context, conn *grpc.ClientConn, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
 	var rows []*xunchav1.ImportDivisionsRequest
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {
 		rows = append(rows, &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
@@ -91,34 +92,34 @@ func importDivisions(ctx context.Context, conn *grpc.ClientConn, s streams, file
 		}}
 		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
 	}
-	return checkedImport(s, file, dryRun, send)
+	return checkedImport(stderr, file, dryRun, send)
 }
 
-// importSitesCommand is "xuncha import sites".
-type importSitesCommand struct {
+// ImportSitesCommand is "xuncha import sites".
+type ImportSitesCommand struct {
 	EffectiveDate string `placeholder:"YYYY-MM-DD" help:"First day at a new place of the sites that the table moves. Default: today."`
 	importConfig
 }
 
 // Run imports the table, or prints what is wrong with it.
-func (c *importSitesCommand) Run(ctx context.Context, s streams) error {
+func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	data, err := os.ReadFile(c.File)
 	if err != nil {
 		return err
 	}
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
-		answer, err := importSites(ctx, conn, s, c.File, data, c.EffectiveDate, c.DryRun)
+		answer, err := ImportSites(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "sites %s: %d registered, %d struck off, %d moved, %d corrected, %d unchanged; roster revision %d\n",
+		_, err = fmt.Fprintf(stdout, "sites %s: %d registered, %d struck off, %d moved, %d corrected, %d unchanged; roster revision %d\n",
 			done(answer.Changed, c.DryRun), answer.Registered, answer.Deregistered, answer.Moved, answer.Updated, answer.Unchanged, answer.Revision)
 		return err
 	})
 }
 
-// importSites is importDivisions for sites.
-func importSites(ctx context.Context, conn *grpc.ClientConn, s streams, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
+// ImportSites is ImportDivisions for sites.
+func ImportSites(ctx context.Context, conn *grpc.ClientConn, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
 	var rows []*xunchav1.ImportSitesRequest
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {
 		rows = append(rows, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
@@ -140,7 +141,7 @@ func importSites(ctx context.Context, conn *grpc.ClientConn, s streams, file str
 		}}
 		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
 	}
-	return checkedImport(s, file, dryRun, send)
+	return checkedImport(stderr, file, dryRun, send)
 }
 
 // sendAll sends the messages and returns the answer, or an error that says what
@@ -152,7 +153,7 @@ func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messag
 		}
 	}
 	answer, err := stream.CloseAndRecv()
-	return answer, readable(err)
+	return answer, Readable(err)
 }
 
 // checkedImport sends a table as a dry run, prints the problems that come back,
@@ -160,7 +161,7 @@ func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messag
 func checkedImport[Resp interface {
 	GetProblems() []*xunchav1.ImportProblem
 	GetProblemCount() int32
-}](s streams, file string, dryRun bool, send func(dryRun bool) (Resp, error)) (Resp, error) {
+}](stderr io.Writer, file string, dryRun bool, send func(dryRun bool) (Resp, error)) (Resp, error) {
 	answer, err := send(true)
 	if err != nil {
 		return answer, err
@@ -171,7 +172,7 @@ func checkedImport[Resp interface {
 		for _, p := range answer.GetProblems() {
 			t.add(count(int64(p.Row)), p.Column, p.Description)
 		}
-		return answer, errors.Join(t.print(s.err),
+		return answer, errors.Join(t.print(stderr),
 			fmt.Errorf("%s: %d problems (%d shown); nothing was changed", file, n, len(answer.GetProblems())))
 	}
 	if dryRun {

@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command/serve"
 )
 
 // clientConfig is what every client command has.
@@ -47,14 +49,14 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *grpc.Cl
 	if c.Username != "" && c.Token != "" {
 		return errors.New("--token: is at odds with --username")
 	}
-	if secure == nil && (c.Username != "" || c.Token != "") && !isLoopback(c.Server) {
+	if secure == nil && (c.Username != "" || c.Token != "") && !serve.IsLoopback(c.Server) {
 		return fmt.Errorf("--server %s: a password or a token goes to another machine over TLS alone; give --tls or --tls-ca", c.Server)
 	}
 	conn, err := dialTLS(c.Server, secure)
 	if err != nil {
 		return fmt.Errorf("--server: %w", err)
 	}
-	return errors.Join(readable(c.signedIn(ctx, conn, f)), conn.Close())
+	return errors.Join(Readable(c.signedIn(ctx, conn, f)), conn.Close())
 }
 
 // signedIn calls f with a context whose calls are the account's, and signs out
@@ -66,7 +68,7 @@ func (c clientConfig) signedIn(ctx context.Context, conn *grpc.ClientConn, f fun
 	if c.Username == "" {
 		return f(ctx, conn)
 	}
-	ctx, err := signIn(ctx, conn, c.Username, c.Password)
+	ctx, err := SignIn(ctx, conn, c.Username, c.Password)
 	if err != nil {
 		return err
 	}
@@ -75,8 +77,8 @@ func (c clientConfig) signedIn(ctx context.Context, conn *grpc.ClientConn, f fun
 	return cmp.Or(err, out)
 }
 
-// signIn returns a context whose calls are the account's.
-func signIn(ctx context.Context, conn *grpc.ClientConn, username, password string) (context.Context, error) {
+// SignIn returns a context whose calls are the account's.
+func SignIn(ctx context.Context, conn *grpc.ClientConn, username, password string) (context.Context, error) {
 	answer, err := xunchav1.NewAccountServiceClient(conn).Login(ctx, &xunchav1.LoginRequest{
 		Username: username, Password: password, DeviceName: "xuncha command",
 	})
@@ -88,8 +90,8 @@ func withToken(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }
 
-// dial connects in plaintext.
-func dial(address string) (*grpc.ClientConn, error) { return dialTLS(address, nil) }
+// Dial connects in plaintext.
+func Dial(address string) (*grpc.ClientConn, error) { return dialTLS(address, nil) }
 
 func dialTLS(address string, secure *tls.Config) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
@@ -99,8 +101,8 @@ func dialTLS(address string, secure *tls.Config) (*grpc.ClientConn, error) {
 	return grpc.NewClient(address, grpc.WithTransportCredentials(security))
 }
 
-// readable names the fields that an error from the server is about.
-func readable(err error) error {
+// Readable names the fields that an error from the server is about.
+func Readable(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {
 		return err
@@ -122,7 +124,7 @@ func readable(err error) error {
 // printJSON prints a message as JSON on a line of its own. The library varies
 // the space between tokens on purpose; here there is none, so that the same
 // answer is printed as the same bytes.
-func printJSON(s streams, m proto.Message) error {
+func printJSON(stdout io.Writer, m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return err
@@ -131,12 +133,12 @@ func printJSON(s streams, m proto.Message) error {
 	if err := json.Compact(&line, b); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(s.out, line.String())
+	_, err = fmt.Fprintln(stdout, line.String())
 	return err
 }
 
-// coverageCommand is "xuncha coverage".
-type coverageCommand struct {
+// CoverageCommand is "xuncha coverage".
+type CoverageCommand struct {
 	Division string    `arg:"" help:"Code of the division, such as 511600."`
 	Depth    int32     `default:"1" help:"Levels below the division that are printed, 0 to 3. Default: ${default}."`
 	Start    time.Time `help:"Beginning of the window, such as 2026-02-01T00:00:00+08:00. Default: the beginning of today."`
@@ -147,7 +149,7 @@ type coverageCommand struct {
 }
 
 // Run prints the coverage.
-func (c *coverageCommand) Run(ctx context.Context, s streams) error {
+func (c *CoverageCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		answer, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
 			DivisionCode: c.Division, Depth: c.Depth,
@@ -157,9 +159,9 @@ func (c *coverageCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		if c.JSON {
-			return printJSON(s, answer)
+			return printJSON(stdout, answer)
 		}
-		return printCoverage(s, answer)
+		return PrintCoverage(stdout, answer)
 	})
 }
 
@@ -170,9 +172,9 @@ func optional(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// printCoverage prints a table with a row for each division, those below one
+// PrintCoverage prints a table with a row for each division, those below one
 // indented.
-func printCoverage(s streams, answer *xunchav1.GetCoverageResponse) error {
+func PrintCoverage(stdout io.Writer, answer *xunchav1.GetCoverageResponse) error {
 	t := newTable("division", "code", "due", "inspected", "overdue", "never", "open", "check-ins", "late", "synced late", "cancelled", "dispersed")
 	t.right(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	var walk func(*xunchav1.GetCoverageResponse, string)
@@ -186,11 +188,11 @@ func printCoverage(s streams, answer *xunchav1.GetCoverageResponse) error {
 		}
 	}
 	walk(answer, "")
-	return t.print(s.out)
+	return t.print(stdout)
 }
 
-// historyCommand is "xuncha history".
-type historyCommand struct {
+// HistoryCommand is "xuncha history".
+type HistoryCommand struct {
 	Site    string `arg:"" help:"Id or registration number of the site."`
 	Limit   int    `default:"50" help:"Entries that are printed at most. Default: ${default}."`
 	Records bool   `help:"With --json, the exact records too, from which the hashes can be computed."`
@@ -199,21 +201,21 @@ type historyCommand struct {
 }
 
 // Run prints the history.
-func (c *historyCommand) Run(ctx context.Context, s streams) error {
+func (c *HistoryCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		id, err := findSite(ctx, conn, c.Site)
 		if err != nil {
 			return err
 		}
-		entries, err := listHistory(ctx, conn, id, c.Limit, c.Records)
+		entries, err := ListHistory(ctx, conn, id, c.Limit, c.Records)
 		if err != nil {
 			return err
 		}
 		if !c.JSON {
-			return printHistory(s, entries)
+			return PrintHistory(stdout, entries)
 		}
 		for _, e := range entries {
-			if err := printJSON(s, e); err != nil {
+			if err := printJSON(stdout, e); err != nil {
 				return err
 			}
 		}
@@ -243,7 +245,7 @@ func findSite(ctx context.Context, conn *grpc.ClientConn, name string) (string, 
 	}
 }
 
-func listHistory(ctx context.Context, conn *grpc.ClientConn, site string, most int, records bool) ([]*xunchav1.HistoryEntry, error) {
+func ListHistory(ctx context.Context, conn *grpc.ClientConn, site string, most int, records bool) ([]*xunchav1.HistoryEntry, error) {
 	audit := xunchav1.NewAuditServiceClient(conn)
 	var out []*xunchav1.HistoryEntry
 	page := &xunchav1.ListSiteHistoryRequest{SiteId: site, IncludeRecords: records}
@@ -261,7 +263,7 @@ func listHistory(ctx context.Context, conn *grpc.ClientConn, site string, most i
 	return out, nil
 }
 
-func printHistory(s streams, entries []*xunchav1.HistoryEntry) error {
+func PrintHistory(stdout io.Writer, entries []*xunchav1.HistoryEntry) error {
 	t := newTable("received", "history", "seq", "kind", "what", "hash")
 	t.right(2)
 	for _, e := range entries {
@@ -269,7 +271,7 @@ func printHistory(s streams, entries []*xunchav1.HistoryEntry) error {
 		t.add(e.ReceiveTime.AsTime().Local().Format(time.DateTime), history, count(e.Sequence),
 			strings.ToLower(strings.TrimPrefix(e.Kind.String(), "ENTRY_KIND_")), describe(e), fmt.Sprintf("%x…", e.EntryHash[:6]))
 	}
-	return t.print(s.out)
+	return t.print(stdout)
 }
 
 // describe says in a line what an entry says.

@@ -1,4 +1,4 @@
-package main
+package command_test
 
 import (
 	"bytes"
@@ -32,6 +32,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command"
+	commands "xuncha/server/internal/command/client"
 )
 
 // planted is what must not be left of a photo.
@@ -86,7 +88,7 @@ var photoLine = regexp.MustCompile(`is stored: photo ([0-9a-f]{64})`)
 // fetched, copied to another store and back, lost, and purged.
 func TestPhotoCommands(t *testing.T) {
 	folder, copied := t.TempDir(), t.TempDir()
-	address, stop := serve(t, folder)
+	address, stop := serveFolder(t, folder)
 	site := fill(t, address)[0]
 	// An order that has ended, so that its photos can be purged.
 	start := time.Now().AddDate(0, 0, -10)
@@ -188,7 +190,7 @@ func TestPhotoCommands(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", copied}, io.Discard, log)
+		ended <- command.Run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", copied}, io.Discard, log)
 	}()
 	eventually(t, "the altered photo is reported", func() bool {
 		return strings.Contains(log.String(), "photo lost or altered") && strings.Contains(log.String(), m[1])
@@ -223,7 +225,7 @@ func TestPhotoCommands(t *testing.T) {
 			t.Errorf("%v: got %s, %v, and %d files", step.args, out, err, len(photoFiles(t, folder)))
 		}
 	}
-	address, _ = serve(t, folder)
+	address, _ = serveFolder(t, folder)
 	if _, _, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", id, "--sha256", m[1], "-o", filepath.Join(t.TempDir(), "x")); err == nil || !strings.Contains(err.Error(), "PHOTO_PURGED") {
 		t.Errorf("got %v, want PHOTO_PURGED", err)
 	}
@@ -352,7 +354,7 @@ func testPhotoOverABadLink(t *testing.T, store ...string) {
 // written is only removed after an hour, as another server may be at it.
 func TestKillDuringUploads(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "xuncha")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", binary, "xuncha/server").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	onBothEngines(t, func(t *testing.T, store ...string) {
@@ -384,7 +386,7 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	ids := fill(t, address)
 
 	type upload struct {
-		photo  photoFile
+		photo  commands.PhotoFile
 		report *xunchav1.CheckIn
 		from   int  // how much had come before
 		done   bool // it was acknowledged
@@ -397,7 +399,7 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 		// What was interrupted goes on, and new ones are begun.
 		todo := slices.DeleteFunc(slices.Clone(all), func(u *upload) bool { return u.done })
 		for _, u := range todo {
-			state, err := client.GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{Sha256: u.photo.declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
+			state, err := client.GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{Sha256: u.photo.Declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -406,12 +408,12 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 			}
 		}
 		for i := range photosEach {
-			photo, err := readPhoto(sample(t, "photo.png", noise(t, uint64(100*round+i), 200_000+larger*(i%4))))
+			photo, err := commands.ReadPhoto(sample(t, "photo.png", noise(t, uint64(100*round+i), 200_000+larger*(i%4))))
 			if err != nil {
 				t.Fatal(err)
 			}
 			u := &upload{photo: photo, report: newCheckIn(ids[i%5])}
-			u.report.Photos = []*xunchav1.Photo{photo.declared}
+			u.report.Photos = []*xunchav1.Photo{photo.Declared}
 			submit(t, conn, u.report)
 			all = append(all, u)
 			todo = append(todo, u)
@@ -422,7 +424,7 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 		var group sync.WaitGroup
 		for _, u := range todo {
 			group.Go(func() {
-				err := u.photo.send(context.Background(), client, u.report, int64(u.from))
+				err := u.photo.Send(context.Background(), client, u.report, int64(u.from))
 				if err != nil {
 					if status.Code(err) != codes.Unavailable {
 						t.Error(err)
@@ -446,11 +448,11 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	conn := connect(t, address)
 	for _, u := range all {
 		if !u.done {
-			if err := u.photo.upload(t.Context(), conn, u.report, io.Discard); err != nil {
+			if err := u.photo.Upload(t.Context(), conn, u.report, io.Discard); err != nil {
 				t.Errorf("going on: %v", err)
 			}
 		}
-		stream, err := xunchav1.NewPhotoServiceClient(conn).DownloadPhoto(t.Context(), &xunchav1.DownloadPhotoRequest{Sha256: u.photo.declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
+		stream, err := xunchav1.NewPhotoServiceClient(conn).DownloadPhoto(t.Context(), &xunchav1.DownloadPhotoRequest{Sha256: u.photo.Declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -466,8 +468,8 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 			got = append(got, part.GetData()...)
 		}
 		// Nothing had to be taken out of these.
-		if !bytes.Equal(got, u.photo.content) {
-			t.Errorf("a photo of %d bytes came back with %d", len(u.photo.content), len(got))
+		if !bytes.Equal(got, u.photo.Content) {
+			t.Errorf("a photo of %d bytes came back with %d", len(u.photo.Content), len(got))
 		}
 	}
 	if resumed == 0 {
@@ -506,24 +508,24 @@ func TestPhotoOnTwoServers(t *testing.T) {
 	site := fill(t, first)[0]
 	second, _ := serveOn(t, "--store", uri)
 	conns := []*grpc.ClientConn{connect(t, first), connect(t, second)}
-	photo := newPhotoFile("photo.png", noise(t, 1, 300_000))
+	photo := commands.NewPhotoFile("photo.png", noise(t, 1, 300_000))
 	c := newCheckIn(site)
-	c.Photos = []*xunchav1.Photo{photo.declared}
+	c.Photos = []*xunchav1.Photo{photo.Declared}
 	submit(t, conns[0], c)
 	half := photo
-	half.content = photo.content[:150_000]
-	if err := half.send(t.Context(), xunchav1.NewPhotoServiceClient(conns[0]), c, 0); err == nil || !strings.Contains(err.Error(), "only 150000") {
+	half.Content = photo.Content[:150_000]
+	if err := half.Send(t.Context(), xunchav1.NewPhotoServiceClient(conns[0]), c, 0); err == nil || !strings.Contains(err.Error(), "only 150000") {
 		t.Fatalf("got %v, want that half is there", err)
 	}
-	if err := photo.send(t.Context(), xunchav1.NewPhotoServiceClient(conns[1]), c, 150_000); err != nil {
+	if err := photo.Send(t.Context(), xunchav1.NewPhotoServiceClient(conns[1]), c, 150_000); err != nil {
 		t.Fatal(err)
 	}
 	for i, address := range []string{first, second} {
 		to := filepath.Join(t.TempDir(), "out.png")
-		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", c.CheckInId, "--sha256", hex.EncodeToString(photo.declared.Sha256), "-o", to); err != nil {
+		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", c.CheckInId, "--sha256", hex.EncodeToString(photo.Declared.Sha256), "-o", to); err != nil {
 			t.Fatal(err, stderr)
 		}
-		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, photo.content) {
+		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, photo.Content) {
 			t.Errorf("server %d shows %d bytes, %v", i, len(got), err)
 		}
 	}

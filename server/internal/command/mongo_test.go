@@ -1,4 +1,4 @@
-package main
+package command_test
 
 import (
 	"bytes"
@@ -22,6 +22,8 @@ import (
 
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command"
+	"xuncha/server/internal/command/serve"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/mongostore/mongotest"
 )
@@ -263,7 +265,7 @@ func TestNoDatabase(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			var out, log bytes.Buffer
-			err := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--store", c.uri, "--log-level", "debug"}, &out, &log)
+			err := command.Run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--store", c.uri, "--log-level", "debug"}, &out, &log)
 			if ctx.Err() != nil {
 				t.Error("it took 10 s to say so")
 			}
@@ -278,9 +280,9 @@ func TestNoDatabase(t *testing.T) {
 }
 
 // archiveOf opens a store as what it holds.
-func archiveOf(t *testing.T, name string) engine {
+func archiveOf(t *testing.T, name string) serve.Engine {
 	t.Helper()
-	e, _, err := openEngine(t.Context(), name, mongostore.Options{})
+	e, _, err := serve.OpenEngine(t.Context(), name, mongostore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +325,7 @@ func wantSame(t *testing.T, got, want string) {
 // interrupted, and serves on there.
 func TestCopy(t *testing.T) {
 	first, second, database := t.TempDir(), filepath.Join(t.TempDir(), "new"), mongo(t).Database(t)
-	address, stop := serve(t, first)
+	address, stop := serveFolder(t, first)
 	ids := fill(t, address)
 	conn := connect(t, address)
 	for i := range 120 {
@@ -335,7 +337,7 @@ func TestCopy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	out, log := newLineWriter(), newLineWriter()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"copy", "--from", first, "--to", database}, out, log) }()
+	go func() { done <- command.Run(ctx, []string{"copy", "--from", first, "--to", database}, out, log) }()
 	<-out.lines // the plan
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"crypto/tls"
@@ -46,7 +46,7 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	if isLoopback(address) {
+	if IsLoopback(address) {
 		return nil
 	}
 	var missing []string
@@ -66,8 +66,8 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	return fmt.Errorf("--listen %s: others can reach this address, and the server lacks %s; until then use 127.0.0.1, [::1] or localhost", address, text)
 }
 
-// isLoopback reports whether only this machine can reach the address.
-func isLoopback(address string) bool {
+// IsLoopback reports whether only this machine can reach the address.
+func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
@@ -133,7 +133,7 @@ func (c tlsConfig) load() (*tls.Config, error) {
 		out.MinVersion = tls.VersionTLS12
 	}
 	if c.TLSClientCA != "" {
-		if out.ClientCAs, err = readPool(c.TLSClientCA); err != nil {
+		if out.ClientCAs, err = ReadPool(c.TLSClientCA); err != nil {
 			return nil, fmt.Errorf("--tls-client-ca: %w", err)
 		}
 		out.ClientAuth = tls.VerifyClientCertIfGiven
@@ -144,8 +144,8 @@ func (c tlsConfig) load() (*tls.Config, error) {
 	return out, nil
 }
 
-// readPool reads certificates that sign others.
-func readPool(name string) (*x509.CertPool, error) {
+// ReadPool reads certificates that sign others.
+func ReadPool(name string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -181,40 +181,4 @@ func (k *keyPair) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	k.config = config
 	k.log.Info("the certificate was read again")
 	return k.config, nil
-}
-
-// clientTLS is how a client finds out that it talks to the right server.
-type clientTLS struct {
-	TLS        bool   `name:"tls" help:"Speak TLS with the server, whose certificate the machine's own authorities have signed."`
-	TLSCA      string `name:"tls-ca" type:"existingfile" placeholder:"FILE" help:"Speak TLS with the server, whose certificate those in this file, in PEM, have signed."`
-	ClientCert string `name:"client-cert" type:"existingfile" placeholder:"FILE" help:"Certificate of the client, in PEM, for a server that asks for one."`
-	ClientKey  string `name:"client-key" type:"existingfile" placeholder:"FILE" help:"Private key of the client's certificate, in PEM."`
-}
-
-// config returns the configuration of a client's TLS, or nil for plaintext.
-func (c clientTLS) config() (*tls.Config, error) {
-	if !c.TLS && c.TLSCA == "" {
-		if c.ClientCert != "" || c.ClientKey != "" {
-			return nil, errors.New("--client-cert: needs --tls or --tls-ca")
-		}
-		return nil, nil
-	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.TLSCA != "" {
-		var err error
-		if out.RootCAs, err = readPool(c.TLSCA); err != nil {
-			return nil, fmt.Errorf("--tls-ca: %w", err)
-		}
-	}
-	if (c.ClientCert == "") != (c.ClientKey == "") {
-		return nil, errors.New("--client-cert and --client-key: one is missing")
-	}
-	if c.ClientCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
-		if err != nil {
-			return nil, fmt.Errorf("--client-cert %s, --client-key %s: %w", c.ClientCert, c.ClientKey, err)
-		}
-		out.Certificates = []tls.Certificate{pair}
-	}
-	return out, nil
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"cmp"
@@ -26,11 +26,11 @@ import (
 	"xuncha/sites"
 )
 
-// defaultAddress is where the server listens and clients look for it.
-const defaultAddress = "127.0.0.1:6200"
+// DefaultAddress is where the server listens and clients look for it.
+const DefaultAddress = "127.0.0.1:6200"
 
-// serverConfig is what a server works with.
-type serverConfig struct {
+// Config is what a server works with.
+type Config struct {
 	Listen          string  `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
 	TimeZone        string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
 	LogLevel        string  `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
@@ -55,38 +55,38 @@ type storeConfig struct {
 // name is the store's.
 func (c storeConfig) name() string { return cmp.Or(c.Store, c.Data) }
 
-// serveCommand is "xuncha serve".
-type serveCommand struct {
-	storeConfig  `embed:""`
-	tlsConfig    `embed:""`
-	oidcConfig   `embed:""`
-	serverConfig `embed:""`
+// Command is "xuncha serve".
+type Command struct {
+	storeConfig `embed:""`
+	tlsConfig   `embed:""`
+	oidcConfig  `embed:""`
+	Config      `embed:""`
 }
 
 // Run serves until ctx ends, then lets calls end and closes the store.
-func (c *serveCommand) Run(ctx context.Context, s streams) error {
-	c.serverConfig.TLS, c.serverConfig.OIDC = c.tlsConfig, c.oidcConfig
-	server, err := start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.serverConfig, s)
+func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	c.Config.TLS, c.Config.OIDC = c.tlsConfig, c.oidcConfig
+	server, err := Start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.Config, stderr)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "xuncha serves on %s\n", server.address)
+	fmt.Fprintf(stdout, "xuncha serves on %s\n", server.Address)
 	select {
 	case <-ctx.Done():
-	case err = <-server.failed:
+	case err = <-server.Failed:
 	}
-	return errors.Join(err, server.stop())
+	return errors.Join(err, server.Stop())
 }
 
-// A running is a server that serves.
-type running struct {
-	address  string
-	failed   chan error // has an error if serving ended by itself
+// A Running is a server that serves.
+type Running struct {
+	Address  string
+	Failed   chan error // has an error if serving ended by itself
 	log      *slog.Logger
 	logged   *logWriter
 	grpc     *grpc.Server
 	health   *health.Server
-	store    engine
+	store    Engine
 	patient  time.Duration
 	stopping chan struct{}
 	// What runs beside calls ends with beside, and is waited for with endBeside.
@@ -95,9 +95,9 @@ type running struct {
 	running   sync.WaitGroup
 }
 
-// start opens the store with the name and serves it.
-func start(ctx context.Context, name string, o mongostore.Options, c serverConfig, s streams) (_ *running, err error) {
-	out := newLogWriter(s.err)
+// Start opens the store with the name and serves it.
+func Start(ctx context.Context, name string, o mongostore.Options, c Config, stderr io.Writer) (_ *Running, err error) {
+	out := newLogWriter(stderr)
 	log, err := newLog(c, out)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 		return nil, fmt.Errorf("--time-zone: %w", err)
 	}
 	begun := time.Now()
-	store, where, err := openEngine(ctx, name, o)
+	store, where, err := OpenEngine(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +163,8 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	r := &running{
-		address: listener.Addr().String(), failed: make(chan error, 1),
+	r := &Running{
+		Address: listener.Addr().String(), Failed: make(chan error, 1),
 		log: log, logged: out, grpc: server, health: health, store: store, patient: c.ShutdownTimeout,
 		stopping: stopping,
 	}
@@ -175,7 +175,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	}
 	go func() {
 		if err := server.Serve(listener); err != nil {
-			r.failed <- err
+			r.Failed <- err
 		}
 	}()
 	if err := people.Discover(); err != nil {
@@ -184,7 +184,7 @@ func start(ctx context.Context, name string, o mongostore.Options, c serverConfi
 	if !people.Any() {
 		log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
 	}
-	log.Info("serving", "address", r.address, "store", where, "sites", len(roster.Roster().Sites()),
+	log.Info("serving", "address", r.Address, "store", where, "sites", len(roster.Roster().Sites()),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
 }
@@ -199,7 +199,7 @@ const (
 
 // follow takes in what other servers store, until r.beside ends. While the
 // database does not answer, the server's health says that it does not serve.
-func (r *running) follow(checkIns *inspections.Service, people *accounts.Service) {
+func (r *Running) follow(checkIns *inspections.Service, people *accounts.Service) {
 	ctx := r.beside
 	r.running.Go(func() {
 		ticker := time.NewTicker(followEvery)
@@ -247,9 +247,9 @@ func collectSeldom() {
 	debug.SetGCPercent(int(min(400, max(100, 100*roomToGrow/max(m.HeapAlloc, 1)))))
 }
 
-// stop tells clients that the server goes, waits for the calls under way, and
+// Stop tells clients that the server goes, waits for the calls under way, and
 // closes the store.
-func (r *running) stop() error {
+func (r *Running) Stop() error {
 	r.log.Info("stopping")
 	r.endBeside()
 	r.running.Wait()
@@ -274,7 +274,7 @@ func (r *running) stop() error {
 	return errors.Join(err, r.logged.Close())
 }
 
-func newLog(c serverConfig, w io.Writer) (*slog.Logger, error) {
+func newLog(c Config, w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level: %w", err)

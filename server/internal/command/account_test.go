@@ -1,4 +1,4 @@
-package main
+package command_test
 
 import (
 	"os"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	commands "xuncha/server/internal/command/client"
 	"xuncha/server/internal/sampledata"
 )
 
@@ -55,7 +56,7 @@ func testAccounts(t *testing.T, store ...string) {
 		t.Errorf("an administrator reads a history: got %v", err)
 	}
 	conn := connect(t, address)
-	ctx, err := signIn(t.Context(), conn, "root", password)
+	ctx, err := commands.SignIn(t.Context(), conn, "root", password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +66,8 @@ func testAccounts(t *testing.T, store ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = signIn(t.Context(), conn, "auditor", made.OneTimePassword)
-	if err == nil || !strings.Contains(readable(err).Error(), "PASSWORD_CHANGE_REQUIRED") {
+	_, err = commands.SignIn(t.Context(), conn, "auditor", made.OneTimePassword)
+	if err == nil || !strings.Contains(commands.Readable(err).Error(), "PASSWORD_CHANGE_REQUIRED") {
 		t.Errorf("a one-time password alone: got %v", err)
 	}
 	if _, err := xunchav1.NewAccountServiceClient(conn).Login(t.Context(), &xunchav1.LoginRequest{
@@ -91,7 +92,7 @@ func testAccounts(t *testing.T, store ...string) {
 	if _, stderr, err := xuncha(t, "copy", "--from", store[1], "--to", target); err != nil {
 		t.Fatal(err, stderr)
 	}
-	address, _ = serve(t, target)
+	address, _ = serveFolder(t, target)
 	if out, err := as("auditor", "history", "SC-GA-0001"); err != nil || !strings.Contains(out, "sites_imported") {
 		t.Errorf("on the copy: got %q, %v", out, err)
 	}

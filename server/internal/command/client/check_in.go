@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"bytes"
@@ -23,8 +23,8 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
-// checkInCommand is "xuncha check-in".
-type checkInCommand struct {
+// CheckInCommand is "xuncha check-in".
+type CheckInCommand struct {
 	clientConfig `embed:""`
 	ID           string   `placeholder:"UUID" help:"Id of the check-in. The same once more goes on with what is missing of it. Default: a new one."`
 	Site         string   `required:"" placeholder:"SITE" help:"The site that was visited: its registration number or its id."`
@@ -37,15 +37,15 @@ type checkInCommand struct {
 	Photo        []string `type:"existingfile" placeholder:"FILE" help:"JPEG, PNG or WebP file of at most 20 MB; may be given up to ten times."`
 }
 
-// photoFile is a photo on this machine.
-type photoFile struct {
-	name     string
-	content  []byte
-	declared *xunchav1.Photo
+// PhotoFile is a photo on this machine.
+type PhotoFile struct {
+	Name     string
+	Content  []byte
+	Declared *xunchav1.Photo
 }
 
 // Run submits the check-in, then uploads what the receipt says is missing.
-func (c *checkInCommand) Run(ctx context.Context, s streams) error {
+func (c *CheckInCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	report := &xunchav1.CheckIn{
 		CheckInId: cmp.Or(c.ID, uuid.NewString()), CaptureTime: timestamppb.Now(),
 		Finding: map[string]xunchav1.Finding{
@@ -64,14 +64,14 @@ func (c *checkInCommand) Run(ctx context.Context, s streams) error {
 	if c.ID != "" && c.Time == "" {
 		return errors.New("--id: needs --time, because the same check-in has the same time")
 	}
-	var photos []photoFile
+	var photos []PhotoFile
 	for _, name := range c.Photo {
-		p, err := readPhoto(name)
+		p, err := ReadPhoto(name)
 		if err != nil {
 			return fmt.Errorf("--photo: %w", err)
 		}
 		photos = append(photos, p)
-		report.Photos = append(report.Photos, p.declared)
+		report.Photos = append(report.Photos, p.Declared)
 	}
 	return c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		var err error
@@ -83,35 +83,35 @@ func (c *checkInCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		r := answer.Receipt
-		fmt.Fprintf(s.out, "Check-in %s is entry %d of its site's history, received at %s.\n", r.CheckInId, r.Sequence, r.ReceiveTime.AsTime().Format(time.RFC3339))
+		fmt.Fprintf(stdout, "Check-in %s is entry %d of its site's history, received at %s.\n", r.CheckInId, r.Sequence, r.ReceiveTime.AsTime().Format(time.RFC3339))
 		for _, f := range r.Flags {
-			fmt.Fprintf(s.out, "%s\n", f)
+			fmt.Fprintf(stdout, "%s\n", f)
 		}
 		for i, p := range photos {
 			if r.Photos[i].Stored {
-				fmt.Fprintf(s.out, "%s is stored already.\n", p.name)
+				fmt.Fprintf(stdout, "%s is stored already.\n", p.Name)
 				continue
 			}
-			if err := p.upload(ctx, conn, report, s.err); err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+			if err := p.Upload(ctx, conn, report, stderr); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			fmt.Fprintf(s.out, "%s is stored: photo %x\n", p.name, p.declared.Sha256)
+			fmt.Fprintf(stdout, "%s is stored: photo %x\n", p.Name, p.Declared.Sha256)
 		}
 		return nil
 	})
 }
 
-func readPhoto(name string) (photoFile, error) {
+func ReadPhoto(name string) (PhotoFile, error) {
 	content, err := os.ReadFile(name)
 	if err != nil {
-		return photoFile{}, err
+		return PhotoFile{}, err
 	}
-	return newPhotoFile(filepath.Base(name), content), nil
+	return NewPhotoFile(filepath.Base(name), content), nil
 }
 
-func newPhotoFile(name string, content []byte) photoFile {
+func NewPhotoFile(name string, content []byte) PhotoFile {
 	sum := sha256.Sum256(content)
-	return photoFile{name, content, &xunchav1.Photo{
+	return PhotoFile{name, content, &xunchav1.Photo{
 		Sha256: sum[:], SizeBytes: int64(len(content)), ContentType: http.DetectContentType(content),
 	}}
 }
@@ -129,13 +129,13 @@ const (
 	tryAgainAfter = 50 * time.Millisecond
 )
 
-// upload sends what is missing of the photo, and goes on after each break where
+// Upload sends what is missing of the photo, and goes on after each break where
 // the server has it.
-func (p photoFile) upload(ctx context.Context, conn *grpc.ClientConn, of *xunchav1.CheckIn, notes io.Writer) error {
+func (p PhotoFile) Upload(ctx context.Context, conn *grpc.ClientConn, of *xunchav1.CheckIn, notes io.Writer) error {
 	client := xunchav1.NewPhotoServiceClient(conn)
 	var most int64
 	for tries := 0; ; tries++ {
-		at, err := client.GetPhotoUpload(ctx, &xunchav1.GetPhotoUploadRequest{Sha256: p.declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId})
+		at, err := client.GetPhotoUpload(ctx, &xunchav1.GetPhotoUploadRequest{Sha256: p.Declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId})
 		if err == nil && at.Stored {
 			return nil
 		}
@@ -143,12 +143,12 @@ func (p photoFile) upload(ctx context.Context, conn *grpc.ClientConn, of *xuncha
 			if at.ReceivedBytes > most {
 				most, tries = at.ReceivedBytes, 0
 			}
-			err = p.send(ctx, client, of, at.ReceivedBytes)
+			err = p.Send(ctx, client, of, at.ReceivedBytes)
 		}
 		if err == nil || status.Code(err) != codes.Unavailable || tries == maxTries {
 			return err
 		}
-		fmt.Fprintf(notes, "%s: interrupted; going on\n", p.name)
+		fmt.Fprintf(notes, "%s: interrupted; going on\n", p.Name)
 		select {
 		case <-time.After(tryAgainAfter << tries):
 		case <-ctx.Done():
@@ -157,26 +157,26 @@ func (p photoFile) upload(ctx context.Context, conn *grpc.ClientConn, of *xuncha
 	}
 }
 
-func (p photoFile) send(ctx context.Context, client xunchav1.PhotoServiceClient, of *xunchav1.CheckIn, from int64) error {
+func (p PhotoFile) Send(ctx context.Context, client xunchav1.PhotoServiceClient, of *xunchav1.CheckIn, from int64) error {
 	stream, err := client.UploadPhoto(ctx)
 	if err != nil {
 		return err
 	}
 	err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Spec{Spec: &xunchav1.PhotoUploadSpec{
-		Sha256: p.declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId, Offset: from,
+		Sha256: p.Declared.Sha256, CheckInId: of.CheckInId, SiteId: of.SiteId, Offset: from,
 	}}})
-	for rest := bytes.NewBuffer(p.content[from:]); err == nil && rest.Len() > 0; {
+	for rest := bytes.NewBuffer(p.Content[from:]); err == nil && rest.Len() > 0; {
 		err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Data{Data: rest.Next(uploadPart)}})
 	}
 	answer, err := stream.CloseAndRecv() // and, after an error of Send, why
 	if err == nil && !answer.Stored {
-		err = fmt.Errorf("the server has only %d of %d bytes", answer.ReceivedBytes, len(p.content))
+		err = fmt.Errorf("the server has only %d of %d bytes", answer.ReceivedBytes, len(p.Content))
 	}
 	return err
 }
 
-// photoCommand is "xuncha photo".
-type photoCommand struct {
+// PhotoCommand is "xuncha photo".
+type PhotoCommand struct {
 	clientConfig `embed:""`
 	Site         string `required:"" placeholder:"SITE" help:"The site: its registration number or its id."`
 	CheckIn      string `required:"" placeholder:"ID" help:"The check-in."`
@@ -186,7 +186,7 @@ type photoCommand struct {
 }
 
 // Run writes the file, whole or not at all.
-func (c *photoCommand) Run(ctx context.Context, s streams) error {
+func (c *PhotoCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	sum, err := hex.DecodeString(c.SHA256)
 	if err != nil || len(sum) != sha256.Size {
 		return errors.New("--sha256: want 64 hexadecimal digits")
@@ -230,7 +230,7 @@ func (c *photoCommand) Run(ctx context.Context, s streams) error {
 		if err := errors.Join(err, out.Close()); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "%s: %s, %d bytes\n", c.Output, first.GetFile().GetContentType(), content.Len())
+		_, err = fmt.Fprintf(stdout, "%s: %s, %d bytes\n", c.Output, first.GetFile().GetContentType(), content.Len())
 		return err
 	})
 }

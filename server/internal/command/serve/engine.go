@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"xuncha/sites"
 )
 
-// An engine is where a deployment keeps what it knows.
-type engine interface {
+// An Engine is where a deployment keeps what it knows.
+type Engine interface {
 	sites.Store
 	inspections.Store
 	accounts.Store
@@ -23,9 +23,9 @@ type engine interface {
 	Close() error
 }
 
-// openEngine opens the store with the name: a MongoDB address, or else a data
+// OpenEngine opens the store with the name: a MongoDB address, or else a data
 // folder. It returns the name as people may read it, without credentials.
-func openEngine(ctx context.Context, name string, o mongostore.Options) (_ engine, where string, err error) {
+func OpenEngine(ctx context.Context, name string, o mongostore.Options) (_ Engine, where string, err error) {
 	if mongostore.Is(name) {
 		where = "database " + mongostore.Redact(name)
 		store, err := mongostore.Open(ctx, name, o)

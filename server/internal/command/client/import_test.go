@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func (refusal) CloseAndRecv() (*xunchav1.ImportSitesResponse, error) {
 // without the words of the transport.
 func TestRefusedImport(t *testing.T) {
 	_, err := sendAll(refusal{}, nil)
-	if err = readable(errors.Join(err, nil)); err == nil || err.Error() != "header.effective_date: lies too early" {
+	if err = Readable(errors.Join(err, nil)); err == nil || err.Error() != "header.effective_date: lies too early" {
 		t.Errorf("got %q", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"cmp"
@@ -20,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command/client"
+	"xuncha/server/internal/command/serve"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sampledata"
 )
@@ -27,16 +29,16 @@ import (
 // demoCity is the code of the city that the sample data is of.
 const demoCity = "511600"
 
-// demoCommand is "xuncha demo".
-type demoCommand struct {
+// Command is "xuncha demo".
+type Command struct {
 	Data         string `type:"path" placeholder:"FOLDER" help:"Data folder, which must be empty or not there yet. Default: a temporary one, removed at the end."`
 	Once         bool   `help:"End after the tables instead of serving on."`
-	serverConfig `embed:""`
+	serve.Config `embed:""`
 }
 
 // Run makes a data folder, serves it, and plays a whole round of inspections
 // as a client. All that it prints came back from the server.
-func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
+func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	folder, clean, err := demoFolder(c.Data)
 	if err != nil {
 		return err
@@ -45,26 +47,26 @@ func (c *demoCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // a line for each call would drown the tables
 	}
-	server, err := start(ctx, folder, mongostore.Options{}, c.serverConfig, s)
+	server, err := serve.Start(ctx, folder, mongostore.Options{}, c.Config, stderr)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer func() { err = errors.Join(err, server.Stop()) }()
 
-	conn, err := dial(server.address)
+	conn, err := client.Dial(server.Address)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	// The demo's only; it is in nobody's reach but this machine's.
-	d := demo{streams: s, conn: conn, roster: xunchav1.NewRosterServiceClient(conn), password: uuid.NewString()}
+	d := demo{out: stdout, err: stderr, conn: conn, roster: xunchav1.NewRosterServiceClient(conn), password: uuid.NewString()}
 	if err := d.play(ctx); err != nil {
-		return readable(err)
+		return client.Readable(err)
 	}
 	if c.Once {
 		return nil
 	}
-	fmt.Fprintf(s.out, `
+	fmt.Fprintf(stdout, `
 xuncha serves on %[1]s until you press Ctrl-C. It has an account of each role,
 admin, officer, head and auditor, with this password. In another terminal:
 
@@ -75,11 +77,11 @@ admin, officer, head and auditor, with this password. In another terminal:
   grpcurl -plaintext %[1]s list
   grpcurl -plaintext -d '{"username": "head", "password": "%[4]s"}' %[1]s xuncha.v1.AccountService/Login
   grpcurl -plaintext -H 'authorization: Bearer <access token>' -d '{"division_code": "%[2]s", "state": "DUE_STATE_OVERDUE"}' %[1]s xuncha.v1.CoverageService/ListDueSites
-`, server.address, demoCity, d.example.RegistrationNo, d.password, d.shown.CheckInId, d.shown.Photos[0].Sha256)
+`, server.Address, demoCity, d.example.RegistrationNo, d.password, d.shown.CheckInId, d.shown.Photos[0].Sha256)
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-server.failed:
+	case err := <-server.Failed:
 		return err
 	}
 }
@@ -102,11 +104,11 @@ func demoFolder(asked string) (folder string, clean func() error, err error) {
 
 // A demo plays a round of inspections against a server.
 type demo struct {
-	streams
-	conn    *grpc.ClientConn
-	roster  xunchav1.RosterServiceClient
-	begin   time.Time // of the order
-	example *xunchav1.Site
+	out, err io.Writer
+	conn     *grpc.ClientConn
+	roster   xunchav1.RosterServiceClient
+	begin    time.Time // of the order
+	example  *xunchav1.Site
 	// shown is the check-in of the example, with a photo.
 	shown *xunchav1.CheckIn
 	// password is that of all accounts.
@@ -129,7 +131,7 @@ func (d *demo) play(ctx context.Context) error {
 		if err := d.create(admin, name, role); err != nil {
 			return err
 		}
-		if as[role], err = signIn(ctx, d.conn, name, d.password); err != nil {
+		if as[role], err = client.SignIn(ctx, d.conn, name, d.password); err != nil {
 			return err
 		}
 	}
@@ -159,17 +161,16 @@ func (d *demo) account(ctx context.Context, name string, role xunchav1.Role) (co
 	if err := d.create(ctx, name, role); err != nil {
 		return nil, err
 	}
-	return signIn(ctx, d.conn, name, d.password)
+	return client.SignIn(ctx, d.conn, name, d.password)
 }
 
 // fillRoster imports the sample tables and puts an order in force.
 func (d *demo) fillRoster(ctx context.Context) error {
-	quiet := streams{io.Discard, d.err}
-	divisions, err := importDivisions(ctx, d.conn, quiet, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
+	divisions, err := client.ImportDivisions(ctx, d.conn, d.err, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
 	if err != nil {
 		return err
 	}
-	imported, err := importSites(ctx, d.conn, quiet, sampledata.SitesName, sampledata.Sites(), "", false)
+	imported, err := client.ImportSites(ctx, d.conn, d.err, sampledata.SitesName, sampledata.Sites(), "", false)
 	if err != nil {
 		return err
 	}
@@ -231,7 +232,7 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 			officer := rand.New(rand.NewPCG(uint64(i), 2020))
 			for _, site := range byTownship[township] {
 				if err := d.visit(ctx, site, officer); err != nil {
-					failed <- fmt.Errorf("site %s: %w", site.RegistrationNo, readable(err))
+					failed <- fmt.Errorf("site %s: %w", site.RegistrationNo, client.Readable(err))
 					return
 				}
 				_ = bar.Add(1) // it is only to look at
@@ -251,30 +252,30 @@ func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Ran
 	if err != nil {
 		return err
 	}
-	photo := newPhotoFile("door.jpg", content)
+	photo := client.NewPhotoFile("door.jpg", content)
 	req := &xunchav1.SubmitCheckInRequest{
 		ClientTime: now,
 		CheckIn: &xunchav1.CheckIn{
 			CheckInId: uuid.NewString(), SiteId: site.SiteId, CaptureTime: now,
 			Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
 			CancelledEventCount: 1 + officer.Int32N(3), DispersedPeopleCount: 180 + officer.Int32N(181),
-			Note: "门口已张贴通知", Photos: []*xunchav1.Photo{photo.declared},
+			Note: "门口已张贴通知", Photos: []*xunchav1.Photo{photo.Declared},
 			Location: &xunchav1.Location{
 				Latitude: site.GetLatitude() + (officer.Float64()-0.5)/1000, Longitude: site.GetLongitude() + (officer.Float64()-0.5)/1000,
 				AccuracyM: 20, Datum: xunchav1.Datum_DATUM_WGS84,
 			},
 		},
 	}
-	client := xunchav1.NewInspectionServiceClient(d.conn)
+	inspections := xunchav1.NewInspectionServiceClient(d.conn)
 	for again := true; again; again = officer.IntN(10) == 0 {
-		if _, err := client.SubmitCheckIn(ctx, req); err != nil {
+		if _, err := inspections.SubmitCheckIn(ctx, req); err != nil {
 			return err
 		}
 	}
 	if site == d.example {
 		d.shown = req.CheckIn
 	}
-	return photo.upload(ctx, d.conn, req.CheckIn, io.Discard)
+	return photo.Upload(ctx, d.conn, req.CheckIn, io.Discard)
 }
 
 // coverage prints the figures of the round.
@@ -288,15 +289,15 @@ func (d *demo) coverage(ctx context.Context) error {
 	r := answer.Row
 	fmt.Fprintf(d.out, "%s: %d of %d sites inspected, %d events cancelled, %d people dispersed.\n\n",
 		r.DivisionName, r.SitesInspected, r.SitesDue, r.CancelledEvents, r.DispersedPeople)
-	return printCoverage(d.streams, answer)
+	return client.PrintCoverage(d.out, answer)
 }
 
 // history prints the history of one site.
 func (d *demo) history(ctx context.Context) error {
-	entries, err := listHistory(ctx, d.conn, d.example.SiteId, 20, false)
+	entries, err := client.ListHistory(ctx, d.conn, d.example.SiteId, 20, false)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(d.out, "\nHistory of %s %s, newest first:\n\n", d.example.RegistrationNo, d.example.Name)
-	return printHistory(d.streams, entries)
+	return client.PrintHistory(d.out, entries)
 }

@@ -1,9 +1,10 @@
-package main
+package serve
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +32,7 @@ const (
 // tendPhotos finishes what a crash left of photos, then looks at every photo once
 // and reports those that are lost or altered, and from then on purges what is not
 // to be kept any more.
-func (r *running) tendPhotos(checkIns *inspections.Service) {
+func (r *Running) tendPhotos(checkIns *inspections.Service) {
 	ctx := r.beside
 	tend := func() {
 		t, err := checkIns.TendPhotos(ctx)
@@ -71,8 +72,8 @@ func (r *running) tendPhotos(checkIns *inspections.Service) {
 	})
 }
 
-// purgeCommand is "xuncha purge".
-type purgeCommand struct {
+// PurgeCommand is "xuncha purge".
+type PurgeCommand struct {
 	storeConfig `embed:""`
 	photoConfig `embed:""`
 	TimeZone    string `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone of the deployment. Default: ${default}."`
@@ -80,12 +81,12 @@ type purgeCommand struct {
 }
 
 // Run purges, and lists what was purged.
-func (c *purgeCommand) Run(ctx context.Context, s streams) (err error) {
+func (c *PurgeCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	zone, err := time.LoadLocation(c.TimeZone)
 	if err != nil {
 		return fmt.Errorf("--time-zone: %w", err)
 	}
-	store, where, err := openEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
+	store, where, err := OpenEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (c *purgeCommand) Run(ctx context.Context, s streams) (err error) {
 	var size int64
 	n, err := checkIns.Purge(ctx, operator, c.DryRun, func(e inspections.PhotoEvent) {
 		size += e.Size
-		fmt.Fprintf(s.out, "site %s, check-in %s, photo %s, %d bytes: its closure order ended at %s\n",
+		fmt.Fprintf(stdout, "site %s, check-in %s, photo %s, %d bytes: its closure order ended at %s\n",
 			e.Site, e.CheckIn, e.SHA256, e.Size, e.OrderEnd.In(zone).Format(time.DateTime))
 	})
 	if err != nil {
@@ -113,6 +114,6 @@ func (c *purgeCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.DryRun {
 		what = "would be purged"
 	}
-	_, err = fmt.Fprintf(s.out, "%d photos with %d bytes %s: the orders they were taken under ended %d days ago or earlier.\n", n, size, what, c.PhotoRetentionDays)
+	_, err = fmt.Fprintf(stdout, "%d photos with %d bytes %s: the orders they were taken under ended %d days ago or earlier.\n", n, size, what, c.PhotoRetentionDays)
 	return err
 }

@@ -1,12 +1,10 @@
-package main
+package command_test
 
 import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -30,6 +28,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command"
+	commands "xuncha/server/internal/command/client"
 	"xuncha/server/internal/sampledata"
 )
 
@@ -80,9 +80,9 @@ func (w *lineWriter) address(t testing.TB) string {
 	}
 }
 
-// serve runs "xuncha serve" on the folder until the function returned is
+// serveFolder runs "xuncha serve" on the folder until the function returned is
 // called, which returns what it logged.
-func serve(t testing.TB, folder string) (address string, stop func() string) {
+func serveFolder(t testing.TB, folder string) (address string, stop func() string) {
 	t.Helper()
 	return serveOn(t, "--data", folder)
 }
@@ -93,7 +93,9 @@ func serveOn(t testing.TB, store ...string) (address string, stop func() string)
 	ctx, cancel := context.WithCancel(context.Background())
 	out, log := newLineWriter(), newLineWriter()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0"}, store...), out, log) }()
+	go func() {
+		done <- command.Run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0"}, store...), out, log)
+	}()
 	stop = sync.OnceValue(func() string {
 		cancel()
 		if err := <-done; err != nil {
@@ -116,13 +118,13 @@ func onBothEngines(t *testing.T, test func(t *testing.T, store ...string)) {
 func xuncha(t testing.TB, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, log bytes.Buffer
-	err = run(t.Context(), args, &out, &log)
+	err = command.Run(t.Context(), args, &out, &log)
 	return out.String(), log.String(), err
 }
 
 func connect(t testing.TB, address string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := dial(address)
+	conn, err := commands.Dial(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +233,7 @@ func TestHelp(t *testing.T) {
 
 func TestBadCommands(t *testing.T) {
 	folder := t.TempDir()
-	address, _ := serve(t, folder)
+	address, _ := serveFolder(t, folder)
 	for name, test := range map[string]struct {
 		args []string
 		want string
@@ -307,7 +309,7 @@ func testCommands(t *testing.T, store ...string) {
 // TestShutdown ensures that a call under way when the server is told to stop
 // ends as if nothing were.
 func TestShutdown(t *testing.T) {
-	address, stop := serve(t, t.TempDir())
+	address, stop := serveFolder(t, t.TempDir())
 	conn := connect(t, address)
 	stream, err := xunchav1.NewRosterServiceClient(conn).ImportDivisions(t.Context())
 	if err != nil {
@@ -359,7 +361,7 @@ func TestShutdown(t *testing.T) {
 // check-ins by id.
 func wantChain(t testing.TB, conn *grpc.ClientConn, site string) map[string]*xunchav1.HistoryEntry {
 	t.Helper()
-	entries, err := listHistory(t.Context(), conn, site, 1<<30, true)
+	entries, err := commands.ListHistory(t.Context(), conn, site, 1<<30, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +429,7 @@ func testOneSiteTogether(t *testing.T, store ...string) {
 // it acknowledged must be there after the next start, once and unchanged.
 func TestKill(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "xuncha")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", binary, "xuncha/server").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	onBothEngines(t, func(t *testing.T, store ...string) { testKill(t, binary, store...) })
@@ -497,23 +499,5 @@ func testKill(t *testing.T, binary string, store ...string) {
 	}
 	if err := server.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
-	}
-}
-
-// TestLogWriter ensures that no line is lost on the way to the log.
-func TestLogWriter(t *testing.T) {
-	var out bytes.Buffer
-	w := newLogWriter(&out)
-	for i := range 3 {
-		fmt.Fprintln(w, i)
-	}
-	if err := errors.Join(w.Close(), w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(w, "late\n"); err != nil {
-		t.Fatal(err)
-	}
-	if got := out.String(); got != "0\n1\n2\nlate\n" {
-		t.Errorf("got %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ import (
 // store itself.
 const operator = "operator"
 
-// accountCreateCommand is "xuncha account create".
-type accountCreateCommand struct {
+// AccountCreateCommand is "xuncha account create".
+type AccountCreateCommand struct {
 	storeConfig  `embed:""`
 	Role         string   `required:"" enum:"officer,head,auditor,admin" help:"What the account may do: officer, head, auditor or admin. The first account is an administrator's."`
 	Username     string   `required:"" placeholder:"NAME" help:"Name to sign in with and the one in records: 2 to 32 of a-z, 0-9, '.', '_' and '-'. It can never be changed."`
@@ -35,7 +35,7 @@ type accountCreateCommand struct {
 
 // withAccounts calls f with the accounts of the store.
 func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service) error) (err error) {
-	store, where, err := openEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
+	store, where, err := OpenEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
 	if err != nil {
 		return err
 	}
@@ -47,29 +47,29 @@ func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service)
 	return f(people)
 }
 
-// accountReplaceKeysCommand is "xuncha account replace-keys".
-type accountReplaceKeysCommand struct {
+// AccountReplaceKeysCommand is "xuncha account replace-keys".
+type AccountReplaceKeysCommand struct {
 	storeConfig `embed:""`
 }
 
 // Run replaces the keys.
-func (c *accountReplaceKeysCommand) Run(ctx context.Context, s streams) error {
+func (c *AccountReplaceKeysCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return c.withAccounts(ctx, func(people *accounts.Service) error {
 		if err := people.ReplaceKeys(ctx); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(s.out, "A new key signs access tokens. Servers on the same database know it within 30 seconds.")
+		_, err := fmt.Fprintln(stdout, "A new key signs access tokens. Servers on the same database know it within 30 seconds.")
 		return err
 	})
 }
 
 // Run creates the account.
-func (c *accountCreateCommand) Run(ctx context.Context, s streams) error {
-	return c.withAccounts(ctx, func(people *accounts.Service) error { return c.create(ctx, people, s) })
+func (c *AccountCreateCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	return c.withAccounts(ctx, func(people *accounts.Service) error { return c.create(ctx, people, stdout, stderr) })
 }
 
-func (c *accountCreateCommand) create(ctx context.Context, people *accounts.Service, s streams) error {
-	password, err := c.password(s)
+func (c *AccountCreateCommand) create(ctx context.Context, people *accounts.Service, stdout, stderr io.Writer) error {
+	password, err := c.password(stderr)
 	if err != nil {
 		return err
 	}
@@ -81,13 +81,13 @@ func (c *accountCreateCommand) create(ctx context.Context, people *accounts.Serv
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "Created the account %s (%s of %s).\n", a.Username, a.Role, strings.Join(c.Division, ", "))
+	_, err = fmt.Fprintf(stdout, "Created the account %s (%s of %s).\n", a.Username, a.Role, strings.Join(c.Division, ", "))
 	return err
 }
 
 // password reads the password. None is an error: an empty one would ask for a
 // one-time password.
-func (c *accountCreateCommand) password(s streams) (string, error) {
+func (c *AccountCreateCommand) password(stderr io.Writer) (string, error) {
 	var text string
 	switch terminal := int(os.Stdin.Fd()); {
 	case c.PasswordFile != "":
@@ -102,9 +102,9 @@ func (c *accountCreateCommand) password(s streams) (string, error) {
 	case term.IsTerminal(terminal):
 		var twice [2]string
 		for i, question := range []string{"Password: ", "Once more: "} {
-			fmt.Fprint(s.err, question)
+			fmt.Fprint(stderr, question)
 			b, err := term.ReadPassword(terminal)
-			fmt.Fprintln(s.err)
+			fmt.Fprintln(stderr)
 			if err != nil {
 				return "", err
 			}

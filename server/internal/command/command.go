@@ -1,0 +1,87 @@
+// Package command holds the commands of the program xuncha, in three groups:
+// serve runs a server and keeps its store, client talks to a running server, and
+// demo does both.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/alecthomas/kong"
+
+	"xuncha/inspections"
+	"xuncha/server/internal/command/client"
+	"xuncha/server/internal/command/demo"
+	"xuncha/server/internal/command/serve"
+)
+
+// commands is every command with its flags: the operator's manual, which
+// --help prints. Each flag can also be given in the environment, as XUNCHA_ and
+// its name in capitals: --time-zone is XUNCHA_TIME_ZONE.
+type commands struct {
+	Serve  serve.Command `cmd:"" help:"Run the server."`
+	Demo   demo.Command  `cmd:"" help:"Show a whole round of inspections on a fresh data folder, then keep serving it."`
+	Import struct {
+		Divisions client.ImportDivisionsCommand `cmd:"" help:"Import a table of divisions: code, name, level, parent_code."`
+		Sites     client.ImportSitesCommand     `cmd:"" help:"Import a table of sites: registration_no, name, division_code, registered_on and more."`
+	} `cmd:"" help:"Import a table from a CSV or XLSX file."`
+	Account struct {
+		Create      serve.AccountCreateCommand      `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
+		ReplaceKeys serve.AccountReplaceKeysCommand `cmd:"" help:"Let a new key sign access tokens and forget all others, as when somebody may have read a store or its backup. Nobody is signed out."`
+	} `cmd:"" help:"Keep the accounts of a store."`
+	Copy     serve.CopyCommand      `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
+	Purge    serve.PurgeCommand     `cmd:"" help:"Delete the photos whose time is over from a store that no server has open. A server does it by itself every hour."`
+	CheckIn  client.CheckInCommand  `cmd:"" help:"Report a visit to a site, with photos."`
+	Photo    client.PhotoCommand    `cmd:"" help:"Fetch a photo of a check-in."`
+	Coverage client.CoverageCommand `cmd:"" help:"Print the coverage of a division."`
+	History  client.HistoryCommand  `cmd:"" help:"Print the history of a site, newest first."`
+}
+
+// A runner is one of the commands. It writes answers to stdout and all else to
+// stderr.
+type runner interface {
+	Run(ctx context.Context, stdout, stderr io.Writer) error
+}
+
+// stopped is how kong's wish to exit, after --help, comes back to Run.
+type stopped int
+
+// Run runs the command that args name until it is done or ctx ends.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case stopped:
+			if p != 0 {
+				err = errors.New("no such command")
+			}
+		default:
+			panic(p)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("xuncha"),
+		kong.Description("Xuncha (巡查): checks that premises closed by a public-health order are closed."),
+		kong.DefaultEnvars("XUNCHA"),
+		kong.Vars{"address": serve.DefaultAddress, "retention": strconv.Itoa(inspections.DefaultRetentionDays)},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(stopped(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return err
+	}
+	chosen, err := parser.Parse(args)
+	if err != nil {
+		return fmt.Errorf("%w (xuncha --help lists the commands)", err)
+	}
+	target, ok := chosen.Selected().Target.Addr().Interface().(runner)
+	if !ok {
+		return fmt.Errorf("%s: incomplete (xuncha --help lists the commands)", chosen.Command())
+	}
+	return target.Run(ctx, stdout, stderr)
+}

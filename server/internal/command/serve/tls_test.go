@@ -1,0 +1,91 @@
+package serve
+
+import (
+	"bytes"
+	"crypto/x509"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"xuncha/server/internal/testcert"
+)
+
+// TestTLSReload ensures that a new certificate is used without a new start, and
+// that one that cannot be used leaves the one before in its place.
+func TestTLSReload(t *testing.T) {
+	a := testcert.New(t)
+	cert, key := a.Issue(t, "server")
+	now := time.Now()
+	var log bytes.Buffer
+	config, err := serverTLS(tlsConfig{TLSCert: cert, TLSKey: key, TLSMin: "1.3"}, func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() int64 {
+		t.Helper()
+		c, err := config.GetConfigForClient(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.Int64()
+	}
+	if got := serial(); got != 2 {
+		t.Fatalf("got certificate %d, want 2", got)
+	}
+	if err := os.WriteFile(cert, []byte("half a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	for range 2 {
+		if got := serial(); got != 2 {
+			t.Errorf("after a broken file: got certificate %d, want 2", got)
+		}
+		now = now.Add(time.Second)
+	}
+	if got := strings.Count(log.String(), "cannot be used"); got != 1 {
+		t.Errorf("a broken file was logged %d times, want once: %s", got, &log)
+	}
+	a.Issue(t, "server")
+	now = now.Add(time.Second)
+	if got := serial(); got != 3 {
+		t.Errorf("after a new file: got certificate %d, want 3", got)
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	secure := tlsConfig{TLSCert: "c", TLSKey: "k"}
+	for _, test := range []struct {
+		address  string
+		config   tlsConfig
+		accounts bool
+		want     []string // nil where it may be listened on
+	}{
+		{"127.0.0.1:6200", tlsConfig{}, false, nil},
+		{"[::1]:6200", tlsConfig{}, false, nil},
+		{"localhost:6200", tlsConfig{}, false, nil},
+		{"0.0.0.0:6200", tlsConfig{}, false, []string{"--tls-cert", "--tls-key", "account create"}},
+		{":6200", tlsConfig{}, true, []string{"--tls-cert"}},
+		{"example.org:6200", tlsConfig{}, true, []string{"--tls-cert"}},
+		{"0.0.0.0:6200", secure, false, []string{"account create"}},
+		{"0.0.0.0:6200", tlsConfig{PlaintextBehindProxy: true}, false, []string{"account create"}},
+		{"0.0.0.0:6200", secure, true, nil},
+		{"0.0.0.0:6200", tlsConfig{PlaintextBehindProxy: true}, true, nil},
+		{"6200", secure, true, []string{"--listen"}},
+	} {
+		err := checkListen(test.address, test.config, test.accounts)
+		if (err != nil) != (test.want != nil) {
+			t.Errorf("%s, accounts %v: got %v", test.address, test.accounts, err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want it to say %s", test.address, err, want)
+			}
+		}
+	}
+}
