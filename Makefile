@@ -61,8 +61,12 @@ lint: ## Run staticcheck and buf lint
 	$(tool) buf lint
 
 .PHONY: breaking
-breaking: ## Fail if the API has a change that breaks the clients of main
-	$(tool) buf breaking --against "$$(git rev-parse --git-common-dir)#branch=main"
+breaking: ## Fail if the API has a change that breaks the clients of the last release
+	$(tool) buf breaking proto --against proto/released.binpb
+
+.PHONY: release-api
+release-api: ## Make the API of today the released one, which make breaking compares with
+	$(tool) buf build proto --exclude-source-info -o proto/released.binpb
 
 .PHONY: tidy
 tidy: ## Fail if a go.mod is not what go mod tidy would make it
