@@ -55,6 +55,14 @@ vet: ## Run go vet
 	go -C tools/ferretdb vet ./...
 	go -C tools/oidcprovider vet ./...
 
+.PHONY: systems
+systems: ## Build and vet for the other systems that a server may run on
+	@for s in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
+		echo "go build and go vet for $$s"; \
+		export CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/}; \
+		go build ./... && go vet ./... || exit 1; \
+	done
+
 .PHONY: lint
 lint: ## Run staticcheck and buf lint
 	$(tool) staticcheck ./...

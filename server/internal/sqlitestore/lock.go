@@ -7,15 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // ErrLocked means that another server has the data folder open.
 var ErrLocked = errors.New("in use by another xuncha server")
 
 // lockFolder takes the folder for this process alone, until the file that it
-// returns is closed or the process ends, however it ends. The lock is that of
-// flock(2), which Linux, macOS and the BSDs have.
+// returns is closed or the process ends, however it ends.
 func lockFolder(dir string) (_ *os.File, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -26,10 +24,9 @@ func lockFolder(dir string) (_ *os.File, err error) {
 			f.Close()
 		}
 	}()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking it: %w", err)
-		}
+	if taken, err := tryLock(f); err != nil {
+		return nil, fmt.Errorf("locking it: %w", err)
+	} else if !taken {
 		holder, _ := io.ReadAll(io.LimitReader(f, 64))
 		return nil, fmt.Errorf("%w (process %s)", ErrLocked, strings.TrimSpace(string(holder)))
 	}

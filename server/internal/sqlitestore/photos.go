@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -69,21 +68,13 @@ func openPhotos(s *Store, dir string) (*photoStore, error) {
 	return p, errors.Join(syncFolder(p.dir), syncFolder(dir))
 }
 
-// syncFolder makes the names in a folder survive a power cut.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // fileError gives the operating system's errors the meaning that callers know.
 func fileError(err error) error {
+	is := func(target error) bool { return errors.Is(err, target) }
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case slices.ContainsFunc(fullErrors, is):
 		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
-	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES):
+	case slices.ContainsFunc(unavailableErrors, is):
 		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
 	return err
@@ -161,7 +152,8 @@ func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset
 // Secure implements inspections.Photos.
 func (p *photoStore) Secure(ctx context.Context, r inspections.PhotoRef) error {
 	return p.within(ctx, func() error {
-		f, err := os.Open(p.incoming(r))
+		// For writing, because Windows flushes no file that is open for reading.
+		f, err := os.OpenFile(p.incoming(r), os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // somebody else has stored or discarded it
 		}
@@ -184,7 +176,7 @@ func (f photoFile) Size() int64 { return f.size }
 // openFile opens a file; one that is not there gives missing.
 func (p *photoStore) openFile(ctx context.Context, path string, missing error) (out inspections.File, err error) {
 	err = p.within(ctx, func() error {
-		f, err := os.Open(path)
+		f, err := openFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return missing
 		}
@@ -426,7 +418,7 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 // survive a power cut: a crash may have come between its name and its folder's
 // flush. One that somebody has altered is written anew.
 func (p *photoStore) isWhole(stored inspections.Digest) (whole bool, err error) {
-	f, err := os.Open(p.path(stored))
+	f, err := openFile(p.path(stored))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -458,13 +450,15 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), remove(f.Name()))
+			f.Close() // which may have been done
+			err = errors.Join(err, remove(f.Name()))
 		}
 	}()
 	if _, err := content.WriteTo(f); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	// Windows gives no other name to a file that is open.
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	path := p.path(stored)
@@ -485,7 +479,7 @@ func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err 
 		// It may not survive. Whoever comes next must not find it there.
 		return errors.Join(err, remove(path))
 	}
-	return f.Close()
+	return nil
 }
 
 // makeFolder makes a folder that survives a power cut, where there is none.

@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"xuncha/inspections"
-	"xuncha/ledger"
 )
 
 // keep stores a photo with the content and returns it.
@@ -122,10 +120,7 @@ func (f failing) WriteTo(w io.Writer) (int64, error) {
 // and that nothing half written is left.
 func TestFileErrors(t *testing.T) {
 	s := open(t)
-	for err, want := range map[error]error{
-		syscall.ENOSPC: ledger.ErrFull, syscall.EDQUOT: ledger.ErrFull,
-		syscall.EIO: ledger.ErrUnavailable, syscall.EROFS: ledger.ErrUnavailable, syscall.EMFILE: ledger.ErrUnavailable,
-	} {
+	for err, want := range fileErrors {
 		k := inspections.KeptPhoto{Stored: sha256.Sum256([]byte(err.Error()))}
 		if got := s.Photos().Keep(t.Context(), k, failing{err}); !errors.Is(got, want) {
 			t.Errorf("%v: got %v, want %v", err, got, want)

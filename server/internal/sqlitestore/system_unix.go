@@ -1,0 +1,37 @@
+//go:build !windows
+
+package sqlitestore
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// tryLock locks the file by flock(2), which Linux, macOS and the BSDs have.
+// It reports false where another process has it.
+func tryLock(f *os.File) (taken bool, err error) {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// syncFolder makes the names in a folder survive a power cut.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// openFile opens a file for reading.
+func openFile(path string) (*os.File, error) { return os.Open(path) }
+
+// What the system says where a disk is full, and where files cannot be used now.
+var (
+	fullErrors        = []error{syscall.ENOSPC, syscall.EDQUOT}
+	unavailableErrors = []error{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, syscall.EACCES}
+)
