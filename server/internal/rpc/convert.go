@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -37,7 +40,42 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
+// lower brings a UUID to the one spelling that records have.
+func lower(id string) string { return strings.ToLower(id) }
+
+// unhex reads what the roster's records spell in hexadecimal.
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// inField puts the field of an error into the field that holds it.
+func inField(outer string, err error) error {
+	var f *sites.FieldError
+	if !errors.As(err, &f) {
+		return err
+	}
+	return &sites.FieldError{Field: outer + "." + f.Field, Err: f.Err}
+}
+
 func fromLevel(l sites.Level) xunchav1.Level { return xunchav1.Level(l) }
+
+func toCodes(codes []string) (out []sites.DivisionCode) {
+	for _, c := range codes {
+		out = append(out, sites.DivisionCode(c))
+	}
+	return out
+}
+
+func fromCodes(codes []sites.DivisionCode) (out []string) {
+	for _, c := range codes {
+		out = append(out, string(c))
+	}
+	return out
+}
 
 func fromDivision(d sites.Division) *xunchav1.Division {
 	return &xunchav1.Division{
@@ -215,6 +253,34 @@ func fromPhotoEvent(e *inspections.PhotoEvent) *xunchav1.HistoryEntry_PhotoEvent
 	}}
 }
 
+// question reads what all coverage queries have. A window without a start
+// begins today, one without an end ends with its first day.
+func (c *Config) question(code sites.DivisionCode, start, end, known *timestamppb.Timestamp) (q inspections.Question, err error) {
+	q.Division = code
+	if q.Start, err = timeOf("start_time", start); err != nil {
+		return q, err
+	}
+	if q.End, err = timeOf("end_time", end); err != nil {
+		return q, err
+	}
+	if q.Known, err = timeOf("known_time", known); err != nil {
+		return q, err
+	}
+	if q.Start.IsZero() {
+		q.Start = midnight(c.Now().In(c.Zone), 0)
+	}
+	if q.End.IsZero() {
+		q.End = midnight(q.Start.In(c.Zone), 1)
+	}
+	return q, nil
+}
+
+// midnight returns the first moment of t's day, or of the day some days later.
+func midnight(t time.Time, days int) time.Time {
+	y, m, d := t.Date()
+	return time.Date(y, m, d+days, 0, 0, 0, 0, t.Location())
+}
+
 func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {
 	out := &xunchav1.GetCoverageResponse{Row: &xunchav1.CoverageRow{
 		DivisionCode: string(r.Division), DivisionName: r.Name, Level: fromLevel(r.Level),
@@ -228,6 +294,14 @@ func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {
 		out.Children = append(out.Children, fromReport(c))
 	}
 	return out
+}
+
+var states = map[xunchav1.DueState]coverage.State{
+	xunchav1.DueState_DUE_STATE_UNSPECIFIED:     coverage.Due,
+	xunchav1.DueState_DUE_STATE_DUE:             coverage.Due,
+	xunchav1.DueState_DUE_STATE_DONE:            coverage.Done,
+	xunchav1.DueState_DUE_STATE_OVERDUE:         coverage.Overdue,
+	xunchav1.DueState_DUE_STATE_NEVER_INSPECTED: coverage.NeverInspected,
 }
 
 // fromStatus writes a due site where it counts in a window with the end.
@@ -315,6 +389,10 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	return out, nil
 }
 
+func toImport(h *xunchav1.ImportHeader) sites.Import {
+	return sites.Import{Effective: h.EffectiveDate, Source: h.Source, DryRun: h.DryRun}
+}
+
 func fromImport(source string, effective time.Time, sum string, created, ended, changed int) *xunchav1.HistoryEntry_ImportEvent {
 	return &xunchav1.HistoryEntry_ImportEvent{ImportEvent: &xunchav1.ImportEvent{
 		Source: source, EffectiveTime: stamp(effective), RowsSha256: unhex(sum),
@@ -328,4 +406,27 @@ func fromProblems(problems []sites.Problem) []*xunchav1.ImportProblem {
 		out = append(out, &xunchav1.ImportProblem{Row: int32(p.Row), Column: p.Column, Description: p.Err.Error()})
 	}
 	return out
+}
+
+var roles = map[xunchav1.Role]accounts.Role{
+	xunchav1.Role_ROLE_OFFICER: accounts.Officer,
+	xunchav1.Role_ROLE_HEAD:    accounts.Head,
+	xunchav1.Role_ROLE_AUDITOR: accounts.Auditor,
+	xunchav1.Role_ROLE_ADMIN:   accounts.Admin,
+}
+
+func fromAccount(a *accounts.Account) *xunchav1.Account {
+	return &xunchav1.Account{
+		AccountId: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: fromRole(a.Role),
+		CreateTime: stamp(a.Created), DisableTime: stamp(a.Disabled), DivisionCodes: fromCodes(a.Divisions),
+	}
+}
+
+func fromRole(r accounts.Role) xunchav1.Role {
+	for k, v := range roles {
+		if v == r {
+			return k
+		}
+	}
+	return xunchav1.Role_ROLE_UNSPECIFIED
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,38 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		}
 		return c.untilStopping(call)
 	})
+}
+
+// admit returns the call's view, once the caller may call the method.
+func (c *calls) admit(ctx context.Context, method string) (context.Context, access, error) {
+	if !strings.HasPrefix(method, "/xuncha.") {
+		return ctx, access{open: true}, nil
+	}
+	if address := c.config.addressOf(ctx); !isLocal(address) {
+		if err := c.perAddress.take(c.now(), address); err != nil {
+			return ctx, access{}, err
+		}
+	}
+	row := accesses[method]
+	v := &view{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
+	if !row.open && c.config.Accounts.Any() {
+		token, err := bearer(ctx)
+		if err != nil {
+			return ctx, row, err
+		}
+		caller, err := c.config.Accounts.Verify(ctx, token)
+		if err != nil {
+			return ctx, row, err
+		}
+		if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
+			return ctx, row, err
+		}
+		if !slices.Contains(row.roles, caller.Account.Role) {
+			return ctx, row, fmt.Errorf("%s: %w", caller.Account.Role, errRole)
+		}
+		v.caller = &caller
+	}
+	return context.WithValue(ctx, viewKey{}, v), row, nil
 }
 
 // untilStopping runs a stream of a standard service, which lasts as long as its

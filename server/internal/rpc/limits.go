@@ -3,7 +3,6 @@ package rpc
 import (
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -72,11 +71,4 @@ func (l *limiter) take(now time.Time, name string) error {
 	}
 	missing := 1 - r.TokensAt(now)
 	return &limitedError{l.who, max(time.Millisecond, time.Duration(missing/float64(l.limit)*float64(time.Second)))}
-}
-
-// isLocal reports whether the address is this machine's own. Its calls are not
-// counted by address: whoever is there has other ways to keep the server busy.
-func isLocal(address string) bool {
-	ip := net.ParseIP(address)
-	return ip != nil && ip.IsLoopback()
 }

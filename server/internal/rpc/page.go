@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/inspections"
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -110,4 +111,30 @@ func pageSize(asked int32, standard, most int) int {
 		return standard
 	}
 	return min(int(asked), most)
+}
+
+// A sequenceCursor says before which entry of a history a page begins; 0 is the
+// newest.
+type sequenceCursor struct {
+	Before ledger.Sequence `json:"b"`
+}
+
+// read reads the token of a page.
+func (c *sequenceCursor) read(token string, query []string) error {
+	if err := readPageToken(token, c, query...); err != nil {
+		return err
+	}
+	if c.Before < 0 || token != "" && c.Before == 0 {
+		return errBadToken
+	}
+	return nil
+}
+
+// token returns that of the page that begins before the entry, or none at the
+// end.
+func (c *sequenceCursor) token(before ledger.Sequence, query []string) (string, error) {
+	if before == 0 {
+		return "", nil
+	}
+	return pageToken(sequenceCursor{before}, query...)
 }

@@ -139,10 +139,6 @@ func receiveImport[Req importRequest[R], R interface {
 	return header, rows, nil
 }
 
-func toImport(h *xunchav1.ImportHeader) sites.Import {
-	return sites.Import{Effective: h.EffectiveDate, Source: h.Source, DryRun: h.DryRun}
-}
-
 func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) error {
 	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.DivisionRow) sites.DivisionRow {
 		return sites.DivisionRow{Row: int(r.Row), Code: r.Code, Name: r.Name, Level: r.Level, Parent: r.ParentCode}

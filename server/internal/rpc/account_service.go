@@ -10,6 +10,8 @@ import (
 	"xuncha/sites"
 )
 
+var errNoAccounts = errors.New("the server has no accounts yet")
+
 type accountService struct {
 	xunchav1.UnimplementedAccountServiceServer
 	config Config
@@ -148,41 +150,4 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 		out.Accounts = append(out.Accounts, fromAccount(a))
 	}
 	return out, err
-}
-
-var roles = map[xunchav1.Role]accounts.Role{
-	xunchav1.Role_ROLE_OFFICER: accounts.Officer,
-	xunchav1.Role_ROLE_HEAD:    accounts.Head,
-	xunchav1.Role_ROLE_AUDITOR: accounts.Auditor,
-	xunchav1.Role_ROLE_ADMIN:   accounts.Admin,
-}
-
-func fromAccount(a *accounts.Account) *xunchav1.Account {
-	return &xunchav1.Account{
-		AccountId: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: fromRole(a.Role),
-		CreateTime: stamp(a.Created), DisableTime: stamp(a.Disabled), DivisionCodes: fromCodes(a.Divisions),
-	}
-}
-
-func fromRole(r accounts.Role) xunchav1.Role {
-	for k, v := range roles {
-		if v == r {
-			return k
-		}
-	}
-	return xunchav1.Role_ROLE_UNSPECIFIED
-}
-
-func toCodes(codes []string) (out []sites.DivisionCode) {
-	for _, c := range codes {
-		out = append(out, sites.DivisionCode(c))
-	}
-	return out
-}
-
-func fromCodes(codes []sites.DivisionCode) (out []string) {
-	for _, c := range codes {
-		out = append(out, string(c))
-	}
-	return out
 }

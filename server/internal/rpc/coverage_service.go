@@ -1,0 +1,109 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"xuncha/inspections/coverage"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+type coverageService struct {
+	xunchav1.UnimplementedCoverageServiceServer
+	config Config
+
+	// ready holds answers for as long as they hold. Heads of bureaus look at
+	// the same few windows, so the answer is nearly always there.
+	ready sync.Map // readyKey → readyAnswer
+	count int
+	mu    sync.Mutex // of count
+}
+
+type readyKey struct {
+	division   string
+	start, end int64
+	depth      int32
+}
+
+type readyAnswer struct {
+	response *xunchav1.GetCoverageResponse
+	stamp    coverage.Stamp
+}
+
+// maxReady is how many answers are kept; past it all are thrown away.
+const maxReady = 1000
+
+func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCoverageRequest) (*xunchav1.GetCoverageResponse, error) {
+	q, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
+	if err != nil {
+		return nil, err
+	}
+	q.Depth = int(req.Depth)
+	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth}
+	if q.Known.IsZero() {
+		if a, ok := s.ready.Load(key); ok && a.(readyAnswer).stamp.Fresh(s.config.Now()) {
+			return a.(readyAnswer).response, nil
+		}
+	}
+	report, stamp, err := s.config.Inspections.Coverage(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out, err := encoded(fromReport(report))
+	if err == nil && q.Known.IsZero() {
+		s.keep(key, readyAnswer{out, stamp})
+	}
+	return out, err
+}
+
+func (s *coverageService) keep(key readyKey, a readyAnswer) {
+	if _, had := s.ready.Swap(key, a); had {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count++; s.count > maxReady {
+		s.ready.Clear()
+		s.count = 0
+	}
+}
+
+func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDueSitesRequest) (*xunchav1.ListDueSitesResponse, error) {
+	q, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
+	if err != nil {
+		return nil, err
+	}
+	var cursor struct {
+		Day     time.Time `json:",omitzero"`
+		Village sites.DivisionCode
+		After   string
+	}
+	query := []string{"ListDueSites", req.DivisionCode, req.State.String(), spell(req.StartTime), spell(req.EndTime), spell(req.KnownTime)}
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	if err := s.config.resume(&q, req.StartTime, req.EndTime, &cursor.Day); err != nil {
+		return nil, err
+	}
+	list, err := s.config.Inspections.DueSites(ctx, q, states[req.State])
+	if err != nil {
+		return nil, err
+	}
+	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(len(list))}
+	for _, status := range list {
+		village := status.Path[0]
+		if village < cursor.Village || village == cursor.Village && status.Site.RegistrationNo <= cursor.After {
+			continue
+		}
+		if len(out.DueSites) == pageSize(req.PageSize, 100, 1000) {
+			last := out.DueSites[len(out.DueSites)-1].Site
+			cursor.Village, cursor.After = sites.DivisionCode(last.DivisionCode), last.RegistrationNo
+			out.NextPageToken, err = pageToken(cursor, query...)
+			break
+		}
+		out.DueSites = append(out.DueSites, fromStatus(status, q.End))
+	}
+	return out, err
+}

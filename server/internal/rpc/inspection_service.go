@@ -1,0 +1,102 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"xuncha/inspections"
+	"xuncha/inspections/coverage"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
+)
+
+type inspectionService struct {
+	xunchav1.UnimplementedInspectionServiceServer
+	config Config
+}
+
+func (s *inspectionService) SubmitCheckIn(ctx context.Context, req *xunchav1.SubmitCheckInRequest) (*xunchav1.SubmitCheckInResponse, error) {
+	clientTime, err := timeOf("client_time", req.ClientTime)
+	if err != nil {
+		return nil, err
+	}
+	checkIn, err := toCheckIn(req.CheckIn)
+	if err != nil {
+		return nil, inField("check_in", err)
+	}
+	stored, duplicate, err := s.config.Inspections.Submit(ctx, account(ctx), checkIn, clientTime)
+	if err != nil {
+		return nil, inField("check_in", err)
+	}
+	receipt := fromReceipt(stored, nil)
+	if duplicate {
+		// Of a new one no photo can have come.
+		states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
+		if err != nil {
+			return nil, err
+		}
+		receipt = fromReceipt(stored, states[0])
+		receipt.Duplicate = true
+	}
+	return &xunchav1.SubmitCheckInResponse{Receipt: receipt}, nil
+}
+
+func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetCheckInRequest) (*xunchav1.GetCheckInResponse, error) {
+	stored, err := s.config.Inspections.Get(ctx, sites.SiteID(lower(req.SiteId)), inspections.CheckInID(lower(req.CheckInId)))
+	if err != nil {
+		return nil, err
+	}
+	states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
+	if err != nil {
+		return nil, err
+	}
+	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: fromReceipt(stored, states[0])}, nil
+}
+
+func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.ListCheckInsRequest) (*xunchav1.ListCheckInsResponse, error) {
+	if (req.DivisionCode == "") == (req.SiteId == "") {
+		return nil, &sites.FieldError{Field: "division_code", Err: fmt.Errorf("exactly one of it and site_id is given: %w", errInvalid)}
+	}
+	question, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
+	if err != nil {
+		return nil, err
+	}
+	var cursor struct {
+		coverage.VisitRef
+		Day time.Time `json:",omitzero"`
+	}
+	query := []string{"ListCheckIns", req.DivisionCode, lower(req.SiteId), spell(req.StartTime), spell(req.EndTime),
+		spell(req.KnownTime), req.Flag.String(), strconv.FormatBool(req.FoundOpen)}
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
+		return nil, err
+	}
+	if cursor.Sequence < 0 || cursor.Sequence > math.MaxUint32 {
+		return nil, errBadToken
+	}
+	if err := s.config.resume(&question, req.StartTime, req.EndTime, &cursor.Day); err != nil {
+		return nil, err
+	}
+	stored, last, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
+		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
+		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
+	}, cursor.VisitRef, pageSize(req.PageSize, 50, 200))
+	if err != nil {
+		return nil, err
+	}
+	out := &xunchav1.ListCheckInsResponse{}
+	states, err := s.config.Inspections.PhotoStates(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range stored {
+		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: fromReceipt(c, states[i])})
+	}
+	if last != (coverage.VisitRef{}) {
+		cursor.VisitRef = last
+		out.NextPageToken, err = pageToken(cursor, query...)
+	}
+	return out, err
+}

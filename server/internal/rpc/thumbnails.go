@@ -1,0 +1,101 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"xuncha/inspections"
+	"xuncha/inspections/picture"
+)
+
+// errThumbnail means that no small picture can be made of one.
+var errThumbnail = errors.New("there can be no thumbnail of it")
+
+const (
+	// thumbnailMemory bounds what thumbnails are made in, all together. A photo of
+	// 12 megapixels takes a tenth of it; a picture that would take more has none.
+	thumbnailMemory = 256 << 20
+	// maxThumbnailers is how many are made at once, whatever they take.
+	maxThumbnailers = 2
+	// maxThumbnails is how many are kept, of about 20 KB each.
+	maxThumbnails = 512
+)
+
+// thumbnails makes small pictures, each once while it is remembered.
+type thumbnails struct {
+	known   *lru.Cache[inspections.Digest, []byte]
+	making  singleflight.Group
+	memory  *semaphore.Weighted
+	workers *semaphore.Weighted
+}
+
+func newThumbnails() (*thumbnails, error) {
+	known, err := lru.New[inspections.Digest, []byte](maxThumbnails)
+	return &thumbnails{known: known, memory: semaphore.NewWeighted(thumbnailMemory), workers: semaphore.NewWeighted(maxThumbnailers)}, err
+}
+
+// of returns the thumbnail of the photo, whose file open opens.
+func (t *thumbnails) of(ctx context.Context, k inspections.KeptPhoto, open func(context.Context) (inspections.File, error)) ([]byte, error) {
+	if b, ok := t.known.Get(k.Stored); ok {
+		return b, nil
+	}
+	// It is made for all who wait, so whoever came first may leave.
+	lasting := context.WithoutCancel(ctx)
+	made := t.making.DoChan(k.Stored.String(), func() (any, error) {
+		b, err := t.make(lasting, k, open)
+		if err == nil {
+			t.known.Add(k.Stored, b)
+		}
+		return b, err
+	})
+	select {
+	case r := <-made:
+		b, _ := r.Val.([]byte)
+		return b, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// make makes a thumbnail once there is room for it.
+func (t *thumbnails) make(ctx context.Context, k inspections.KeptPhoto, open func(context.Context) (inspections.File, error)) (_ []byte, err error) {
+	if err := t.workers.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer t.workers.Release(1)
+	f, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	p, err := picture.Read(f, f.Size())
+	if err != nil {
+		return nil, unlike(k, err)
+	}
+	need := p.Memory()
+	if need > thumbnailMemory {
+		return nil, fmt.Errorf("%d by %d pixels: %w", p.Width, p.Height, errThumbnail)
+	}
+	if err := t.memory.Acquire(ctx, need); err != nil {
+		return nil, err
+	}
+	defer t.memory.Release(need)
+	b, err := p.Thumbnail()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errThumbnail, err)
+	}
+	return b, nil
+}
+
+// unlike says that what was stored as a picture is none.
+func unlike(k inspections.KeptPhoto, err error) error {
+	if errors.Is(err, picture.ErrNotPicture) || errors.Is(err, picture.ErrTooLarge) {
+		return fmt.Errorf("%s: %w: %v", k.Stored, inspections.ErrPhotoLost, err)
+	}
+	return err
+}
