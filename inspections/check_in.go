@@ -29,19 +29,17 @@ const (
 )
 
 var (
-	// ErrInvalid means that a value is malformed or out of range.
-	ErrInvalid = errors.New("invalid value")
 	// ErrConflict means that the id was used for a check-in with other content.
 	ErrConflict = errors.New("check-in id was used for other content")
 	// ErrNoOrder means that no closure order closes the site at the time.
-	ErrNoOrder = errors.New("no closure order closes the site then")
+	ErrNoOrder = errors.New("no closure order closes the site at that time")
 	// ErrBeforeOrder means that the visit lies before the order that closes
 	// the site.
 	ErrBeforeOrder = errors.New("lies before the closure order")
 	// ErrFuture means that the visit lies in the future.
 	ErrFuture = errors.New("lies in the future")
 	// ErrNotRegistered means that the site is not registered at the time.
-	ErrNotRegistered = errors.New("site is not registered then")
+	ErrNotRegistered = errors.New("site is not registered at that time")
 )
 
 // A CheckInID names a check-in within its site. The phone mints it, a UUID in
@@ -278,55 +276,57 @@ func sameContent(a, b *CheckIn) bool {
 		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
 }
 
-// invalid returns a field's error that wraps ErrInvalid and says why.
-func invalid(field, format string, args ...any) error {
-	return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)}
-}
+// The years between which a visit lies, by any clock that is not wholly wrong.
+const (
+	minYear = 1970
+	maxYear = 9000
+)
 
-// check returns the first thing that is wrong with the report in itself.
+// check returns the first thing that is wrong with the report in itself. It is a
+// *sites.FieldError.
 func (c *CheckIn) check() error {
 	switch {
 	case c.ID == "":
-		return invalid("check_in_id", "is missing")
+		return sites.Invalid("check_in_id", "is missing")
 	case c.Captured.IsZero():
-		return invalid("capture_time", "is missing")
-	case c.Captured.Year() < 1970 || c.Captured.Year() > 9000:
-		return invalid("capture_time", "is no time of our age")
+		return sites.Invalid("capture_time", "is missing")
+	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
+		return sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear)
 	case !slices.Contains(findings, c.Finding):
-		return invalid("finding", "%q is none of them", c.Finding)
+		return sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding)
 	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
-		return invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
+		return sites.Invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
 	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
-		return invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
+		return sites.Invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
 	case !utf8.ValidString(c.Note):
-		return invalid("note", "is not valid UTF-8")
+		return sites.Invalid("note", "is not valid UTF-8")
 	case utf8.RuneCountInString(c.Note) > MaxNote:
-		return invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
+		return sites.Invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
 	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
-		return invalid("note", "must not have control characters other than line feeds and tabs")
+		return sites.Invalid("note", "must not have control characters other than line feeds and tabs")
 	case len(c.Photos) > MaxPhotos:
-		return invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+		return sites.Invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
 	}
 	for i, p := range c.Photos {
 		field := fmt.Sprintf("photos[%d]", i)
 		switch {
 		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
-			return invalid(field+".sha256", "is declared twice")
+			return sites.Invalid(field+".sha256", "is declared twice")
 		case p.Size < 1 || p.Size > MaxPhotoSize:
-			return invalid(field+".size_bytes", "must lie between 1 and %d", MaxPhotoSize)
+			return sites.Invalid(field+".size_bytes", "is %d; a photo has 1 to %d bytes", p.Size, MaxPhotoSize)
 		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
-			return invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
+			return sites.Invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
 		}
 	}
 	if l := c.Location; l != nil {
 		switch {
 		// So written that what is not a number fails too.
 		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
-			return invalid("location.latitude", "must lie between -90 and 90")
+			return sites.Invalid("location.latitude", "must lie between -90 and 90")
 		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
-			return invalid("location.longitude", "must lie between -180 and 180")
+			return sites.Invalid("location.longitude", "must lie between -180 and 180")
 		case !(l.Accuracy >= 0):
-			return invalid("location.accuracy_m", "must not be negative")
+			return sites.Invalid("location.accuracy_m", "must not be negative")
 		}
 	}
 	return nil

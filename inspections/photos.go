@@ -45,7 +45,7 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // ParseDigest reads what String has written.
 func ParseDigest(s string) (d Digest, err error) {
 	if n, err := hex.Decode(d[:], []byte(s[:min(len(s), 2*len(d))])); err != nil || n != len(d) || len(s) != 2*n {
-		return Digest{}, fmt.Errorf("%w: %q is no SHA-256", ErrInvalid, s)
+		return Digest{}, fmt.Errorf("%w: %q is no SHA-256", sites.ErrInvalid, s)
 	}
 	return d, nil
 }

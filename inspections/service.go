@@ -60,7 +60,7 @@ type Service struct {
 // in by CatchUp.
 func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
-		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, ErrInvalid, MaxRetentionDays)
+		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, sites.ErrInvalid, MaxRetentionDays)
 	}
 	s := &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers), uploads: map[PhotoRef][]*Upload{}}
 	if shared, ok := c.Store.(SharedStore); ok {

@@ -146,31 +146,31 @@ func TestSubmitRefuses(t *testing.T) {
 		want   error
 		field  string
 	}{
-		{"NULInNote", func(c *inspections.CheckIn) { c.Note = "a\x00b" }, inspections.ErrInvalid, "note"},
-		{"EscapeInNote", func(c *inspections.CheckIn) { c.Note = "\x1b[2J" }, inspections.ErrInvalid, "note"},
-		{"OtherDirectionInNote", func(c *inspections.CheckIn) { c.Note = "a\u202eb" }, inspections.ErrInvalid, "note"},
+		{"NULInNote", func(c *inspections.CheckIn) { c.Note = "a\x00b" }, sites.ErrInvalid, "note"},
+		{"EscapeInNote", func(c *inspections.CheckIn) { c.Note = "\x1b[2J" }, sites.ErrInvalid, "note"},
+		{"OtherDirectionInNote", func(c *inspections.CheckIn) { c.Note = "a\u202eb" }, sites.ErrInvalid, "note"},
 		{"UnknownSite", func(c *inspections.CheckIn) { c.Site = "nowhere" }, sites.ErrSiteUnknown, "site_id"},
 		{"SiteStruckOff", func(c *inspections.CheckIn) { c.Site = gone.ID }, inspections.ErrNotRegistered, "site_id"},
 		{"SiteNotYetRegistered", func(c *inspections.CheckIn) { c.Captured = start.Add(-31 * day) }, inspections.ErrNotRegistered, "site_id"},
 		{"BeforeTheOrder", func(c *inspections.CheckIn) { c.Captured = start.Add(-1) }, inspections.ErrBeforeOrder, "capture_time"},
 		{"InTheFuture", func(c *inspections.CheckIn) { c.Captured = w.now.Add(5*time.Minute + 1) }, inspections.ErrFuture, "capture_time"},
-		{"NoTime", func(c *inspections.CheckIn) { c.Captured = time.Time{} }, inspections.ErrInvalid, "capture_time"},
-		{"NoFinding", func(c *inspections.CheckIn) { c.Finding = "" }, inspections.ErrInvalid, "finding"},
-		{"NegativeEvents", func(c *inspections.CheckIn) { c.CancelledEvents = -1 }, inspections.ErrInvalid, "cancelled_event_count"},
-		{"TooManyEvents", func(c *inspections.CheckIn) { c.CancelledEvents = 1001 }, inspections.ErrInvalid, "cancelled_event_count"},
-		{"NegativePeople", func(c *inspections.CheckIn) { c.DispersedPeople = -1 }, inspections.ErrInvalid, "dispersed_people_count"},
-		{"TooManyPeople", func(c *inspections.CheckIn) { c.DispersedPeople = 100_001 }, inspections.ErrInvalid, "dispersed_people_count"},
-		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, inspections.ErrInvalid, "note"},
-		{"NoteNotUTF8", func(c *inspections.CheckIn) { c.Note = "\xff" }, inspections.ErrInvalid, "note"},
-		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = make([]inspections.Photo, 11) }, inspections.ErrInvalid, "photos"},
-		{"PhotoTwice", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{photo, photo} }, inspections.ErrInvalid, "photos[1].sha256"},
+		{"NoTime", func(c *inspections.CheckIn) { c.Captured = time.Time{} }, sites.ErrInvalid, "capture_time"},
+		{"NoFinding", func(c *inspections.CheckIn) { c.Finding = "" }, sites.ErrInvalid, "finding"},
+		{"NegativeEvents", func(c *inspections.CheckIn) { c.CancelledEvents = -1 }, sites.ErrInvalid, "cancelled_event_count"},
+		{"TooManyEvents", func(c *inspections.CheckIn) { c.CancelledEvents = 1001 }, sites.ErrInvalid, "cancelled_event_count"},
+		{"NegativePeople", func(c *inspections.CheckIn) { c.DispersedPeople = -1 }, sites.ErrInvalid, "dispersed_people_count"},
+		{"TooManyPeople", func(c *inspections.CheckIn) { c.DispersedPeople = 100_001 }, sites.ErrInvalid, "dispersed_people_count"},
+		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, sites.ErrInvalid, "note"},
+		{"NoteNotUTF8", func(c *inspections.CheckIn) { c.Note = "\xff" }, sites.ErrInvalid, "note"},
+		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = make([]inspections.Photo, 11) }, sites.ErrInvalid, "photos"},
+		{"PhotoTwice", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{photo, photo} }, sites.ErrInvalid, "photos[1].sha256"},
 		{"PhotoTooLarge", func(c *inspections.CheckIn) {
 			c.Photos = []inspections.Photo{{Size: inspections.MaxPhotoSize + 1, ContentType: "image/png"}}
-		}, inspections.ErrInvalid, "photos[0].size_bytes"},
-		{"NoPhoto", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 1, ContentType: "text/html"}} }, inspections.ErrInvalid, "photos[0].content_type"},
+		}, sites.ErrInvalid, "photos[0].size_bytes"},
+		{"NoPhoto", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 1, ContentType: "text/html"}} }, sites.ErrInvalid, "photos[0].content_type"},
 		{"Latitude", func(c *inspections.CheckIn) {
 			c.Location = &inspections.Location{Point: sites.Position{Latitude: 91}}
-		}, inspections.ErrInvalid, "location.latitude"},
+		}, sites.ErrInvalid, "location.latitude"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.checkIn(1)

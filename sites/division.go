@@ -20,11 +20,11 @@ func ParseDivisionCode(s string) (DivisionCode, error) {
 	switch len(s) {
 	case 6, 9, 12:
 	default:
-		return "", &reasonError{ErrInvalid, fmt.Sprintf("%q is no division code: want 6, 9 or 12 digits", clip(s))}
+		return "", invalidf("%q is no division code: want 6, 9 or 12 digits", clip(s))
 	}
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
-			return "", &reasonError{ErrInvalid, fmt.Sprintf("%q is no division code: want only digits", clip(s))}
+			return "", invalidf("%q is no division code: want only digits", clip(s))
 		}
 	}
 	return DivisionCode(s), nil

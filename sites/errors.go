@@ -1,6 +1,9 @@
 package sites
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrDivisionUnknown means that no division has, or ever had, the code.
@@ -27,8 +30,9 @@ var (
 	ErrOrderTooLong = errors.New("closure order is longer than 90 days")
 	// ErrOrderEnded means that the order's end cannot be set to the time given:
 	// it lies outside the order, or the order has ended already.
-	ErrOrderEnded = errors.New("closure order cannot be ended then")
-	// ErrInvalid means that a value is malformed or out of range.
+	ErrOrderEnded = errors.New("closure order cannot end at that time")
+	// ErrInvalid means that a value is malformed or out of range, in whatever
+	// package the rule stands that it breaks. [Invalid] makes such an error.
 	ErrInvalid = errors.New("invalid value")
 	// ErrRowsUnknown means that no rows are stored under the SHA-256.
 	ErrRowsUnknown = errors.New("no such rows")
@@ -37,8 +41,10 @@ var (
 	ErrImportRejected = errors.New("import rejected")
 )
 
-// A FieldError says which field of a request an error is about. Field is the
-// field's path in the API's spelling, such as "closure_order.end_time".
+// A FieldError says which field of a value an error is about. Field is the
+// value's own field as records spell it, such as "end_time" or
+// "division_codes[2]". Whoever holds the value in another one knows the rest of
+// the path.
 type FieldError struct {
 	Field string
 	Err   error
@@ -49,16 +55,21 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 // Unwrap returns the error without the field.
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// invalid returns a FieldError that wraps ErrInvalid and says why.
-func invalid(field, why string) error {
-	return &FieldError{Field: field, Err: &reasonError{base: ErrInvalid, why: why}}
+// Invalid returns a FieldError that wraps ErrInvalid. What it says goes on from
+// the field's name, such as "must lie between 0 and 5".
+func Invalid(field, format string, args ...any) error {
+	return &FieldError{Field: field, Err: invalidf(format, args...)}
 }
 
-// A reasonError is a sentinel with the sentence that explains it here.
-type reasonError struct {
-	base error
-	why  string
+// invalidf returns an error that wraps ErrInvalid and says why.
+func invalidf(format string, args ...any) error {
+	return invalidError(fmt.Sprintf(format, args...))
 }
 
-func (e *reasonError) Error() string { return e.why }
-func (e *reasonError) Unwrap() error { return e.base }
+// An invalidError says why a value is invalid.
+type invalidError string
+
+func (e invalidError) Error() string { return string(e) }
+
+// Unwrap returns ErrInvalid.
+func (e invalidError) Unwrap() error { return ErrInvalid }

@@ -62,7 +62,7 @@ func (p *problems) add(row int, column string, err error) {
 }
 
 func (p *problems) sayf(row int, column, format string, args ...any) {
-	p.add(row, column, &reasonError{ErrInvalid, fmt.Sprintf(format, args...)})
+	p.add(row, column, invalidf(format, args...))
 }
 
 func (p *problems) err() error {
@@ -120,13 +120,13 @@ type DivisionImport struct {
 func (s *Service) ImportDivisions(ctx context.Context, account string, in Import, rows []DivisionRow) (*DivisionImport, error) {
 	effective, err := s.Day(in.Effective)
 	if err != nil {
-		return nil, &FieldError{"header.effective_date", err}
+		return nil, &FieldError{"effective_date", err}
 	}
-	if err := checkText("header.source", in.Source, 0, MaxName); err != nil {
+	if err := checkText("source", in.Source, 0, MaxName); err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 || len(rows) > MaxImportRows {
-		return nil, invalid("row", fmt.Sprintf("a table has 1 to %d rows", MaxImportRows))
+		return nil, Invalid("rows", "are %d; a table has 1 to %d", len(rows), MaxImportRows)
 	}
 	table := readDivisionRows(rows)
 	var out *DivisionImport
@@ -193,7 +193,7 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 		if level, known := levelWords[in.Level]; known {
 			row.Level = level
 		} else {
-			check("level", &reasonError{ErrInvalid, fmt.Sprintf("%q is no level: want city, county, township or village", clip(in.Level))})
+			check("level", invalidf("%q is no level: want city, county, township or village", clip(in.Level)))
 		}
 		level := row.Level
 		if row.Code != "" && level != 0 && len(row.Code) != level.digits() {
@@ -201,7 +201,7 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			row.Level = 0
 		}
 		if why := textProblem(in.Name, 1, MaxName); why != "" {
-			check("name", &reasonError{ErrInvalid, why})
+			check("name", invalidf("%s", why))
 		}
 		switch {
 		case in.Parent != "" && level == City:
@@ -301,8 +301,8 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 		})
 	}
 	if latest.After(effective) {
-		return nil, nil, invalid("header.effective_date", fmt.Sprintf(
-			"%s lies before %s, since when a later table is in force", effective.In(s.Zone).Format(time.DateOnly), latest.In(s.Zone).Format(time.DateOnly)))
+		return nil, nil, Invalid("effective_date", "is %s, but a later table is in force since %s; give that day or a later one",
+			effective.In(s.Zone).Format(time.DateOnly), latest.In(s.Zone).Format(time.DateOnly))
 	}
 	return plan, n, nil
 }
@@ -412,13 +412,13 @@ func (s *Service) ImportSites(ctx context.Context, account string, in Import, ro
 	}
 	effective, err := s.Day(in.Effective)
 	if err != nil {
-		return nil, &FieldError{"header.effective_date", err}
+		return nil, &FieldError{"effective_date", err}
 	}
-	if err := checkText("header.source", in.Source, 0, MaxName); err != nil {
+	if err := checkText("source", in.Source, 0, MaxName); err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 || len(rows) > MaxImportRows {
-		return nil, invalid("row", fmt.Sprintf("a table has 1 to %d rows", MaxImportRows))
+		return nil, Invalid("rows", "are %d; a table has 1 to %d", len(rows), MaxImportRows)
 	}
 	var out *SiteImport
 	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {

@@ -249,16 +249,16 @@ func (s *Service) CreateSite(ctx context.Context, account string, n NewSite) (*S
 	site.Registered = site.Registered.UTC()
 	site.Places = []Place{{From: site.Registered, Division: n.Division, Address: n.Address, Position: n.Position}}
 	return s.changeSite(ctx, account, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
-		if err := checkText("site.registration_no", site.RegistrationNo, 1, MaxRegistrationNo); err != nil {
+		if err := checkText("registration_no", site.RegistrationNo, 1, MaxRegistrationNo); err != nil {
 			return nil, err
 		}
 		if _, err := r.SiteByRegistration(site.RegistrationNo); err == nil {
-			return nil, &FieldError{"site.registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken)}
+			return nil, &FieldError{"registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken)}
 		}
 		if err := checkName(site.Name); err != nil {
 			return nil, err
 		}
-		return site, s.checkPlace(r, "site.", site.Places[0])
+		return site, s.checkPlace(r, site.Places[0])
 	})
 }
 
@@ -296,7 +296,7 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 		if err := checkName(site.Name); err != nil {
 			return nil, err
 		}
-		return &site, checkSpot("site.", *place)
+		return &site, checkSpot(*place)
 	})
 }
 
@@ -316,9 +316,9 @@ func (s *Service) MoveSite(ctx context.Context, account string, id SiteID, etag 
 		}
 		last := old.Places[len(old.Places)-1]
 		if !to.From.After(last.From) {
-			return nil, invalid("effective_time", "the site stands at its present place since "+s.moment(last.From)+"; a move must lie after that")
+			return nil, Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From))
 		}
-		if err := s.checkPlace(r, "", to); err != nil {
+		if err := s.checkPlace(r, to); err != nil {
 			return nil, err
 		}
 		site := *old
@@ -341,7 +341,7 @@ func (s *Service) DeregisterSite(ctx context.Context, account string, id SiteID,
 			return nil, fmt.Errorf("site %s: %w", id, ErrSiteStruckOff)
 		}
 		if !at.After(old.Registered) {
-			return nil, invalid("effective_time", "the site is registered since "+s.moment(old.Registered)+"; it can be struck off only after that")
+			return nil, Invalid("effective_time", "must lie after %s, since when the site is registered", s.moment(old.Registered))
 		}
 		site := *old
 		site.Deregistered = at.UTC()
@@ -392,42 +392,41 @@ func (s *Service) CreateOrder(ctx context.Context, account string, o ClosureOrde
 }
 
 func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
-	const at = "closure_order."
-	if err := checkText(at+"number", o.Number, 1, MaxRegistrationNo); err != nil {
+	if err := checkText("number", o.Number, 1, MaxRegistrationNo); err != nil {
 		return err
 	}
 	if _, taken := r.byNumber[o.Number]; taken {
-		return &FieldError{at + "number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken)}
+		return &FieldError{"number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken)}
 	}
 	for _, t := range []struct{ field, text string }{
 		{"title", o.Title}, {"issuing_authority", o.IssuingAuthority}, {"legal_basis", o.LegalBasis},
 	} {
-		if err := checkText(at+t.field, t.text, 1, MaxOrderText); err != nil {
+		if err := checkText(t.field, t.text, 1, MaxOrderText); err != nil {
 			return err
 		}
 	}
 	if o.Start.IsZero() {
-		return invalid(at+"start_time", "is missing")
+		return Invalid("start_time", "is missing")
 	}
 	if o.End.IsZero() {
-		return invalid(at+"end_time", "is missing; every order ends")
+		return Invalid("end_time", "is missing: every order has an end")
 	}
 	if !o.End.After(o.Start) {
-		return invalid(at+"end_time", "must lie after start_time")
+		return Invalid("end_time", "must lie after start_time")
 	}
 	if o.End.Sub(o.Start) > MaxOrderLength {
-		return &FieldError{at + "end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End))}
+		return &FieldError{"end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End))}
 	}
 	if d := time.Duration(o.Interval); d < MinInspectionInterval || d > MaxInspectionInterval {
-		return invalid(at+"inspection_interval", fmt.Sprintf("must lie between %s and %s", MinInspectionInterval, MaxInspectionInterval))
+		return Invalid("inspection_interval", "must lie between %s and %s", MinInspectionInterval, MaxInspectionInterval)
 	}
 	if n := len(o.Divisions); n == 0 || n > MaxOrderDivisions {
-		return invalid(at+"division_codes", fmt.Sprintf("must be 1 to %d divisions", MaxOrderDivisions))
+		return Invalid("division_codes", "has %d; an order names 1 to %d divisions", n, MaxOrderDivisions)
 	}
 	for i, c := range o.Divisions {
-		field := fmt.Sprintf("%sdivision_codes[%d]", at, i)
+		field := fmt.Sprintf("division_codes[%d]", i)
 		if slices.Contains(o.Divisions[:i], c) {
-			return invalid(field, fmt.Sprintf("%s is named twice", c))
+			return Invalid(field, "%s is named twice", c)
 		}
 		if _, err := r.Division(c, o.Start); err != nil {
 			// A table that takes effect after the order's start is all there is
@@ -471,10 +470,16 @@ func (s *Service) moment(t time.Time) string { return t.In(s.Zone).Format("2006-
 // deployment's time zone, or an error that wraps ErrInvalid.
 func (s *Service) Day(day string) (time.Time, error) { return parseDay(day, s.Zone) }
 
+// The years between which the days of a table lie.
+const (
+	minYear = 1900
+	maxYear = 9000
+)
+
 func parseDay(day string, zone *time.Location) (time.Time, error) {
 	t, err := time.ParseInLocation(time.DateOnly, day, zone)
-	if err != nil || t.Year() < 1900 || t.Year() > 9000 {
-		return time.Time{}, &reasonError{ErrInvalid, fmt.Sprintf("%q is no day: want one such as 2019-12-31", clip(day))}
+	if err != nil || t.Year() < minYear || t.Year() > maxYear {
+		return time.Time{}, invalidf("%q is no day between the years %d and %d, such as 2019-12-31", clip(day), minYear, maxYear)
 	}
 	return t, nil
 }
@@ -486,13 +491,13 @@ func checkEtag(site *Site, etag string) error {
 	return nil
 }
 
-func checkName(name string) error { return checkText("site.name", name, 1, MaxName) }
+func checkName(name string) error { return checkText("name", name, 1, MaxName) }
 
 // checkText returns an error where the text is too short, too long, blank, or
 // has characters that do not belong in one line.
 func checkText(field, text string, least, most int) error {
 	if why := textProblem(text, least, most); why != "" {
-		return invalid(field, why)
+		return Invalid(field, "%s", why)
 	}
 	return nil
 }
@@ -519,32 +524,32 @@ func Invisible(r rune) bool {
 }
 
 // checkPlace checks a place that a site is put in.
-func (s *Service) checkPlace(r *Roster, at string, p Place) error {
+func (s *Service) checkPlace(r *Roster, p Place) error {
 	if _, err := ParseDivisionCode(string(p.Division)); err != nil {
-		return &FieldError{at + "division_code", err}
+		return &FieldError{"division_code", err}
 	}
 	d, err := r.Division(p.Division, later(p.From, s.Now()))
 	if err != nil {
-		return &FieldError{at + "division_code", err}
+		return &FieldError{"division_code", err}
 	}
 	if d.Level != Village {
-		return &FieldError{at + "division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage)}
+		return &FieldError{"division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage)}
 	}
-	return checkSpot(at, p)
+	return checkSpot(p)
 }
 
 // checkSpot checks a place's address and position.
-func checkSpot(at string, p Place) error {
-	if err := checkText(at+"address", p.Address, 0, MaxAddress); err != nil {
+func checkSpot(p Place) error {
+	if err := checkText("address", p.Address, 0, MaxAddress); err != nil {
 		return err
 	}
 	if p.Position != nil {
 		// Written so that what is not a number fails too.
 		if l := p.Position.Latitude; !(l >= -90 && l <= 90) {
-			return invalid(at+"latitude", "must lie between -90 and 90")
+			return Invalid("latitude", "must lie between -90 and 90")
 		}
 		if l := p.Position.Longitude; !(l >= -180 && l <= 180) {
-			return invalid(at+"longitude", "must lie between -180 and 180")
+			return Invalid("longitude", "must lie between -180 and 180")
 		}
 	}
 	return nil

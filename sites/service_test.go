@@ -75,20 +75,20 @@ func TestSites(t *testing.T) {
 
 	t.Run("ErrRegistrationTaken", func(t *testing.T) {
 		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
-		wantField(t, err, sites.ErrRegistrationTaken, "site.registration_no")
+		wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
 	})
 	t.Run("ErrNotVillage", func(t *testing.T) {
 		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: "511602001"})
-		wantField(t, err, sites.ErrNotVillage, "site.division_code")
+		wantField(t, err, sites.ErrNotVillage, "division_code")
 	})
 	t.Run("Position", func(t *testing.T) {
 		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village, Position: &sites.Position{Latitude: 91}})
-		wantField(t, err, sites.ErrInvalid, "site.latitude")
+		wantField(t, err, sites.ErrInvalid, "latitude")
 	})
 	t.Run("InvisibleCharacters", func(t *testing.T) {
 		for _, r := range "\x00\x1b\n\x7f\u0085\u009b\u2028\u2029\u202a\u202e\u2066\u2069" {
 			_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样" + string(r) + "例", Division: village})
-			wantField(t, err, sites.ErrInvalid, "site.name")
+			wantField(t, err, sites.ErrInvalid, "name")
 		}
 	})
 	t.Run("UpdateStale", func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestSites(t *testing.T) {
 			t.Errorf("got %v, want ErrSiteStruckOff", err)
 		}
 		_, err = w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
-		wantField(t, err, sites.ErrRegistrationTaken, "site.registration_no")
+		wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
 	})
 	t.Run("ErrSiteUnknown", func(t *testing.T) {
 		if _, err := w.DeregisterSite(ctx, "test", "nobody", "", time.Time{}); !errors.Is(err, sites.ErrSiteUnknown) {
@@ -173,7 +173,7 @@ func TestOrders(t *testing.T) {
 			o := order(t, "1", "2020-02-01")
 			test.change(&o)
 			_, err := w.CreateOrder(ctx, "test", o)
-			wantField(t, err, test.want, "closure_order."+test.field)
+			wantField(t, err, test.want, test.field)
 		})
 	}
 	longest := order(t, "1", "2020-02-01")
@@ -184,7 +184,7 @@ func TestOrders(t *testing.T) {
 	}
 	t.Run("NumberTaken", func(t *testing.T) {
 		_, err := w.CreateOrder(ctx, "test", order(t, "1", "2020-03-01"))
-		wantField(t, err, sites.ErrOrderNumberTaken, "closure_order.number")
+		wantField(t, err, sites.ErrOrderNumberTaken, "number")
 	})
 	t.Run("EndOutsideIt", func(t *testing.T) {
 		for _, end := range []time.Time{made.Start, made.End, made.End.Add(time.Hour)} {
@@ -304,7 +304,7 @@ func TestTwoServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := other.CreateSite(t.Context(), "b", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
-	wantField(t, err, sites.ErrRegistrationTaken, "site.registration_no")
+	wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
 	if _, err := other.CreateSite(t.Context(), "b", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village}); err != nil {
 		t.Fatal(err)
 	}

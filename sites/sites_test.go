@@ -167,7 +167,7 @@ func TestImportDivisions(t *testing.T) {
 	})
 	t.Run("DayBeforeTheTable", func(t *testing.T) {
 		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-30"}, divisionRows(t, "2023"))
-		wantField(t, err, sites.ErrInvalid, "header.effective_date")
+		wantField(t, err, sites.ErrInvalid, "effective_date")
 	})
 	t.Run("PartOfTheCityLeavesTheRest", func(t *testing.T) {
 		w := newWorld(t)
@@ -241,7 +241,7 @@ func TestMerger(t *testing.T) {
 		t.Errorf("the older table again: got %+v, want all unchanged", n)
 	}
 	_, err = w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, divisionRows(t, "2019")[:3000])
-	wantField(t, err, sites.ErrInvalid, "header.effective_date")
+	wantField(t, err, sites.ErrInvalid, "effective_date")
 	if got := len(w.Roster().Placements(w.site(t, want[0]))); got != 2 {
 		t.Errorf("a site that moved has %d placements, want 2", got)
 	}

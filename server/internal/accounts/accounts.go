@@ -26,11 +26,9 @@ var (
 	ErrUsernameTaken = errors.New("the username is taken")
 	// ErrDisabled means that the account is disabled.
 	ErrDisabled = errors.New("the account is disabled")
-	// ErrInvalid means that a value breaks a rule.
-	ErrInvalid = errors.New("is invalid")
-	// ErrWeakPassword means that a new password is too short, too long or the
-	// username.
-	ErrWeakPassword = errors.New("is no password that can be used")
+	// ErrWeakPassword means that a new password is too short, too long, the
+	// username or the old password.
+	ErrWeakPassword = errors.New("this password cannot be used")
 	// ErrSignIn means that a username and a password do not sign anyone in. It
 	// does not say why.
 	ErrSignIn = errors.New("the username or the password is wrong")
@@ -101,22 +99,20 @@ var reserved = map[string]string{
 	"retention": "the server itself, where it stores and deletes photos",
 }
 
-// check returns what breaks a rule.
+// check returns the first thing that is wrong with the account in itself. It is
+// a *sites.FieldError.
 func (a *Account) check() error {
-	field := func(name, want string) error {
-		return &sites.FieldError{Field: name, Err: fmt.Errorf("%w: %s", ErrInvalid, want)}
-	}
 	switch {
 	case !usernames.MatchString(a.Username):
-		return field("username", "want 2 to 32 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+		return sites.Invalid("username", "must have 2 to 32 of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")
 	case reserved[a.Username] != "":
-		return field("username", "this one stands for "+reserved[a.Username])
+		return sites.Invalid("username", "cannot be %s, which stands for %s", a.Username, reserved[a.Username])
 	case !utf8.ValidString(a.DisplayName) || utf8.RuneCountInString(a.DisplayName) > MaxDisplayName:
-		return field("display_name", fmt.Sprintf("want at most %d characters", MaxDisplayName))
+		return sites.Invalid("display_name", "must have at most %d characters, in UTF-8", MaxDisplayName)
 	case !slices.Contains(Roles, a.Role):
-		return field("role", "want officer, head, auditor or admin")
+		return sites.Invalid("role", "must be officer, head, auditor or admin")
 	case len(a.Divisions) == 0 || len(a.Divisions) > MaxDivisions:
-		return field("division_codes", fmt.Sprintf("want 1 to %d", MaxDivisions))
+		return sites.Invalid("division_codes", "has %d; an account is bound to 1 to %d divisions", len(a.Divisions), MaxDivisions)
 	}
 	for i, c := range a.Divisions {
 		name := fmt.Sprintf("division_codes[%d]", i)
@@ -124,7 +120,7 @@ func (a *Account) check() error {
 			return &sites.FieldError{Field: name, Err: err}
 		}
 		if slices.Contains(a.Divisions[:i], c) {
-			return field(name, "it is there twice")
+			return sites.Invalid(name, "%s is named twice", c)
 		}
 	}
 	return nil

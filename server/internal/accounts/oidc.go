@@ -24,7 +24,7 @@ var (
 	// no account can be made of what it says.
 	ErrIdentity = errors.New("the identity provider's token cannot be used")
 	// ErrProvider means that the identity provider cannot be asked for its keys.
-	ErrProvider = errors.New("the identity provider cannot be asked")
+	ErrProvider = errors.New("the identity provider cannot be reached")
 	// ErrKeptElsewhere means that the identity provider keeps the account: what is
 	// to be changed has to be changed there.
 	ErrKeptElsewhere = errors.New("the identity provider keeps the account")
@@ -303,7 +303,7 @@ func texts(claims map[string]any, name string) ([]string, error) {
 		for i := range v {
 			text, ok := v[i].(string)
 			if !ok {
-				return nil, errors.New("has something else than texts")
+				return nil, errors.New("has a value that is not a text")
 			}
 			out[i] = text
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -45,7 +46,7 @@ const (
 func checkPassword(field, password, username string) error {
 	n := utf8.RuneCountInString(password)
 	if n < MinPassword || n > MaxPassword || !utf8.ValidString(password) || strings.EqualFold(password, username) {
-		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: want %d to %d characters", ErrWeakPassword, MinPassword, MaxPassword)}
+		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: it must have %d to %d characters and not be the username", ErrWeakPassword, MinPassword, MaxPassword)}
 	}
 	return nil
 }
@@ -63,8 +64,9 @@ func hashPassword(password string) string {
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
-// errHash means that what is stored is no hash that this version computes.
-var errHash = fmt.Errorf("the stored hash of a password: %w", ErrInvalid)
+// errHash means that what is stored is no hash that this version computes. It is
+// no fault of the caller's.
+var errHash = errors.New("the stored hash of a password cannot be read")
 
 // matches reports whether the password is the one that was hashed.
 func matches(hash, password string) (bool, error) {

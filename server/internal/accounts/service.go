@@ -278,7 +278,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 	}
 	taken := func(st *state) error {
 		if len(st.byID) == 0 && a.Role != Admin {
-			return &sites.FieldError{Field: "role", Err: fmt.Errorf("%w: the first account is an administrator's, who creates the others", ErrInvalid)}
+			return sites.Invalid("role", "must be admin: the first account is an administrator's, who creates the others")
 		}
 		if st.byName[a.Username] != nil {
 			return &sites.FieldError{Field: "username", Err: ErrUsernameTaken}

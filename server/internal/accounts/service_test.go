@@ -60,7 +60,7 @@ func newWorld(t testing.TB) *world {
 		t.Error("an empty store has accounts")
 	}
 	_, _, err := w.Create(t.Context(), "local", accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}})
-	wantError(t, "a first account that is no administrator's", err, accounts.ErrInvalid)
+	wantError(t, "a first account that is no administrator's", err, sites.ErrInvalid)
 	if _, _, err := w.Create(t.Context(), "local", accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password + " root",
 	}); err != nil {
@@ -380,13 +380,13 @@ func TestAccountRules(t *testing.T) {
 		want   error
 	}{
 		"Taken":        {func(a *accounts.NewAccount) { a.Username = "li.wei" }, "username", accounts.ErrUsernameTaken},
-		"UpperCase":    {func(a *accounts.NewAccount) { a.Username = "Zhang" }, "username", accounts.ErrInvalid},
-		"Local":        {func(a *accounts.NewAccount) { a.Username = "local" }, "username", accounts.ErrInvalid},
-		"NoRole":       {func(a *accounts.NewAccount) { a.Role = "" }, "role", accounts.ErrInvalid},
-		"NoDivisions":  {func(a *accounts.NewAccount) { a.Divisions = nil }, "division_codes", accounts.ErrInvalid},
+		"UpperCase":    {func(a *accounts.NewAccount) { a.Username = "Zhang" }, "username", sites.ErrInvalid},
+		"Local":        {func(a *accounts.NewAccount) { a.Username = "local" }, "username", sites.ErrInvalid},
+		"NoRole":       {func(a *accounts.NewAccount) { a.Role = "" }, "role", sites.ErrInvalid},
+		"NoDivisions":  {func(a *accounts.NewAccount) { a.Divisions = nil }, "division_codes", sites.ErrInvalid},
 		"BadDivision":  {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"5116"} }, "division_codes[0]", sites.ErrInvalid},
-		"Twice":        {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600"} }, "division_codes[1]", accounts.ErrInvalid},
-		"LongName":     {func(a *accounts.NewAccount) { a.DisplayName = strings.Repeat("名", 65) }, "display_name", accounts.ErrInvalid},
+		"Twice":        {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600"} }, "division_codes[1]", sites.ErrInvalid},
+		"LongName":     {func(a *accounts.NewAccount) { a.DisplayName = strings.Repeat("名", 65) }, "display_name", sites.ErrInvalid},
 		"WeakPassword": {func(a *accounts.NewAccount) { a.Password = "12345678901234" }, "password", accounts.ErrWeakPassword},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -401,6 +401,23 @@ func TestAccountRules(t *testing.T) {
 	}
 	if n := len(w.List()); n != 2 {
 		t.Errorf("there are %d accounts, want 2", n)
+	}
+}
+
+// TestUnreadableHash holds that a stored hash that cannot be read is the server's
+// fault: it lets nobody in, and blames no field of the caller's.
+func TestUnreadableHash(t *testing.T) {
+	w := newWorld(t)
+	name := "password/" + w.officer.ID
+	_, revision, err := w.store.Secret(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.PutSecret(t.Context(), name, revision, []byte(`{"hash":"$argon2id$v=1$"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Login(t.Context(), right()); err == nil || errors.Is(err, accounts.ErrSignIn) || errors.Is(err, sites.ErrInvalid) {
+		t.Errorf("got %v, want an error of the server's own", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *Service) oneTimePassword() (string, error) {
 	return strings.Join([]string{text[:4], text[4:8], text[8:12], text[12:16], text[16:]}, "-"), nil
 }
 
-// A SignIn is a try to sign in.
+// A SignIn is one attempt to sign in.
 type SignIn struct {
 	Username, Password string
 	// NewPassword replaces a one-time password. With any other it must be empty.
@@ -165,7 +166,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 			return nil, Tokens{}, err
 		}
 	} else if in.NewPassword != "" {
-		return nil, Tokens{}, &sites.FieldError{Field: "new_password", Err: ErrInvalid}
+		return nil, Tokens{}, sites.Invalid("new_password", "can only be given with a one-time password")
 	}
 	t, err := s.newDevice(ctx, a, in.DeviceName)
 	return a, t, err
@@ -178,7 +179,7 @@ func (s *Service) replacePassword(ctx context.Context, a *Account, password stri
 		return nil, err
 	}
 	if password == old {
-		return nil, &sites.FieldError{Field: "new_password", Err: ErrWeakPassword}
+		return nil, &sites.FieldError{Field: "new_password", Err: fmt.Errorf("%w: it is the old one", ErrWeakPassword)}
 	}
 	_, err := s.setPassword(ctx, a.ID, password, func(context.Context, string) (int64, error) { return revision, nil })
 	if errors.Is(err, ledger.ErrMoved) {

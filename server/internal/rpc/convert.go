@@ -27,7 +27,7 @@ func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if !t.IsValid() || t.AsTime().IsZero() {
-		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no time: %w", errOutOfRange)}
+		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no valid time: %w", errOutOfRange)}
 	}
 	return t.AsTime(), nil
 }
@@ -52,13 +52,24 @@ func unhex(s string) []byte {
 	return b
 }
 
-// inField puts the field of an error into the field that holds it.
+// inField puts the field that the domain names in an error into the request's
+// field that holds the value.
 func inField(outer string, err error) error {
 	var f *sites.FieldError
 	if !errors.As(err, &f) {
 		return err
 	}
 	return &sites.FieldError{Field: outer + "." + f.Field, Err: f.Err}
+}
+
+// inImport is inField for the stream of an import: its rows come one by one, and
+// the rest is in its header.
+func inImport(err error) error {
+	var f *sites.FieldError
+	if errors.As(err, &f) && f.Field == "rows" {
+		return &sites.FieldError{Field: "row", Err: f.Err}
+	}
+	return inField("header", err)
 }
 
 func fromLevel(l sites.Level) xunchav1.Level { return xunchav1.Level(l) }
@@ -99,16 +110,28 @@ func fromSite(s *sites.Site, at time.Time) *xunchav1.Site {
 }
 
 // positionOf reads a pair of coordinates; none gives nil, one alone an error.
-func positionOf(at string, lat, lon *float64) (*sites.Position, error) {
+func positionOf(lat, lon *float64) (*sites.Position, error) {
 	switch {
 	case lat == nil && lon == nil:
 		return nil, nil
 	case lat == nil:
-		return nil, &sites.FieldError{Field: at + "latitude", Err: errMissing}
+		return nil, &sites.FieldError{Field: "latitude", Err: errMissing}
 	case lon == nil:
-		return nil, &sites.FieldError{Field: at + "longitude", Err: errMissing}
+		return nil, &sites.FieldError{Field: "longitude", Err: errMissing}
 	}
 	return &sites.Position{Latitude: *lat, Longitude: *lon}, nil
+}
+
+func toNewSite(s *xunchav1.Site) (sites.NewSite, error) {
+	out := sites.NewSite{
+		RegistrationNo: s.RegistrationNo, Name: s.Name, Division: sites.DivisionCode(s.DivisionCode), Address: s.Address,
+	}
+	var err error
+	if out.Position, err = positionOf(s.Latitude, s.Longitude); err != nil {
+		return out, err
+	}
+	out.Registered, err = timeOf("registered_time", s.RegisteredTime)
+	return out, err
 }
 
 func fromOrder(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
@@ -123,22 +146,21 @@ func fromOrder(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
 }
 
 func toOrder(o *xunchav1.ClosureOrder) (sites.ClosureOrder, error) {
-	const at = "closure_order."
 	out := sites.ClosureOrder{
 		Number: o.Number, Title: o.Title, IssuingAuthority: o.IssuingAuthority, LegalBasis: o.LegalBasis,
 	}
 	var err error
-	if out.Start, err = timeOf(at+"start_time", o.StartTime); err != nil {
+	if out.Start, err = timeOf("start_time", o.StartTime); err != nil {
 		return out, err
 	}
-	if out.End, err = timeOf(at+"end_time", o.EndTime); err != nil {
+	if out.End, err = timeOf("end_time", o.EndTime); err != nil {
 		return out, err
 	}
 	if o.InspectionInterval == nil {
-		return out, &sites.FieldError{Field: at + "inspection_interval", Err: errMissing}
+		return out, &sites.FieldError{Field: "inspection_interval", Err: errMissing}
 	}
 	if o.InspectionInterval.CheckValid() != nil {
-		return out, &sites.FieldError{Field: at + "inspection_interval", Err: errOutOfRange}
+		return out, &sites.FieldError{Field: "inspection_interval", Err: errOutOfRange}
 	}
 	out.Interval = sites.Duration(o.InspectionInterval.AsDuration())
 	out.Divisions = toCodes(o.DivisionCodes)

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -58,7 +57,7 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 
 func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.ListCheckInsRequest) (*xunchav1.ListCheckInsResponse, error) {
 	if (req.DivisionCode == "") == (req.SiteId == "") {
-		return nil, &sites.FieldError{Field: "division_code", Err: fmt.Errorf("exactly one of it and site_id is given: %w", errInvalid)}
+		return nil, sites.Invalid("division_code", "give either it or site_id, and not both")
 	}
 	question, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
 	if err != nil {

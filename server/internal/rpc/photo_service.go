@@ -50,7 +50,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 			break
 		}
 		if err == nil && part.GetSpec() != nil {
-			err = &sites.FieldError{Field: "spec", Err: fmt.Errorf("comes twice: %w", errInvalid)}
+			err = sites.Invalid("spec", "must come first, and once")
 		}
 		if err != nil {
 			return errors.Join(err, upload.Break())

@@ -121,11 +121,11 @@ func receiveImport[Req importRequest[R], R interface {
 		case h != nil && header == nil && len(rows) == 0:
 			header = h
 		case h != nil:
-			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("comes first and once: %w", errInvalid)}
+			return nil, nil, sites.Invalid("header", "must come first, and once")
 		case header == nil:
-			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("comes before the rows: %w", errMissing)}
+			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", errMissing)}
 		case row != none && len(rows) == sites.MaxImportRows:
-			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("there are more than %d: %w", sites.MaxImportRows, errTooLong)}
+			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", errTooLong, sites.MaxImportRows)}
 		case row != none:
 			if size += proto.Size(row); size > maxImport {
 				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
@@ -161,7 +161,7 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 		})
 	}
 	if err != nil {
-		return err
+		return inImport(err)
 	}
 	out := &xunchav1.ImportDivisionsResponse{
 		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
@@ -197,7 +197,7 @@ func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.I
 		})
 	}
 	if err != nil {
-		return err
+		return inImport(err)
 	}
 	return stream.SendAndClose(&xunchav1.ImportSitesResponse{
 		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
@@ -207,29 +207,22 @@ func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.I
 }
 
 func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSiteRequest) (*xunchav1.CreateSiteResponse, error) {
-	position, err := positionOf("site.", req.Site.Latitude, req.Site.Longitude)
+	site, err := toNewSite(req.Site)
 	if err != nil {
-		return nil, err
+		return nil, inField("site", err)
 	}
-	registered, err := timeOf("site.registered_time", req.Site.RegisteredTime)
+	made, err := s.config.Roster.CreateSite(ctx, account(ctx), site)
 	if err != nil {
-		return nil, err
+		return nil, inField("site", err)
 	}
-	site, err := s.config.Roster.CreateSite(ctx, account(ctx), sites.NewSite{
-		RegistrationNo: req.Site.RegistrationNo, Name: req.Site.Name, Division: sites.DivisionCode(req.Site.DivisionCode),
-		Address: req.Site.Address, Position: position, Registered: registered,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &xunchav1.CreateSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.CreateSiteResponse{Site: s.site(made)}, nil
 }
 
 // site writes a site as it stands now, or will stand if it is registered later.
 func (s *rosterService) site(site *sites.Site) *xunchav1.Site { return fromSite(site, s.config.Now()) }
 
 func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
-	position, err := positionOf("", req.Latitude, req.Longitude)
+	position, err := positionOf(req.Latitude, req.Longitude)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +235,7 @@ func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSite
 }
 
 func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
-	position, err := positionOf("", req.Latitude, req.Longitude)
+	position, err := positionOf(req.Latitude, req.Longitude)
 	if err != nil {
 		return nil, err
 	}
@@ -324,11 +317,11 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.CreateClosureOrderRequest) (*xunchav1.CreateClosureOrderResponse, error) {
 	order, err := toOrder(req.ClosureOrder)
 	if err != nil {
-		return nil, err
+		return nil, inField("closure_order", err)
 	}
 	made, err := s.config.Roster.CreateOrder(ctx, account(ctx), order)
 	if err != nil {
-		return nil, err
+		return nil, inField("closure_order", err)
 	}
 	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: fromOrder(made)}, nil
 }

@@ -13,8 +13,8 @@ import (
 	"xuncha/inspections/picture"
 )
 
-// errThumbnail means that no small picture can be made of one.
-var errThumbnail = errors.New("there can be no thumbnail of it")
+// errThumbnail means that no thumbnail can be made of a picture.
+var errThumbnail = errors.New("no thumbnail can be made of the photo")
 
 const (
 	// thumbnailMemory bounds what thumbnails are made in, all together. A photo of
