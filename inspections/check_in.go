@@ -29,6 +29,8 @@ const (
 )
 
 var (
+	// ErrNotFound means that a site's history has no such check-in.
+	ErrNotFound = errors.New("no such check-in")
 	// ErrConflict means that the id was used for a check-in with other content.
 	ErrConflict = errors.New("check-in id was used for other content")
 	// ErrNoOrder means that no closure order closes the site at the time.

@@ -2,6 +2,7 @@ package inspections
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -93,8 +94,10 @@ type File interface {
 // Files that have arrived are named by their own hash and there once, for
 // however many check-ins they are.
 type Photos interface {
-	// Claim returns for each of the hashes the check-in that claimed it first,
-	// which is by where nobody did before.
+	// Claimed returns for each of the hashes the check-in that claimed it first, or
+	// the zero one where nobody did.
+	Claimed(ctx context.Context, sums []Digest) ([]CheckInRef, error)
+	// Claim returns the same, and lets by claim those that nobody did before.
 	Claim(ctx context.Context, sums []Digest, by CheckInRef) ([]CheckInRef, error)
 
 	// Received returns how many bytes of the photo have come so far; 0 where there
@@ -289,12 +292,12 @@ func CopyPhoto(ctx context.Context, from, to Photos, e ledger.Entry) error {
 
 // copyClaims lets to know who used the pictures first.
 func copyClaims(ctx context.Context, from, to Photos, sums []Digest, by CheckInRef) error {
-	first, err := from.Claim(ctx, sums, by)
+	firsts, err := from.Claimed(ctx, sums)
 	if err != nil {
 		return err
 	}
 	for i, sum := range sums {
-		if _, err := to.Claim(ctx, []Digest{sum}, first[i]); err != nil {
+		if _, err := to.Claim(ctx, []Digest{sum}, cmp.Or(firsts[i], by)); err != nil {
 			return err
 		}
 	}

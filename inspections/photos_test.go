@@ -19,6 +19,7 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/picture"
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 )
 
 // photo returns a JPEG with a comment, the one of the seed.
@@ -151,7 +152,7 @@ func TestUploadInParts(t *testing.T) {
 func TestNewerKinds(t *testing.T) {
 	w := newWorld(t)
 	w.submit(t, w.checkIn(1))
-	_, _, err := w.store.Append(t.Context(), ledger.Draft{History: w.site.ID.History(), ID: "x", Kind: "newer", Time: w.now, Content: []byte(`{"a":1}`)})
+	_, _, err := w.store.Append(t.Context(), ledger.Draft{History: w.site.ID.History(), ID: "x", Kind: "newer", Account: "test", Time: w.now, Content: []byte(`{"a":1}`)})
 	must(t, err)
 	w.Service = w.open(t)
 	w.submit(t, w.checkIn(2))
@@ -263,11 +264,16 @@ func TestUploadInterrupted(t *testing.T) {
 			w := newWorld(t)
 			a := photo(t, 1, "")
 			c := w.declare(t, 1, a)
-			w.store.Fail = func(ledger.Draft) (bool, error) { return lost, ledger.ErrUnavailable }
+			w.store.OnWrite(func(ledger.Draft) ledgertest.Fault {
+				if lost {
+					return ledgertest.FailedButStored
+				}
+				return ledgertest.Failed
+			})
 			if _, err := w.send(t, photoRef(c, 0), 0, a); !errors.Is(err, ledger.ErrUnavailable) {
 				t.Fatalf("got %v, want ErrUnavailable", err)
 			}
-			w.store.Fail = nil
+			w.store.OnWrite(nil)
 			if lost {
 				// A start does it too.
 				w.Service = w.open(t)
@@ -377,11 +383,11 @@ func TestPurge(t *testing.T) {
 	}
 	wantFiles(t, w, 2, 0)
 	// Interrupted between the entry and the file, it is done by the next.
-	w.store.Fail = func(ledger.Draft) (bool, error) { return true, ledger.ErrUnavailable }
+	w.store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
 	if _, err := w.Purge(t.Context(), "operator", false, nil); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
-	w.store.Fail = nil
+	w.store.OnWrite(nil)
 	if n, _ := purge(false); n != 2 {
 		t.Errorf("purged %d, want 2", n)
 	}
@@ -582,12 +588,12 @@ func TestTendGoesOn(t *testing.T) {
 		u.Close()
 	}
 	broken := errors.New("broken")
-	w.store.Fail = func(d ledger.Draft) (bool, error) {
+	w.store.OnWrite(func(d ledger.Draft) (f ledgertest.Fault) {
 		if strings.Contains(d.ID, c.Photos[1].SHA256.String()) {
-			return false, broken
+			f.Err = broken
 		}
-		return false, nil
-	}
+		return f
+	})
 	got, err := w.TendPhotos(t.Context())
 	if got.Finished != 2 || !errors.Is(err, broken) || !strings.Contains(err.Error(), c.Photos[1].SHA256.String()) {
 		t.Errorf("got %+v, %v; want two finished and the third named", got, err)

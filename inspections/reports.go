@@ -24,6 +24,8 @@ type Question struct {
 // query returns the question for the index, with the roster of the past where
 // it is about what was known then.
 func (s *Service) query(ctx context.Context, q Question) (coverage.Query, error) {
+	// Who has changed the roster is answered by it, whoever else asks.
+	s.index.SetRoster(s.Roster.Roster())
 	now := s.Now()
 	out := coverage.Query{Division: q.Division, Start: q.Start, End: q.End, Now: now, Depth: q.Depth}
 	if q.Known.IsZero() || !q.Known.Before(now) {
@@ -101,11 +103,11 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 		refs = refs[:n]
 		last = refs[n-1]
 	}
-	keys := make([]Key, len(refs))
+	keys := make([]ledger.Key, len(refs))
 	for i, r := range refs {
-		keys[i] = Key{Site: r.Site, Sequence: r.Sequence}
+		keys[i] = ledger.Key{History: r.Site.History(), Sequence: r.Sequence}
 	}
-	entries, err := s.Store.Entries(ctx, keys)
+	entries, err := s.Ledger.Entries(ctx, keys)
 	if err != nil {
 		return nil, after, err
 	}
@@ -135,7 +137,7 @@ func (s *Service) History(ctx context.Context, id sites.SiteID, from HistoryCurs
 	if err != nil {
 		return nil, from, &sites.FieldError{Field: "site_id", Err: err}
 	}
-	own, err := s.Store.History(ctx, id, from.Site, n+1)
+	own, err := s.Ledger.Newest(ctx, id.History(), from.Site, n+1)
 	if err != nil {
 		return nil, from, err
 	}

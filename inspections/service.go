@@ -29,7 +29,8 @@ const (
 
 // Config is what a Service works with. All fields are required.
 type Config struct {
-	Store  Store
+	// Ledger keeps the sites' histories.
+	Ledger ledger.Store
 	Photos Photos
 	Roster *sites.Service
 	// RetentionDays is for how many days after the end of its closure order a
@@ -50,49 +51,19 @@ type Service struct {
 
 	uploading sync.Mutex
 	uploads   map[PhotoRef][]*Upload // those under way
-
-	following sync.Mutex
-	changes   Changes // nil where nobody else writes to the store
 }
 
-// Open builds the coverage index from the roster and the entries in the store,
-// and keeps it up from then on. What other servers store in a SharedStore comes
-// in by CatchUp.
-func Open(ctx context.Context, c Config) (*Service, error) {
+// New returns a service that has counted nothing yet: Take is to be given the feed.
+func New(c Config) (*Service, error) {
 	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
 		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, sites.ErrInvalid, MaxRetentionDays)
 	}
-	s := &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers), uploads: map[PhotoRef][]*Upload{}}
-	if shared, ok := c.Store.(SharedStore); ok {
-		var err error
-		if s.changes, err = shared.Changes(ctx); err != nil {
-			return nil, fmt.Errorf("following the check-ins: %w", err)
-		}
-	}
-	if err := c.Store.Replay(ctx, s.count); err != nil {
-		return nil, fmt.Errorf("reading the check-ins: %w", err)
-	}
-	c.Roster.Observe(s.index.SetRoster)
-	return s, nil
+	return &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers), uploads: map[PhotoRef][]*Upload{}}, nil
 }
 
-// CatchUp brings the roster and the coverage up to what other servers have
-// stored by now. A server that shares its store calls it again and again.
-func (s *Service) CatchUp(ctx context.Context) error {
-	if s.changes == nil {
-		return nil
-	}
-	if err := s.Roster.CatchUp(ctx); err != nil {
-		return err
-	}
-	s.following.Lock()
-	defer s.following.Unlock()
-	return s.changes.Next(ctx, s.count)
-}
-
-// count gives an entry to the coverage index, if it is a check-in. Other kinds,
-// also those that a newer server may have written, do not count.
-func (s *Service) count(e ledger.Entry) error {
+// Take counts an entry of the feed where it is a check-in. Other kinds, also those
+// that a newer server may have written, do not count.
+func (s *Service) Take(e ledger.Entry) error {
 	if e.Kind != KindCheckIn {
 		return nil
 	}
@@ -126,18 +97,18 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		// What was accepted once stays accepted, also where today's roster
 		// would refuse it.
 		if first, found := s.Get(ctx, c.Site, c.ID); found == nil {
-			return repeat(first, &c)
+			return s.repeat(ctx, first, &c)
 		}
 		return nil, false, err
 	}
-	if err := s.claim(ctx, draft); err != nil {
+	if err := s.findReused(ctx, draft); err != nil {
 		return nil, false, err
 	}
 	content, err := marshalContent(draft)
 	if err != nil {
 		return nil, false, err
 	}
-	e, existed, err := s.Store.Append(ctx, ledger.Draft{
+	e, existed, err := s.Ledger.Append(ctx, ledger.Draft{
 		History: c.Site.History(), ID: string(c.ID), Kind: KindCheckIn, Time: now, Account: account, Content: content,
 	})
 	if err != nil {
@@ -148,30 +119,47 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		if err != nil {
 			return nil, false, err
 		}
-		return repeat(first, &c)
+		return s.repeat(ctx, first, &c)
 	}
 	draft.Entry = e
-	s.index.Add(visit(draft))
-	return draft, false, nil
+	return draft, false, s.stored(ctx, draft)
 }
 
-// claim notes who uses the photos, and flags those that were used before.
-func (s *Service) claim(ctx context.Context, c *Stored) error {
+// stored does what follows from a check-in that is in its history. It may be done
+// any number of times: a phone that got no answer sends its check-in again.
+func (s *Service) stored(ctx context.Context, c *Stored) error {
+	s.index.Add(visit(c))
 	if len(c.Photos) == 0 {
 		return nil
 	}
-	// One whose id is taken claims nothing: it is a repeat, or will be refused.
-	if _, err := s.Store.Entry(ctx, c.Site, string(c.ID)); !errors.Is(err, ErrNotFound) {
-		return err
+	_, err := s.Photos.Claim(ctx, c.sums(), c.ref())
+	return err
+}
+
+// findReused flags a check-in some of whose photos were used for another. Nothing
+// is claimed yet, because nobody knows whether it will be stored.
+func (s *Service) findReused(ctx context.Context, c *Stored) error {
+	if len(c.Photos) == 0 {
+		return nil
 	}
-	firsts, err := s.Photos.Claim(ctx, c.sums(), c.ref())
+	firsts, err := s.Photos.Claimed(ctx, c.sums())
 	if err != nil {
 		return err
 	}
 	for i, first := range firsts {
-		if first != c.ref() {
-			c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
+		if first == (CheckInRef{}) || first == c.ref() {
+			continue
 		}
+		// Earlier versions claimed before they stored, and kept the claim where that
+		// failed.
+		_, err := s.Ledger.Entry(ctx, first.Site.History(), string(first.CheckIn))
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
 	}
 	if len(c.Reused) > 0 {
 		c.Flags = append(c.Flags, PhotoReused)
@@ -179,12 +167,13 @@ func (s *Service) claim(ctx context.Context, c *Stored) error {
 	return nil
 }
 
-// repeat answers a check-in whose id is taken by first.
-func repeat(first *Stored, c *CheckIn) (*Stored, bool, error) {
+// repeat answers a check-in whose id is taken by first. The first may have come to
+// another server, or its answer may have been lost before it was counted.
+func (s *Service) repeat(ctx context.Context, first *Stored, c *CheckIn) (*Stored, bool, error) {
 	if !sameContent(&first.CheckIn, c) {
 		return nil, false, &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", c.ID, ErrConflict)}
 	}
-	return first, true, nil
+	return first, true, s.stored(ctx, first)
 }
 
 // accept applies the rules to a check-in that arrives now.
@@ -259,9 +248,9 @@ func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*St
 	if _, err := s.Roster.Roster().Site(site); err != nil {
 		return nil, &sites.FieldError{Field: "site_id", Err: err}
 	}
-	e, err := s.Store.Entry(ctx, site, string(id))
+	e, err := s.Ledger.Entry(ctx, site.History(), string(id))
 	if err != nil {
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ledger.ErrNotFound) {
 			err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", id, ErrNotFound)}
 		}
 		return nil, err

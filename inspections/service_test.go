@@ -15,6 +15,7 @@ import (
 	"xuncha/inspections/coverage"
 	"xuncha/inspections/inspectionstest"
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/sites"
 )
 
@@ -41,11 +42,11 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{store: &inspectionstest.Memory{}, now: start.Add(60 * time.Hour)}
+	w := &world{store: inspectionstest.New(t), now: start.Add(60 * time.Hour)}
 	ids := 0
 	var err error
 	w.roster, err = sites.Open(t.Context(), sites.Config{
-		Store: w.store, Zone: time.UTC, Now: func() time.Time { return w.now },
+		Ledger: w.store, Rows: &w.store.MemoryRows, Zone: time.UTC, Now: func() time.Time { return w.now },
 		NewID: func() string { ids++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", ids) },
 	})
 	must(t, err)
@@ -74,11 +75,12 @@ func newWorld(t testing.TB) *world {
 // open opens the world's store once more, as after a restart.
 func (w *world) open(t testing.TB) *inspections.Service {
 	t.Helper()
-	s, err := inspections.Open(t.Context(), inspections.Config{
-		Store: w.store, Photos: w.store.Photos(), Roster: w.roster, RetentionDays: inspections.DefaultRetentionDays,
+	s, err := inspections.New(inspections.Config{
+		Ledger: w.store, Photos: w.store.Photos(), Roster: w.roster, RetentionDays: inspections.DefaultRetentionDays,
 		Now: func() time.Time { return w.now },
 	})
 	must(t, err)
+	must(t, ledger.NewFollower(w.store, "", s.Take).CatchUp(t.Context()))
 	return s
 }
 
@@ -363,11 +365,11 @@ func TestRepeat(t *testing.T) {
 // lost is not doubled.
 func TestLostReply(t *testing.T) {
 	w := newWorld(t)
-	w.store.Fail = func(ledger.Draft) (bool, error) { return true, ledger.ErrUnavailable }
+	w.store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
 	if _, _, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	w.store.Fail = nil
+	w.store.OnWrite(nil)
 	stored, duplicate, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
 	if err != nil || !duplicate || stored.Entry.Sequence != 1 {
 		t.Errorf("got %+v, %v, %v; want the entry stored at first", stored, duplicate, err)

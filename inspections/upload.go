@@ -490,7 +490,7 @@ func (s *Service) appendPhoto(ctx context.Context, account string, kind ledger.K
 	if err != nil {
 		return err
 	}
-	_, _, err = s.Store.Append(ctx, ledger.Draft{
+	_, _, err = s.Ledger.Append(ctx, ledger.Draft{
 		History: ref.Site.History(), ID: ref.entryID(kind), Kind: kind, Time: s.Now(), Account: account, Content: b,
 	})
 	return err

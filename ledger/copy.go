@@ -4,27 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
-	"sync/atomic"
 )
 
 // ErrOther means that the target of a copy holds what its source does not.
 var ErrOther = errors.New("holds something else")
 
 const (
-	// copyPage is how many entries are read and stored at once: 7 MB of the
-	// longest records that there can be.
-	copyPage = 100
-	// copiers is how many histories are copied at once, so that their writes
+	// copyPage is how many entries are gathered before they are stored: 30 MB of
+	// the longest records that there can be.
+	copyPage = 500
+	// copyPut is how many entries of one history are stored at once.
+	copyPut = 100
+	// copiers is how many histories are stored at once, so that their writes
 	// share the flushes of the target's disk.
 	copiers = 16
 )
 
-// A CopyJob copies all histories of one archive to another.
+// A CopyJob copies all histories of one store to another.
 type CopyJob struct {
-	From, To Archive
+	From, To Store
 	// Before is called with each entry before it is stored, and brings over
-	// what the entry names and is not in it.
+	// what the entry names and is not in it. It is called from several goroutines,
+	// for the entries of one history in their order.
 	Before func(context.Context, Entry) error
 	// Progress is called, from several goroutines, with the number of entries
 	// that were copied or checked and were not before.
@@ -40,23 +43,21 @@ type CopyPlan struct {
 
 	source map[History]Head
 	target map[History]Head
-	order  []History
 }
 
-// Plan compares the archives. The error wraps ErrOther where the target has an
+// Plan compares the stores. The error wraps ErrOther where the target has an
 // entry that the source does not have at the same place.
 func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
 	p := &CopyPlan{source: map[History]Head{}, target: map[History]Head{}}
 	err := c.From.Heads(ctx, func(h History, head Head) error {
 		p.source[h] = head
-		p.order = append(p.order, h)
 		p.Entries += int64(head.Sequence)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the source: %w", err)
 	}
-	p.Histories, p.Missing = len(p.order), p.Entries
+	p.Histories, p.Missing = len(p.source), p.Entries
 	err = c.To.Heads(ctx, func(h History, head Head) error {
 		p.target[h] = head
 		p.Missing -= int64(head.Sequence)
@@ -77,77 +78,114 @@ func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
 	return p, nil
 }
 
-// Copy stores what the target lacks. Where it ends early, what was stored stays,
-// and a new plan goes on from there.
+// Copy stores what the target lacks of what the plan has seen. Where it ends
+// early, what was stored stays, and a new plan goes on from there.
 func (c CopyJob) Copy(ctx context.Context, p *CopyPlan) error {
-	return c.each(ctx, p, func(ctx context.Context, h History) error {
-		head := p.target[h]
-		return c.pages(ctx, c.From, h, head, p.source[h], func(page []Entry) error {
-			for _, e := range page {
-				if err := c.Before(ctx, e); err != nil {
-					return fmt.Errorf("%s at sequence %d: %w", h, e.Sequence, err)
-				}
-			}
-			return c.To.Put(ctx, page)
-		})
+	at := maps.Clone(p.target)
+	var page []Entry
+	err := walk(ctx, c.From, p, at, func(e Entry) error {
+		e.Record = append([]byte(nil), e.Record...) // the feed's is only lent
+		if page = append(page, e); len(page) < copyPage {
+			return nil
+		}
+		err := c.store(ctx, page)
+		page = page[:0]
+		return err
 	})
-}
-
-// Verify reads all that the plan was about from the target, checks every chain,
-// and that each ends as it does in the source. The error wraps ErrBroken or
-// ErrOther and names the history and the sequence.
-func (c CopyJob) Verify(ctx context.Context, p *CopyPlan) error {
-	return c.each(ctx, p, func(ctx context.Context, h History) error {
-		return c.pages(ctx, c.To, h, Head{}, p.source[h], func([]Entry) error { return nil })
-	})
-}
-
-// pages calls f with the entries of h in a from the one after head to last, and
-// checks that they follow from one another and end with last.
-func (c CopyJob) pages(ctx context.Context, a Archive, h History, head, last Head, f func([]Entry) error) error {
-	for head.Sequence < last.Sequence {
-		page, err := a.Span(ctx, h, head.Sequence, int(min(copyPage, last.Sequence-head.Sequence)))
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			return fmt.Errorf("%w: %s has no sequence %d", ErrBroken, h, head.Sequence+1)
-		}
-		for _, e := range page {
-			if head, err = head.Follow(e); err != nil {
-				return err
-			}
-		}
-		if err := f(page); err != nil {
-			return err
-		}
-		c.Progress(len(page))
+	if err != nil {
+		return err
 	}
-	if head.Sequence == last.Sequence && head.Hash != last.Hash {
-		return fmt.Errorf("the target %w: %s at sequence %d", ErrOther, h, head.Sequence)
+	if err := c.store(ctx, page); err != nil {
+		return err
 	}
-	return nil
+	return p.complete(at)
 }
 
-// each calls f with every history, of several at once, until one fails.
-func (c CopyJob) each(ctx context.Context, p *CopyPlan, f func(context.Context, History) error) error {
+// store puts entries of several histories, of several at once.
+func (c CopyJob) store(ctx context.Context, page []Entry) error {
+	byHistory := map[History][]Entry{}
+	for _, e := range page {
+		byHistory[e.History] = append(byHistory[e.History], e)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var next atomic.Int64
+	turn := make(chan struct{}, copiers)
 	var all sync.WaitGroup
-	for range copiers {
+	for h, entries := range byHistory {
+		turn <- struct{}{}
 		all.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= len(p.order) {
+			defer func() { <-turn }()
+			for len(entries) > 0 && ctx.Err() == nil {
+				part := entries[:min(copyPut, len(entries))]
+				entries = entries[len(part):]
+				for _, e := range part {
+					if err := c.Before(ctx, e); err != nil {
+						cancel(fmt.Errorf("%s at sequence %d: %w", h, e.Sequence, err))
+						return
+					}
+				}
+				if err := c.To.Put(ctx, part); err != nil {
+					cancel(err)
 					return
 				}
-				if err := f(ctx, p.order[i]); err != nil {
-					cancel(err)
-				}
+				c.Progress(len(part))
 			}
 		})
 	}
 	all.Wait()
 	return context.Cause(ctx)
+}
+
+// Verify reads all that the plan was about from the target, checks every chain,
+// and that each has at its end what the source has there. The error wraps
+// ErrBroken or ErrOther and names the history and the sequence.
+func (c CopyJob) Verify(ctx context.Context, p *CopyPlan) error {
+	at := map[History]Head{}
+	err := walk(ctx, c.To, p, at, func(Entry) error {
+		c.Progress(1)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.complete(at)
+}
+
+// walk calls f with the entries of the store's feed that lie behind the heads in
+// at and that the plan is about, checks that each follows from the one before,
+// and moves the heads.
+func walk(ctx context.Context, s Store, p *CopyPlan, at map[History]Head, f func(Entry) error) error {
+	for e, err := range s.Feed(ctx, "") {
+		if errors.Is(err, ErrWaiting) {
+			return nil // what the plan is about was there before
+		}
+		if err != nil {
+			return err
+		}
+		head, last := at[e.History], p.source[e.History]
+		if e.Sequence <= head.Sequence || e.Sequence > last.Sequence {
+			continue
+		}
+		if head, err = head.Follow(e.Entry); err != nil {
+			return err
+		}
+		if err := f(e.Entry); err != nil {
+			return err
+		}
+		if head.Sequence == last.Sequence && head.Hash != last.Hash {
+			return fmt.Errorf("the target %w: %s at sequence %d", ErrOther, e.History, head.Sequence)
+		}
+		at[e.History] = head
+	}
+	return nil
+}
+
+// complete checks that the heads are those of the source.
+func (p *CopyPlan) complete(at map[History]Head) error {
+	for h, last := range p.source {
+		if at[h].Sequence != last.Sequence {
+			return fmt.Errorf("%w: %s has no sequence %d", ErrBroken, h, at[h].Sequence+1)
+		}
+	}
+	return nil
 }

@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"xuncha/inspections/inspectionstest"
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 )
 
 // fill appends so many entries to each history.
-func fill(t *testing.T, m *inspectionstest.Memory, id string, counts ...int) {
+func fill(t *testing.T, m *ledgertest.Memory, id string, counts ...int) {
 	t.Helper()
 	for i, count := range counts {
 		for n := range count {
@@ -29,9 +30,9 @@ func fill(t *testing.T, m *inspectionstest.Memory, id string, counts ...int) {
 	}
 }
 
-// A failing archive fails to put once it has put so many pages.
+// A failing store fails to put once it has put so many pages.
 type failing struct {
-	*inspectionstest.Memory
+	*ledgertest.Memory
 	left atomic.Int64
 }
 
@@ -44,7 +45,7 @@ func (f *failing) Put(ctx context.Context, entries []ledger.Entry) error {
 	return f.Memory.Put(ctx, entries)
 }
 
-func job(from, to ledger.Archive, moved *atomic.Int64) ledger.CopyJob {
+func job(from, to ledger.Store, moved *atomic.Int64) ledger.CopyJob {
 	return ledger.CopyJob{
 		From: from, To: to,
 		Before:   func(context.Context, ledger.Entry) error { return nil },
@@ -53,9 +54,9 @@ func job(from, to ledger.Archive, moved *atomic.Int64) ledger.CopyJob {
 }
 
 func TestCopyGoesOn(t *testing.T) {
-	from := new(inspectionstest.Memory)
+	from := ledgertest.New(t)
 	fill(t, from, "id ", 1, 500, 1234)
-	to := &failing{Memory: new(inspectionstest.Memory)}
+	to := &failing{Memory: ledgertest.New(t)}
 	to.left.Store(3)
 	var moved atomic.Int64
 	copying := job(from, to, &moved)
@@ -92,14 +93,14 @@ func TestCopyGoesOn(t *testing.T) {
 func TestCopyRefusesAnotherTarget(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		fill func(*testing.T, *inspectionstest.Memory)
+		fill func(*testing.T, *ledgertest.Memory)
 	}{
-		{"another history", func(t *testing.T, m *inspectionstest.Memory) { fill(t, m, "id ", 0, 0, 1) }},
-		{"another entry", func(t *testing.T, m *inspectionstest.Memory) { fill(t, m, "else ", 0, 1) }},
-		{"a longer history", func(t *testing.T, m *inspectionstest.Memory) { fill(t, m, "id ", 2) }},
+		{"another history", func(t *testing.T, m *ledgertest.Memory) { fill(t, m, "id ", 0, 0, 1) }},
+		{"another entry", func(t *testing.T, m *ledgertest.Memory) { fill(t, m, "else ", 0, 1) }},
+		{"a longer history", func(t *testing.T, m *ledgertest.Memory) { fill(t, m, "id ", 2) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			from, to := new(inspectionstest.Memory), new(inspectionstest.Memory)
+			from, to := ledgertest.New(t), ledgertest.New(t)
 			fill(t, from, "id ", 1, 3)
 			c.fill(t, to)
 			_, err := job(from, to, new(atomic.Int64)).Plan(t.Context())
@@ -110,21 +111,24 @@ func TestCopyRefusesAnotherTarget(t *testing.T) {
 	}
 }
 
-// tampered is an archive in which somebody changed a record.
-type tampered struct{ *inspectionstest.Memory }
+// tampered is a store in which somebody changed a record.
+type tampered struct{ *ledgertest.Memory }
 
-func (a tampered) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error) {
-	entries, err := a.Memory.Span(ctx, h, after, n)
-	for i, e := range entries {
-		if e.Sequence == 7 {
-			entries[i].Record = []byte(strings.Replace(string(e.Record), "local", "other", 1))
+func (a tampered) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.FeedEntry, error] {
+	return func(yield func(ledger.FeedEntry, error) bool) {
+		for e, err := range a.Memory.Feed(ctx, from) {
+			if e.Sequence == 7 {
+				e.Record = []byte(strings.Replace(string(e.Record), "local", "other", 1))
+			}
+			if !yield(e, err) {
+				return
+			}
 		}
 	}
-	return entries, err
 }
 
 func TestCopyFindsWhatWasChanged(t *testing.T) {
-	from, to := new(inspectionstest.Memory), new(inspectionstest.Memory)
+	from, to := ledgertest.New(t), ledgertest.New(t)
 	fill(t, from, "id ", 10)
 	var moved atomic.Int64
 	copying := job(tampered{from}, to, &moved)

@@ -136,7 +136,7 @@ func (s *Service) ImportDivisions(ctx context.Context, account string, in Import
 			return nil, err
 		}
 		out = n
-		next := r.apply(change{divisions: plan, effective: effective})
+		next := r.preview(plan, effective)
 		out.Displaced = next.displaced(effective)
 		out.Orphaned = next.orphaned(effective)
 		if in.DryRun || len(plan) == 0 {

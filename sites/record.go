@@ -112,7 +112,7 @@ func marshalRows[T any](rows []T) (lines []byte, sum string, err error) {
 
 // CopyRows brings the rows that an entry of the roster's history names, if any,
 // from one store to another, after checking that they are the ones it names.
-func CopyRows(ctx context.Context, from, to Store, e ledger.Entry) error {
+func CopyRows(ctx context.Context, from, to Rows, e ledger.Entry) error {
 	c, err := ParseContent(e)
 	if err != nil {
 		return err
@@ -135,8 +135,8 @@ func CopyRows(ctx context.Context, from, to Store, e ledger.Entry) error {
 
 // wholeRows returns the rows stored under the sum after checking that it is
 // theirs.
-func wholeRows(ctx context.Context, store Store, sum string) ([]byte, error) {
-	lines, err := store.Rows(ctx, sum)
+func wholeRows(ctx context.Context, rows Rows, sum string) ([]byte, error) {
+	lines, err := rows.Rows(ctx, sum)
 	if err != nil {
 		return nil, fmt.Errorf("rows %s: %w", sum, err)
 	}
@@ -148,8 +148,8 @@ func wholeRows(ctx context.Context, store Store, sum string) ([]byte, error) {
 
 // readRows reads the JSON lines that an entry names, after checking that they
 // are the ones it names.
-func readRows[T any](ctx context.Context, store Store, sum string) ([]T, error) {
-	lines, err := wholeRows(ctx, store, sum)
+func readRows[T any](ctx context.Context, rows Rows, sum string) ([]T, error) {
+	lines, err := wholeRows(ctx, rows, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func ParseContent(e ledger.Entry) (Content, error) {
 
 // readChange turns an entry into what it does to the roster, fetching the rows
 // of an import.
-func readChange(ctx context.Context, store Store, e ledger.Entry) (change, error) {
+func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) {
 	c := change{event: Event{Sequence: e.Sequence, ID: e.ID, Kind: e.Kind, Time: e.Time}}
 	content, err := ParseContent(e)
 	if err != nil {
@@ -200,9 +200,9 @@ func readChange(ctx context.Context, store Store, e ledger.Entry) (change, error
 	switch {
 	case content.Divisions != nil:
 		c.effective = content.Divisions.Effective
-		c.divisions, err = readRows[divisionChange](ctx, store, content.Divisions.Rows)
+		c.divisions, err = readRows[divisionChange](ctx, rows, content.Divisions.Rows)
 	case content.Sites != nil:
-		c.sites, err = readRows[*Site](ctx, store, content.Sites.Rows)
+		c.sites, err = readRows[*Site](ctx, rows, content.Sites.Rows)
 	case content.Site != nil:
 		c.sites = []*Site{content.Site}
 	case content.Order != nil:

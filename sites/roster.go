@@ -367,8 +367,16 @@ func (r *Roster) apply(c change) *Roster {
 			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Number, b.Number))
 		})
 	}
-	// Only the newest roster is ever applied to, so the array may be shared.
+	// Each roster is applied to once at most, so the array may be shared.
 	n.events = append(r.events, c.event)
+	return &n
+}
+
+// preview returns the roster as it would be after changes of divisions, without
+// an event of them.
+func (r *Roster) preview(changes []divisionChange, effective time.Time) *Roster {
+	n := *r
+	n.applyDivisions(changes, effective)
 	return &n
 }
 

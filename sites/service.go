@@ -2,12 +2,10 @@ package sites
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -29,7 +27,9 @@ const MaxOrderDivisions = 1000
 
 // Config is what a Service works with. All fields are required.
 type Config struct {
-	Store Store
+	// Ledger keeps the roster's history, and Rows what its imports name.
+	Ledger ledger.Store
+	Rows   Rows
 	// Now returns the server's clock.
 	Now func() time.Time
 	// NewID returns a new UUID in lower-case text.
@@ -42,92 +42,44 @@ type Config struct {
 // one entry of the roster's history. It is safe for concurrent use.
 type Service struct {
 	Config
-	current atomic.Pointer[Roster]
-
-	write   sync.Mutex // held while a change is decided and stored
-	observe []func(*Roster)
+	projection *ledger.Projection[*Roster]
 
 	pastMu sync.Mutex
 	past   []*Roster // the last few rosters of the past asked for, newest use first
 }
 
-// Open reads the roster's history from the store.
+// Open reads the roster's history from the store. What other servers add to it
+// comes in by Take and CatchUp.
 func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c}
-	s.current.Store(newRoster())
-	s.write.Lock()
-	defer s.write.Unlock()
-	if err := s.catchUp(ctx); err != nil {
+	s.projection = ledger.NewProjection(c.Ledger, ledger.Roster, newRoster(), s.applyAll)
+	if err := s.projection.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("reading the roster: %w", err)
 	}
 	return s, nil
 }
 
-// Roster returns the roster as it is now.
-func (s *Service) Roster() *Roster { return s.current.Load() }
-
-// Observe calls f with the roster as it is now, and again after each change,
-// in the order of the changes, before the call that made it returns. It is
-// meant to be used before the service is.
-func (s *Service) Observe(f func(*Roster)) {
-	s.write.Lock()
-	defer s.write.Unlock()
-	s.observe = append(s.observe, f)
-	f(s.Roster())
-}
-
-func (s *Service) publish(r *Roster) {
-	s.current.Store(r)
-	for _, f := range s.observe {
-		f(r)
-	}
-}
-
-// CatchUp applies the changes that other servers have made.
-func (s *Service) CatchUp(ctx context.Context) error {
-	s.write.Lock()
-	defer s.write.Unlock()
-	return s.catchUp(ctx)
-}
-
-// catchUp applies the entries that are in the store and not yet in the roster.
-// The caller holds s.write.
-func (s *Service) catchUp(ctx context.Context) error {
-	from := s.Roster()
-	r, err := s.replay(ctx, from, time.Time{})
-	if err == nil && r != from {
-		s.publish(r)
-	}
-	return err
-}
-
-// replay applies the entries after r that were received until the time given,
-// or all where it is zero.
-func (s *Service) replay(ctx context.Context, r *Roster, until time.Time) (*Roster, error) {
-	const page = 500
-	for {
-		entries, err := s.Store.RosterEntries(ctx, r.Revision(), page)
+// applyAll returns the roster after some entries of its history.
+func (s *Service) applyAll(ctx context.Context, r *Roster, entries []ledger.Entry) (*Roster, error) {
+	for _, e := range entries {
+		c, err := readChange(ctx, s.Rows, e)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
-			if !until.IsZero() && e.Time.After(until) {
-				return r, nil
-			}
-			if e.Sequence != r.Revision()+1 {
-				return nil, fmt.Errorf("%w: %s: sequence %d follows %d", ledger.ErrBroken, e.History, e.Sequence, r.Revision())
-			}
-			c, err := readChange(ctx, s.Store, e)
-			if err != nil {
-				return nil, err
-			}
-			r = r.apply(c)
-		}
-		if len(entries) < page {
-			return r, nil
-		}
+		r = r.apply(c)
 	}
+	return r, nil
 }
+
+// Roster returns the roster as it is now.
+func (s *Service) Roster() *Roster { return s.projection.State() }
+
+// Take notes an entry of the feed; CatchUp applies it where it is the roster's.
+func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }
+
+// CatchUp applies the changes of other servers that Take has noted. It waits for
+// a change that is just being made, as long as the context lasts.
+func (s *Service) CatchUp(ctx context.Context) error { return s.projection.CatchUp(ctx) }
 
 // keepPast is how many rosters of the past are kept ready.
 const keepPast = 4
@@ -152,7 +104,7 @@ func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error)
 		s.past = slices.Insert(slices.Delete(s.past, i, i+1), 0, r)
 		return r, nil
 	}
-	r, err := s.replay(ctx, newRoster(), t)
+	r, err := s.projection.Known(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -165,14 +117,7 @@ func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error)
 
 // Entry returns the roster's entry with the sequence.
 func (s *Service) Entry(ctx context.Context, q ledger.Sequence) (ledger.Entry, error) {
-	e, err := s.Store.RosterEntries(ctx, q-1, 1)
-	if err != nil {
-		return ledger.Entry{}, err
-	}
-	if len(e) == 0 || e[0].Sequence != q {
-		return ledger.Entry{}, fmt.Errorf("%w: %s has no sequence %d", ledger.ErrBroken, ledger.Roster, q)
-	}
-	return e[0], nil
+	return s.projection.Entry(ctx, q)
 }
 
 // decision is what a change comes to: the entry's kind and content, and the
@@ -185,47 +130,26 @@ type decision struct {
 }
 
 // change lets decide look at the newest roster and stores what it decides,
-// once more from the start where another server changed the roster meanwhile.
-// It returns the roster afterwards.
+// once more from the start where the roster was changed meanwhile. It returns
+// the roster afterwards.
 func (s *Service) change(ctx context.Context, account string, decide func(*Roster) (*decision, error)) (*Roster, error) {
-	s.write.Lock()
-	defer s.write.Unlock()
-	for {
-		r := s.Roster()
+	return s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
 		d, err := decide(r)
-		if err != nil {
+		if err != nil || d == nil {
 			return nil, err
-		}
-		if d == nil {
-			return r, nil
 		}
 		content, err := marshal(d.content)
 		if err != nil {
 			return nil, err
 		}
 		if d.rowsSum != "" {
-			if err := s.Store.PutRows(ctx, d.rowsSum, d.rows); err != nil {
+			// Rows that no entry names in the end are no harm.
+			if err := s.Rows.PutRows(ctx, d.rowsSum, d.rows); err != nil {
 				return nil, err
 			}
 		}
-		e, err := s.Store.AppendAfter(ctx, r.Revision(), ledger.Draft{
-			History: ledger.Roster, ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: account, Content: content,
-		})
-		if err == nil {
-			c, err := readChange(ctx, s.Store, e)
-			if err != nil {
-				return nil, err
-			}
-			s.publish(r.apply(c))
-			return s.Roster(), nil
-		}
-		if !errors.Is(err, ledger.ErrMoved) {
-			return nil, err
-		}
-		if err := s.catchUp(ctx); err != nil {
-			return nil, err
-		}
-	}
+		return &ledger.Draft{ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: account, Content: content}, nil
+	})
 }
 
 // NewSite is what is needed to register a site.

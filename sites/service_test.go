@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/sites"
 )
 
@@ -317,7 +318,7 @@ func TestTwoServers(t *testing.T) {
 // the roster.
 func TestFailedAppend(t *testing.T) {
 	w := filled(t)
-	w.store.Fail = func(ledger.Draft) (bool, error) { return false, ledger.ErrUnavailable }
+	w.store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.Failed })
 	_, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 	if !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)

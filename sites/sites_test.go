@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"xuncha/inspections/inspectionstest"
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/sites"
+	"xuncha/sites/sitestest"
 )
 
 var shanghai = time.FixedZone("Asia/Shanghai", 8*3600)
@@ -27,16 +28,24 @@ func day(t testing.TB, s string) time.Time {
 	return d
 }
 
+// A store is all that the roster is stored in.
+type store struct {
+	*ledgertest.Memory
+	sitestest.MemoryRows
+}
+
+func newStore(t testing.TB) *store { return &store{Memory: ledgertest.New(t)} }
+
 // A world is a service on a store in memory with a clock of its own.
 type world struct {
 	*sites.Service
-	store *inspectionstest.Memory
+	store *store
 	now   time.Time
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{store: &inspectionstest.Memory{}, now: day(t, "2020-02-01").Add(8 * time.Hour)}
+	w := &world{store: newStore(t), now: day(t, "2020-02-01").Add(8 * time.Hour)}
 	w.Service = w.open(t)
 	return w
 }
@@ -46,7 +55,7 @@ func (w *world) open(t testing.TB) *sites.Service {
 	t.Helper()
 	ids := 0
 	s, err := sites.Open(t.Context(), sites.Config{
-		Store: w.store, Zone: shanghai,
+		Ledger: w.store, Rows: &w.store.MemoryRows, Zone: shanghai,
 		Now: func() time.Time { return w.now },
 		NewID: func() string {
 			ids++

@@ -189,14 +189,14 @@ func (g *golden) answer(kind string, words []string) string {
 	q, f := g.question(words)
 	switch kind {
 	case "report":
-		r, _, err := g.w.index.Report(q)
+		r, _, err := g.w.asked().Report(q)
 		if err != nil {
 			return err.Error() + "\n"
 		}
 		fmt.Fprintln(w, "division\tname\tdue\tdone\toverdue\tnever\topen\tvisits\tlate\tsynced\tcancelled\tdispersed\tlast")
 		writeReport(w, "", r)
 	case "sites":
-		list, err := g.w.index.Sites(q, state)
+		list, err := g.w.asked().Sites(q, state)
 		if err != nil {
 			return err.Error() + "\n"
 		}
@@ -207,7 +207,7 @@ func (g *golden) answer(kind string, words []string) string {
 				short(s.DueSince), short(s.LastCapture), short(s.OverdueSince))
 		}
 	case "visits":
-		list, err := g.w.index.Visits(q, f, coverage.VisitRef{}, 100)
+		list, err := g.w.asked().Visits(q, f, coverage.VisitRef{}, 100)
 		if err != nil {
 			return err.Error() + "\n"
 		}

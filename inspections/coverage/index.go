@@ -40,11 +40,17 @@ func New() *Index {
 	return x
 }
 
-// SetRoster makes r the roster by which is counted from now on. It returns at
-// once; the next question pays for laying the roster out.
+// SetRoster makes r the roster by which is counted from now on, unless a newer one
+// is. It returns at once; the next question pays for laying the roster out.
 func (x *Index) SetRoster(r *sites.Roster) {
+	if x.layout.Load().roster == r {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if now := x.layout.Load().roster; now == r || now.Revision() > r.Revision() {
+		return
+	}
 	x.layout.Store(newLayout(r))
 	for len(x.views) > 0 {
 		x.drop(len(x.views) - 1)

@@ -328,7 +328,7 @@ func agrees(t *rapid.T) {
 		}
 		want := newReference(roster, w.visits, q)
 		page := rapid.IntRange(1, 5).Draw(t, "page")
-		for name, x := range map[string]*coverage.Index{"followed": w.index, "fresh": fresh} {
+		for name, x := range map[string]*coverage.Index{"followed": w.asked(), "fresh": fresh} {
 			name = fmt.Sprintf("%s, %s from %s to %s at %s", name, q.Division, q.Start, q.End, q.Now)
 			if _, err := roster.LastDivision(q.Division, q.End); err != nil {
 				if _, _, got := x.Report(q); got == nil || got.Error() != err.Error() {

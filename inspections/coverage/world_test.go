@@ -3,47 +3,14 @@ package coverage_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/sites"
+	"xuncha/sites/sitestest"
 )
-
-// memoryStore keeps a roster's history in memory.
-type memoryStore struct {
-	head    ledger.Head
-	entries []ledger.Entry
-	rows    map[string][]byte
-}
-
-func (m *memoryStore) AppendAfter(_ context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
-	if after != m.head.Sequence {
-		return ledger.Entry{}, ledger.ErrMoved
-	}
-	e := m.head.Seal(d)
-	m.head = e.Head()
-	m.entries = append(m.entries, e)
-	return e, nil
-}
-
-func (m *memoryStore) RosterEntries(_ context.Context, after ledger.Sequence, n int) ([]ledger.Entry, error) {
-	rest := m.entries[min(int(after), len(m.entries)):]
-	return rest[:min(n, len(rest))], nil
-}
-
-func (m *memoryStore) PutRows(_ context.Context, sum string, rows []byte) error {
-	m.rows[sum] = slices.Clone(rows)
-	return nil
-}
-
-func (m *memoryStore) Rows(_ context.Context, sum string) ([]byte, error) {
-	if b, ok := m.rows[sum]; ok {
-		return b, nil
-	}
-	return nil, sites.ErrRowsUnknown
-}
 
 // A world is a roster that changes, and the index that follows it.
 type world struct {
@@ -56,7 +23,7 @@ type world struct {
 
 // tester is what a testing.T and a rapid.T have in common.
 type tester interface {
-	Helper()
+	ledgertest.TB
 	Context() context.Context
 	Fatal(...any)
 }
@@ -67,7 +34,7 @@ func newWorld(tb tester, now time.Time) *world {
 	ids := 0
 	var err error
 	w.roster, err = sites.Open(tb.Context(), sites.Config{
-		Store: &memoryStore{rows: map[string][]byte{}},
+		Ledger: ledgertest.New(tb), Rows: new(sitestest.MemoryRows),
 		Now:   func() time.Time { return w.now },
 		NewID: func() string { ids++; return fmt.Sprintf("id-%06d", ids) },
 		Zone:  time.UTC,
@@ -75,8 +42,22 @@ func newWorld(tb tester, now time.Time) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.roster.Observe(w.index.SetRoster)
 	return w
+}
+
+// asked returns the index, with the roster by which a question is answered now.
+func (w *world) asked() *coverage.Index {
+	w.index.SetRoster(w.roster.Roster())
+	return w.index
+}
+
+// rename changes the roster in a way that no figure shows, and has a question asked.
+func (w *world) rename(tb tester, id sites.SiteID, name string) {
+	tb.Helper()
+	if _, err := w.roster.UpdateSite(tb.Context(), "admin", id, "", sites.SiteUpdate{Name: &name}); err != nil {
+		tb.Errorf("%v", err)
+	}
+	w.asked()
 }
 
 // visit adds a visit of the site as received now, with its next sequence.

@@ -43,6 +43,17 @@ type memoryFile struct{ *bytes.Reader }
 
 func (memoryFile) Close() error { return nil }
 
+// Claimed implements inspections.Photos.
+func (m *MemoryPhotos) Claimed(ctx context.Context, sums []inspections.Digest) ([]inspections.CheckInRef, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]inspections.CheckInRef, len(sums))
+	for i, sum := range sums {
+		out[i] = m.firsts[sum]
+	}
+	return out, ctx.Err()
+}
+
 // Claim implements inspections.Photos.
 func (m *MemoryPhotos) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) ([]inspections.CheckInRef, error) {
 	if err := ctx.Err(); err != nil {

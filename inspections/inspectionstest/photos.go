@@ -1,3 +1,5 @@
+// Package inspectionstest is the contract of inspections.Photos as a test suite,
+// which an engine joins with one line, and photos in memory.
 package inspectionstest
 
 import (
@@ -8,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +51,20 @@ func RunPhotos[S PhotoStore](t *testing.T, open func(testing.TB) S, reopen func(
 			})
 		})
 	}
+}
+
+const (
+	site  = sites.SiteID("00000000-0000-4000-8000-000000000001")
+	other = sites.SiteID("00000000-0000-4000-8000-000000000002")
+)
+
+// atOnce calls f(0) to f(n-1), each in a goroutine of its own.
+func atOnce(n int, f func(int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { f(i) })
+	}
+	all.Wait()
 }
 
 // ref names the photo with the content of the check-in.
@@ -138,7 +155,15 @@ func testClaim(t *testing.T, p inspections.Photos, again func() inspections.Phot
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
 	}
+	looked := func(want ...inspections.CheckInRef) {
+		t.Helper()
+		if got, err := p.Claimed(t.Context(), []inspections.Digest{x, y}); err != nil || !slices.Equal(got, want) {
+			t.Errorf("looked up: got %v, %v; want %v", got, err, want)
+		}
+	}
+	looked(inspections.CheckInRef{}, inspections.CheckInRef{})
 	want([]inspections.Digest{x}, a, a)
+	looked(a, inspections.CheckInRef{})
 	want([]inspections.Digest{y, x}, b, b, a)
 	want([]inspections.Digest{x, y}, a, a, b)
 	p = again()

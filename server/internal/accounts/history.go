@@ -67,7 +67,7 @@ var errEnd = errors.New("the end")
 // on, or 0 at the end.
 func (s *Service) newestFirst(ctx context.Context, h ledger.History, before ledger.Sequence, each func(ledger.Entry) (more bool, err error)) (next ledger.Sequence, err error) {
 	for read := 0; read < maxRead; read += readPage {
-		page, err := s.Store.Newest(ctx, h, before, readPage)
+		page, err := s.Ledger.Newest(ctx, h, before, readPage)
 		if err != nil {
 			return 0, err
 		}

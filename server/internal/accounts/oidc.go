@@ -325,7 +325,7 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 	if !s.Now().Before(id.expires) {
 		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
 	}
-	a := s.current.Load().bySubject[subject{s.provider.Issuer, id.subject}]
+	a := s.projection.State().bySubject[subject{s.provider.Issuer, id.subject}]
 	if a == nil || id.changes(a) {
 		var err error
 		if a, err = s.follow(ctx, id); err != nil {
@@ -349,7 +349,7 @@ func (id *identity) changes(a *Account) bool {
 func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	key := subject{s.provider.Issuer, id.subject}
 	kind := KindChanged
-	if s.current.Load().bySubject[key] == nil {
+	if s.projection.State().bySubject[key] == nil {
 		kind = KindCreated
 	}
 	err := s.change(ctx, byProvider, kind, func(st *state) (*content, error) {
@@ -379,7 +379,7 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := s.current.Load().bySubject[key]
+	a := s.projection.State().bySubject[key]
 	if a == nil {
 		return nil, ledger.ErrMoved
 	}

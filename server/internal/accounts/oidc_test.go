@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/server/internal/accounts/oidctest"
@@ -28,7 +29,7 @@ import (
 // one, which the provider's tokens go by, plus what a test adds.
 type identityWorld struct {
 	*accounts.Service
-	store    *accountstest.Memory
+	store    *store
 	provider *oidctest.Provider
 	ahead    atomic.Int64
 }
@@ -44,7 +45,7 @@ func (w *identityWorld) open(t testing.TB, change ...func(*accounts.IdentityProv
 	for _, f := range change {
 		f(&p)
 	}
-	s, err := accounts.Open(t.Context(), accounts.Config{Store: w.store, Now: w.now, NewID: uuid.NewString, Random: rand.Reader, Provider: &p})
+	s, err := accounts.Open(t.Context(), accounts.Config{Ledger: w.store, Secrets: w.store, Now: w.now, NewID: uuid.NewString, Random: rand.Reader, Provider: &p})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func (w *identityWorld) open(t testing.TB, change ...func(*accounts.IdentityProv
 
 func newIdentityWorld(t testing.TB, users ...oidctest.User) *identityWorld {
 	t.Helper()
-	w := &identityWorld{store: new(accountstest.Memory), provider: oidctest.Start(t, users...)}
+	w := &identityWorld{store: newStore(t), provider: oidctest.Start(t, users...)}
 	w.Service = w.open(t)
 	return w
 }
@@ -343,7 +344,7 @@ func TestProviderIsNotFlooded(t *testing.T) {
 	defer server.Close()
 	issuer = server.URL
 	s, err := accounts.Open(t.Context(), accounts.Config{
-		Store: new(accountstest.Memory), Now: time.Now, NewID: uuid.NewString, Random: rand.Reader,
+		Ledger: ledgertest.New(t), Secrets: new(accountstest.MemorySecrets), Now: time.Now, NewID: uuid.NewString, Random: rand.Reader,
 		Provider: &accounts.IdentityProvider{Issuer: issuer, Audience: "a", UsernameClaim: "u", RoleClaim: "r", DivisionsClaim: "d"},
 	})
 	if err != nil {

@@ -22,7 +22,10 @@ import (
 
 // Config is what a Service works with. All fields but Provider are required.
 type Config struct {
-	Store Store
+	// Ledger keeps the histories of accounts and of accesses, and Secrets what no
+	// history may hold.
+	Ledger  ledger.Store
+	Secrets Secrets
 	// Now returns the server's clock.
 	Now func() time.Time
 	// NewID returns a new UUID in lower-case text.
@@ -38,8 +41,7 @@ type Config struct {
 // one entry of their history. It is safe for concurrent use.
 type Service struct {
 	Config
-	current atomic.Pointer[state]
-	write   sync.Mutex // held while a change is decided and stored
+	projection *ledger.Projection[*state]
 
 	ring       atomic.Pointer[keyRing]
 	keysMu     sync.Mutex
@@ -59,7 +61,6 @@ type Caller struct {
 
 // A state is all accounts as of an entry of their history. It never changes.
 type state struct {
-	revision  ledger.Sequence
 	byID      map[string]*Account
 	byName    map[string]*Account
 	bySubject map[subject]*Account
@@ -98,7 +99,10 @@ type content struct {
 // Open reads the history of accounts from the store.
 func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, hashes: make(chan struct{}, hashers)}
-	s.current.Store(&state{byID: map[string]*Account{}, byName: map[string]*Account{}, bySubject: map[subject]*Account{}, revoked: map[string]time.Time{}})
+	s.projection = ledger.NewProjection(c.Ledger, ledger.Accounts, new(state),
+		func(_ context.Context, st *state, entries []ledger.Entry) (*state, error) {
+			return st.apply(entries...)
+		})
 	var err error
 	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
 		return nil, err
@@ -115,7 +119,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if s.throttle, err = newThrottle(); err != nil {
 		return nil, err
 	}
-	if err := s.CatchUp(ctx); err != nil {
+	if err := s.projection.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("reading the accounts: %w", err)
 	}
 	ring, err := s.readKeys(ctx)
@@ -128,16 +132,19 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 
 // Any reports whether there are accounts, or an identity provider that brings
 // them. A server without asks nobody who they are.
-func (s *Service) Any() bool { return s.provider != nil || len(s.current.Load().byID) > 0 }
+func (s *Service) Any() bool { return s.provider != nil || len(s.projection.State().byID) > 0 }
 
-// CatchUp takes in what other servers have changed.
+// Take notes an entry of the feed; CatchUp applies it where it is of an account.
+func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }
+
+// CatchUp takes in what other servers have changed: the entries that Take has
+// noted, and, every now and then, the keys.
 func (s *Service) CatchUp(ctx context.Context) error {
-	s.write.Lock()
-	err := s.catchUp(ctx)
-	s.write.Unlock()
-	// At first there are none: Open reads them next.
-	if ring := s.ring.Load(); err != nil || ring == nil || s.Now().Sub(ring.read) < keysEvery {
+	if err := s.projection.CatchUp(ctx); err != nil {
 		return err
+	}
+	if s.Now().Sub(s.ring.Load().read) < keysEvery {
+		return nil
 	}
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -148,29 +155,13 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return err
 }
 
-// catchUpPage is how many entries are read at once.
-const catchUpPage = 500
-
-func (s *Service) catchUp(ctx context.Context) error {
-	for {
-		st := s.current.Load()
-		entries, err := s.Store.Span(ctx, ledger.Accounts, st.revision, catchUpPage)
-		if err != nil {
-			return err
-		}
-		if len(entries) == 0 {
-			return nil
-		}
-		if st, err = st.apply(entries...); err != nil {
-			return err
-		}
-		s.current.Store(st)
-	}
-}
-
 // apply returns the state after the entries.
 func (st *state) apply(entries ...ledger.Entry) (*state, error) {
-	out := &state{revision: st.revision, byID: maps.Clone(st.byID), byName: maps.Clone(st.byName), bySubject: maps.Clone(st.bySubject), revoked: maps.Clone(st.revoked)}
+	out := &state{byID: map[string]*Account{}, byName: map[string]*Account{}, bySubject: map[subject]*Account{}, revoked: map[string]time.Time{}}
+	maps.Copy(out.byID, st.byID)
+	maps.Copy(out.byName, st.byName)
+	maps.Copy(out.bySubject, st.bySubject)
+	maps.Copy(out.revoked, st.revoked)
 	for _, e := range entries {
 		var c content
 		if err := readContent(e, &c); err != nil {
@@ -197,43 +188,23 @@ func (st *state) apply(entries ...ledger.Entry) (*state, error) {
 		if a.External() {
 			out.bySubject[a.subject] = a
 		}
-		out.revision = e.Sequence
 		maps.DeleteFunc(out.revoked, func(_ string, at time.Time) bool { return e.Time.Sub(at) > 2*AccessLifetime })
 	}
 	return out, nil
 }
 
 // change appends the entry that decide makes of the accounts as they are, and
-// decides anew where another server was quicker. A nil content changes nothing.
+// decides anew where they were changed meanwhile. A nil content changes nothing.
 func (s *Service) change(ctx context.Context, by string, kind ledger.Kind, decide func(*state) (*content, error)) error {
-	s.write.Lock()
-	defer s.write.Unlock()
-	for {
-		st := s.current.Load()
+	_, err := s.projection.Change(ctx, func(st *state) (*ledger.Draft, error) {
 		c, err := decide(st)
 		if err != nil || c == nil {
-			return err
+			return nil, err
 		}
 		b, err := json.Marshal(c)
-		if err != nil {
-			return err
-		}
-		e, err := s.Store.AppendAfter(ctx, st.revision, ledger.Draft{
-			History: ledger.Accounts, ID: s.NewID(), Kind: kind, Time: s.Now(), Account: by, Content: b,
-		})
-		if err == nil {
-			if st, err = st.apply(e); err == nil {
-				s.current.Store(st)
-			}
-			return err
-		}
-		if !errors.Is(err, ledger.ErrMoved) {
-			return err
-		}
-		if err := s.catchUp(ctx); err != nil {
-			return err
-		}
-	}
+		return &ledger.Draft{ID: s.NewID(), Kind: kind, Time: s.Now(), Account: by, Content: b}, err
+	})
+	return err
 }
 
 // find returns the account with the id.
@@ -246,11 +217,11 @@ func (st *state) find(id string) (*Account, error) {
 }
 
 // Get returns the account with the id, or ErrUnknown.
-func (s *Service) Get(id string) (*Account, error) { return s.current.Load().find(id) }
+func (s *Service) Get(id string) (*Account, error) { return s.projection.State().find(id) }
 
 // List returns all accounts by username, the disabled ones too.
 func (s *Service) List() []*Account {
-	return slices.SortedFunc(maps.Values(s.current.Load().byID), func(a, b *Account) int { return strings.Compare(a.Username, b.Username) })
+	return slices.SortedFunc(maps.Values(s.projection.State().byID), func(a, b *Account) int { return strings.Compare(a.Username, b.Username) })
 }
 
 // NewAccount is what is needed to create an account.
@@ -285,7 +256,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 		}
 		return nil
 	}
-	if err := taken(s.current.Load()); err != nil {
+	if err := taken(s.projection.State()); err != nil {
 		return nil, "", err
 	}
 	// The password first: an account that is there can be signed in to.
@@ -297,7 +268,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 	})
 	if err != nil {
 		// Nobody can find the password of no account; it is only litter.
-		return nil, "", errors.Join(err, s.Store.DeleteSecret(context.WithoutCancel(ctx), passwordSecret(a.ID)))
+		return nil, "", errors.Join(err, s.Secrets.DeleteSecret(context.WithoutCancel(ctx), passwordSecret(a.ID)))
 	}
 	made, err := s.Get(a.ID)
 	return made, oneTime, err
@@ -354,7 +325,7 @@ func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Store.DeleteSecret(ctx, passwordSecret(id)); err != nil {
+	if err := s.Secrets.DeleteSecret(ctx, passwordSecret(id)); err != nil {
 		return nil, err
 	}
 	return s.Get(id)

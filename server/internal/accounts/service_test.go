@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/sites"
@@ -21,10 +22,18 @@ import (
 
 const password = "correct horse battery"
 
+// A store is all that accounts are stored in.
+type store struct {
+	*ledgertest.Memory
+	accountstest.MemorySecrets
+}
+
+func newStore(t testing.TB) *store { return &store{Memory: ledgertest.New(t)} }
+
 // A world is a service on a store in memory, with one officer, and a clock.
 type world struct {
 	*accounts.Service
-	store   *accountstest.Memory
+	store   *store
 	mu      sync.Mutex
 	now     time.Time
 	officer *accounts.Account
@@ -45,16 +54,22 @@ func (w *world) advance(d time.Duration) {
 // open opens the accounts of the store as another server would.
 func (w *world) open(t testing.TB) *accounts.Service {
 	t.Helper()
-	s, err := accounts.Open(t.Context(), accounts.Config{Store: w.store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader})
+	s, err := accounts.Open(t.Context(), accounts.Config{Ledger: w.store, Secrets: w.store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// follow lets another server take in what the store's feed has.
+func (w *world) follow(t testing.TB, s *accounts.Service) error {
+	t.Helper()
+	return errors.Join(ledger.NewFollower(w.store, "", s.Take).CatchUp(t.Context()), s.CatchUp(t.Context()))
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{store: new(accountstest.Memory), now: time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)}
+	w := &world{store: newStore(t), now: time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)}
 	w.Service = w.open(t)
 	if w.Any() {
 		t.Error("an empty store has accounts")
@@ -130,7 +145,7 @@ func TestSignIn(t *testing.T) {
 	w.advance(time.Minute)
 	fresh := w.login(t, right())
 	for _, s := range []*accounts.Service{w.Service, other} {
-		if err := s.CatchUp(t.Context()); err != nil {
+		if err := w.follow(t, s); err != nil {
 			t.Fatal(err)
 		}
 		_, err := s.Verify(t.Context(), tokens.Access)
@@ -288,7 +303,7 @@ func TestSignedOut(t *testing.T) {
 			if err := end(w, c); err != nil {
 				t.Fatal(err)
 			}
-			if err := other.CatchUp(t.Context()); err != nil {
+			if err := w.follow(t, other); err != nil {
 				t.Fatal(err)
 			}
 			for _, s := range []*accounts.Service{w.Service, other, w.open(t)} {

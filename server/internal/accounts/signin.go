@@ -65,7 +65,7 @@ type Tokens struct {
 
 // newest says after which revision a password is stored, whatever it is.
 func (s *Service) newest(ctx context.Context, name string) (int64, error) {
-	_, revision, err := s.Store.Secret(ctx, name)
+	_, revision, err := s.Secrets.Secret(ctx, name)
 	if errors.Is(err, ErrNoSecret) {
 		return 0, nil
 	}
@@ -95,7 +95,7 @@ func (s *Service) setPassword(ctx context.Context, account, password string, aft
 	if err != nil {
 		return "", err
 	}
-	return oneTime, s.Store.PutSecret(ctx, name, revision, value)
+	return oneTime, s.Secrets.PutSecret(ctx, name, revision, value)
 }
 
 // oneTimePassword returns 100 random bits as five groups of four letters and
@@ -129,7 +129,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
 		return nil, Tokens{}, err
 	}
-	a := s.current.Load().byName[name]
+	a := s.projection.State().byName[name]
 	record := passwordRecord{Hash: nobodys}
 	var revision int64
 	// Nobody's password is looked up too, so that it takes as long.
@@ -137,7 +137,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if a != nil {
 		id = a.ID
 	}
-	value, revision, err := s.Store.Secret(ctx, passwordSecret(id))
+	value, revision, err := s.Secrets.Secret(ctx, passwordSecret(id))
 	switch {
 	case errors.Is(err, ErrNoSecret):
 	case err != nil:
@@ -203,7 +203,7 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	if err := s.throttle.try(s.Now(), c.Account.Username, address); err != nil {
 		return Tokens{}, err
 	}
-	value, revision, err := s.Store.Secret(ctx, passwordSecret(c.Account.ID))
+	value, revision, err := s.Secrets.Secret(ctx, passwordSecret(c.Account.ID))
 	if errors.Is(err, ErrNoSecret) {
 		return Tokens{}, ErrSignIn
 	}
@@ -226,7 +226,7 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	}
 	s.throttle.succeed(c.Account.Username, address)
 	name := ""
-	if value, _, err := s.Store.Secret(ctx, deviceSecret(c.Account.ID, c.Device)); err == nil {
+	if value, _, err := s.Secrets.Secret(ctx, deviceSecret(c.Account.ID, c.Device)); err == nil {
 		var d deviceRecord
 		if json.Unmarshal(value, &d) == nil {
 			name = d.Name
@@ -236,7 +236,7 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	if err != nil {
 		return Tokens{}, err
 	}
-	if err := s.Store.DeleteSecret(ctx, deviceSecret(a.ID, c.Device)); err != nil {
+	if err := s.Secrets.DeleteSecret(ctx, deviceSecret(a.ID, c.Device)); err != nil {
 		return Tokens{}, err
 	}
 	return s.newDevice(ctx, a, name)
@@ -301,7 +301,7 @@ func (s *Service) put(ctx context.Context, a *Account, t refreshToken, d deviceR
 	if err != nil {
 		return Tokens{}, err
 	}
-	if err := s.Store.PutSecret(ctx, deviceSecret(a.ID, t.device), revision, value); err != nil {
+	if err := s.Secrets.PutSecret(ctx, deviceSecret(a.ID, t.device), revision, value); err != nil {
 		return Tokens{}, err
 	}
 	return s.tokens(ctx, a, t, d)
@@ -330,7 +330,7 @@ func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, To
 		if err != nil || !a.Disabled.IsZero() {
 			return nil, Tokens{}, ErrToken
 		}
-		value, revision, err := s.Store.Secret(ctx, deviceSecret(t.account, t.device))
+		value, revision, err := s.Secrets.Secret(ctx, deviceSecret(t.account, t.device))
 		if errors.Is(err, ErrNoSecret) {
 			return nil, Tokens{}, ErrToken
 		}
@@ -396,5 +396,5 @@ func (s *Service) revoke(ctx context.Context, a *Account, device, reason string)
 	if err != nil {
 		return err
 	}
-	return s.Store.DeleteSecret(ctx, deviceSecret(a.ID, device))
+	return s.Secrets.DeleteSecret(ctx, deviceSecret(a.ID, device))
 }

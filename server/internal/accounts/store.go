@@ -12,29 +12,11 @@ import (
 // ErrNoSecret means that nothing is stored under a secret's name.
 var ErrNoSecret = errors.New("no such secret")
 
-// A Store keeps the history of accounts and, beside it, the secrets that no
-// history may hold: hashes of passwords, devices that are signed in, keys. It is
-// safe for concurrent use. A failure that may pass wraps ledger.ErrUnavailable.
-type Store interface {
-	// AppendAfter stores the draft as the entry of its history after the one
-	// with the sequence after (0: as the first), or nothing at all, and returns
-	// it once it would survive a power cut. Where the history's newest entry is
-	// another, the error is ledger.ErrMoved.
-	AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error)
-
-	// Span returns up to n entries of the history with a sequence greater than
-	// after, oldest first. No entry is no error.
-	Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error)
-
-	// Append stores the draft as the entry after its history's newest one, as
-	// inspections.Store says.
-	Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, existed bool, err error)
-
-	// Newest returns up to n entries of the history with a sequence less than
-	// before, newest first; a before of 0 starts at the newest. No entry is no
-	// error.
-	Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error)
-
+// Secrets are what accounts need beside their history and no history may hold:
+// hashes of passwords, devices that are signed in, keys. Implementations are safe
+// for concurrent use. A failure that may pass wraps ledger.ErrUnavailable or
+// ledger.ErrFull.
+type Secrets interface {
 	// Secret returns the value under the name and its revision, or ErrNoSecret.
 	Secret(ctx context.Context, name string) (value []byte, revision int64, err error)
 
@@ -61,7 +43,7 @@ var ErrOtherSecret = errors.New("the target has another secret under the name")
 
 // CopySecrets stores all secrets of one store in another. What is there already
 // stays; where it is another, the error is ErrOtherSecret and names it.
-func CopySecrets(ctx context.Context, from, to Store) error {
+func CopySecrets(ctx context.Context, from, to Secrets) error {
 	return from.Secrets(ctx, "", func(name string, value []byte) error {
 		err := to.PutSecret(ctx, name, 0, value)
 		if !errors.Is(err, ledger.ErrMoved) {

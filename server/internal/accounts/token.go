@@ -68,7 +68,7 @@ type claims struct {
 // readKeys reads the keys from the store.
 func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 	ring := &keyRing{read: s.Now()}
-	value, revision, err := s.Store.Secret(ctx, keysSecret)
+	value, revision, err := s.Secrets.Secret(ctx, keysSecret)
 	if errors.Is(err, ErrNoSecret) {
 		return ring, nil
 	}
@@ -137,7 +137,7 @@ func (s *Service) rotate(ctx context.Context, only bool) error {
 		if err != nil {
 			return err
 		}
-		err = s.Store.PutSecret(ctx, keysSecret, ring.revision, value)
+		err = s.Secrets.PutSecret(ctx, keysSecret, ring.revision, value)
 		if err == nil {
 			s.ring.Store(&keyRing{keys, ring.revision + 1, now})
 			return nil
@@ -257,7 +257,7 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 	if !s.Now().Before(c.ExpiresAt.Time) {
 		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
 	}
-	st := s.current.Load()
+	st := s.projection.State()
 	a := st.byID[c.Subject]
 	if a == nil || !a.Disabled.IsZero() || a.generation != c.Generation {
 		return Caller{}, fmt.Errorf("%w: it is signed out", ErrToken)

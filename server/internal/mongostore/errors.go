@@ -75,6 +75,14 @@ func translate(ctx context.Context, err error) error {
 	return err
 }
 
+// isFinal reports whether a write was refused for a reason that does not pass, so
+// that nothing of it can still arrive.
+func isFinal(err error) bool {
+	var many mongo.BulkWriteException
+	return errors.As(err, &many) && many.WriteConcernError == nil && len(many.WriteErrors) > 0 &&
+		!slices.ContainsFunc(passing, many.HasErrorCode)
+}
+
 // known reports whether the engine itself has said what an error means.
 func known(err error) bool {
 	return slices.ContainsFunc([]error{ledger.ErrUnavailable, ledger.ErrFull, ledger.ErrMoved, ledger.ErrBroken},

@@ -110,7 +110,7 @@ func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (inspe
 
 // store writes a file to GridFS.
 func (p *photoStore) store(ctx context.Context, stored inspections.Digest, content io.WriterTo) error {
-	leave, err := p.enter(ctx)
+	leave, err := p.gate.Enter(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -83,6 +84,32 @@ func readPlace(place string) (r inspections.PhotoRef, err error) {
 	r.Site, r.CheckIn = sites.SiteID(site), inspections.CheckInID(checkIn)
 	r.SHA256, err = inspections.ParseDigest(sum)
 	return r, err
+}
+
+// Claimed implements inspections.Photos.
+func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) ([]inspections.CheckInRef, error) {
+	names := make(bson.A, len(sums))
+	for i, sum := range sums {
+		names[i] = sum.String()
+	}
+	var docs []pictureDoc
+	err := p.do(ctx, func(ctx context.Context) error {
+		cursor, err := p.pictures.Find(ctx, bson.D{is("_id", bson.D{{Key: "$in", Value: names}})})
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]inspections.CheckInRef, len(sums))
+	for i, sum := range sums {
+		if at := slices.IndexFunc(docs, func(d pictureDoc) bool { return d.Sum == sum.String() }); at >= 0 {
+			out[i] = inspections.CheckInRef{Site: sites.SiteID(docs[at].Site), CheckIn: inspections.CheckInID(docs[at].CheckIn)}
+		}
+	}
+	return out, nil
 }
 
 // Claim implements inspections.Photos.

@@ -10,9 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
-	"xuncha/sites"
 )
 
 // entry returns the entry that the document is of.
@@ -89,12 +87,7 @@ func (s *Store) findID(ctx context.Context, h ledger.History, id string) (e ledg
 	return e, true, err
 }
 
-// History implements inspections.Store.
-func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	return s.Newest(ctx, id.History(), before, n)
-}
-
-// Newest implements accounts.Store.
+// Newest implements ledger.Store.
 func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) (out []ledger.Entry, err error) {
 	err = s.do(ctx, func(ctx context.Context) error {
 		out, err = s.newest(ctx, h, before, n)
@@ -103,27 +96,36 @@ func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequ
 	return out, err
 }
 
-// Entry implements inspections.Store.
-func (s *Store) Entry(ctx context.Context, id sites.SiteID, entry string) (e ledger.Entry, err error) {
+// Span implements ledger.Store.
+func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		out, err = s.find(ctx, bson.D{is("history", string(h)), is("sequence", bson.D{{Key: "$gt", Value: int64(after)}})}, oldestFirst, n)
+		return err
+	})
+	return out, err
+}
+
+// Entry implements ledger.Store.
+func (s *Store) Entry(ctx context.Context, h ledger.History, id string) (e ledger.Entry, err error) {
 	err = s.do(ctx, func(ctx context.Context) error {
 		var found bool
-		e, found, err = s.findID(ctx, id.History(), entry)
+		e, found, err = s.findID(ctx, h, id)
 		if err == nil && !found {
-			err = fmt.Errorf("%s, id %s: %w", id.History(), entry, inspections.ErrNotFound)
+			err = fmt.Errorf("%s, id %s: %w", h, id, ledger.ErrNotFound)
 		}
 		return err
 	})
 	return e, err
 }
 
-// Entries implements inspections.Store.
-func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.Entry, error) {
+// Entries implements ledger.Store.
+func (s *Store) Entries(ctx context.Context, keys []ledger.Key) ([]ledger.Entry, error) {
 	if len(keys) == 0 {
 		return []ledger.Entry{}, nil
 	}
 	var any bson.A
 	for _, k := range keys {
-		any = append(any, bson.D{is("history", string(k.Site.History())), is("sequence", int64(k.Sequence))})
+		any = append(any, bson.D{is("history", string(k.History)), is("sequence", int64(k.Sequence))})
 	}
 	out := make([]ledger.Entry, len(keys))
 	err := s.do(ctx, func(ctx context.Context) error {
@@ -131,18 +133,14 @@ func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.E
 		if err != nil {
 			return err
 		}
-		type place struct {
-			ledger.History
-			ledger.Sequence
-		}
-		at := map[place]ledger.Entry{}
+		at := map[ledger.Key]ledger.Entry{}
 		for _, e := range found {
-			at[place{e.History, e.Sequence}] = e
+			at[ledger.Key{History: e.History, Sequence: e.Sequence}] = e
 		}
 		for i, k := range keys {
-			e, ok := at[place{k.Site.History(), k.Sequence}]
+			e, ok := at[k]
 			if !ok {
-				return fmt.Errorf("%s, sequence %d: %w", k.Site.History(), k.Sequence, inspections.ErrNotFound)
+				return fmt.Errorf("%s, sequence %d: %w", k.History, k.Sequence, ledger.ErrNotFound)
 			}
 			out[i] = e
 		}
@@ -152,38 +150,4 @@ func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.E
 		return nil, err
 	}
 	return out, nil
-}
-
-// replayBatch is how many entries travel together in a replay.
-const replayBatch = 1000
-
-// Replay implements inspections.Store.
-func (s *Store) Replay(ctx context.Context, each func(ledger.Entry) error) error {
-	leave, err := s.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	// '0' comes after '/' in ASCII. The whole takes the time that it takes; a
-	// server that has gone is noticed all the same.
-	cursor, err := s.entries.Find(ctx, bson.D{is("history", between("site/", "site0"))},
-		options.Find().SetSort(bson.D{{Key: "history", Value: 1}, {Key: "sequence", Value: 1}}).SetBatchSize(replayBatch))
-	if err != nil {
-		return translate(ctx, err)
-	}
-	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }() // the server closes what is left open
-	for cursor.Next(ctx) {
-		var doc entryDoc
-		if err := cursor.Decode(&doc); err != nil {
-			return err
-		}
-		e, err := doc.entry()
-		if err != nil {
-			return err
-		}
-		if err := each(e); err != nil {
-			return err
-		}
-	}
-	return translate(ctx, cursor.Err())
 }

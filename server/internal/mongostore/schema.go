@@ -54,8 +54,16 @@ type rowsDoc struct {
 type writerDoc struct {
 	ID string `bson:"_id"`
 	// Seen is when the server last said that it is there, by its own clock, in
-	// nanoseconds since 1970-01-01 UTC.
+	// nanoseconds since 1970-01-01 UTC. Earlier versions go by it; this one only
+	// looks whether it changes.
 	Seen int64 `bson:"seen"`
+	// One tells that the server numbers all that it stores in one series. Earlier
+	// versions have a second one, and do not say this.
+	One bool `bson:"one"`
+	// Void are numbers that it gave and with which nothing will ever be stored.
+	Void []int64 `bson:"void"`
+	// Last is the last number that it gave, once it has ended; nil before.
+	Last *int64 `bson:"last"`
 }
 
 // An index is one that a collection must have. All are unique.
@@ -109,7 +117,7 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 		Version int32 `bson:"version"`
 	}
 	meta := s.db.Collection("meta")
-	err := s.within(ctx, func(ctx context.Context) error {
+	err := s.timed(ctx, func(ctx context.Context) error {
 		return meta.FindOne(ctx, bson.D{{Key: "_id", Value: "schema"}}).Decode(&version)
 	})
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
@@ -138,7 +146,7 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 		return nil
 	}
 	// Last, so that a database that has it has all the rest.
-	return s.within(ctx, func(ctx context.Context) error {
+	return s.timed(ctx, func(ctx context.Context) error {
 		_, err := meta.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: int32(schemaVersion)}}}}, options.UpdateOne().SetUpsert(true))
 		if mongo.IsDuplicateKeyError(err) {
@@ -148,8 +156,8 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	})
 }
 
-// within runs one operation within opTimeout.
-func (s *Store) within(ctx context.Context, f func(context.Context) error) error {
+// timed runs one operation, for opTimeout at most.
+func (s *Store) timed(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	return f(ctx)
@@ -191,7 +199,7 @@ func (s *Store) findIndex(ctx context.Context, in string, want index) (found boo
 		// Collation is there where strings are not compared by their bytes.
 		Collation bson.Raw `bson:"collation"`
 	}
-	err = s.within(ctx, func(ctx context.Context) error {
+	err = s.timed(ctx, func(ctx context.Context) error {
 		cursor, err := s.db.Collection(in).Indexes().List(ctx)
 		if err != nil {
 			return err
@@ -236,7 +244,7 @@ func (s *Store) isSharded(ctx context.Context) (bool, error) {
 	var hello struct {
 		Message string `bson:"msg"`
 	}
-	err := s.within(ctx, func(ctx context.Context) error {
+	err := s.timed(ctx, func(ctx context.Context) error {
 		return s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
 	})
 	return hello.Message == "isdbgrid", err
@@ -250,7 +258,7 @@ func (s *Store) prepareShards(ctx context.Context, o Options, c collection) erro
 		Dropped bool   `bson:"dropped"`
 	}
 	find := func() error {
-		return s.within(ctx, func(ctx context.Context) error {
+		return s.timed(ctx, func(ctx context.Context) error {
 			return s.client.Database("config").Collection("collections").FindOne(ctx, bson.D{{Key: "_id", Value: name}}).Decode(&state)
 		})
 	}
@@ -267,7 +275,7 @@ func (s *Store) prepareShards(ctx context.Context, o Options, c collection) erro
 	if o.KeepSchema {
 		return fmt.Errorf("%w: collection %s is not sharded; its shard key is %s", ErrSchema, name, keysOf(c.shardKey))
 	}
-	err = s.within(ctx, func(ctx context.Context) error {
+	err = s.timed(ctx, func(ctx context.Context) error {
 		return s.client.Database("admin").RunCommand(ctx, bson.D{
 			{Key: "shardCollection", Value: name}, {Key: "key", Value: c.shardKey},
 		}).Err()

@@ -14,7 +14,7 @@ import (
 	"xuncha/server/internal/accounts"
 )
 
-var _ accounts.Store = (*Store)(nil)
+var _ accounts.Secrets = (*Store)(nil)
 
 // A secretDoc is a revision of a secret. The newest one counts; those before it
 // are removed once it is stored. So a put is one insert, which the unique index
@@ -36,7 +36,7 @@ func (s *Store) newestSecret(ctx context.Context, name string) (doc secretDoc, e
 	return doc, err
 }
 
-// Secret implements accounts.Store.
+// Secret implements accounts.Secrets.
 func (s *Store) Secret(ctx context.Context, name string) ([]byte, int64, error) {
 	var doc secretDoc
 	err := s.do(ctx, func(ctx context.Context) (err error) {
@@ -52,7 +52,7 @@ func (s *Store) Secret(ctx context.Context, name string) ([]byte, int64, error) 
 	return doc.Value, doc.Revision, nil
 }
 
-// PutSecret implements accounts.Store.
+// PutSecret implements accounts.Secrets.
 func (s *Store) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
 	return s.do(ctx, func(ctx context.Context) error {
 		newest, err := s.newestSecret(ctx, name)
@@ -78,7 +78,7 @@ func (s *Store) PutSecret(ctx context.Context, name string, revision int64, valu
 	})
 }
 
-// DeleteSecret implements accounts.Store.
+// DeleteSecret implements accounts.Secrets.
 func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	return s.do(ctx, func(ctx context.Context) error {
 		_, err := s.secrets.DeleteMany(ctx, bson.D{is("name", name)})
@@ -86,7 +86,7 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	})
 }
 
-// Secrets implements accounts.Store.
+// Secrets implements accounts.Secrets.
 func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
 	var docs []secretDoc
 	err := s.do(ctx, func(ctx context.Context) error {

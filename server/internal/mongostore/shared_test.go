@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,14 +91,7 @@ func TestTwoServersOneSite(t *testing.T) {
 }
 
 // idle returns a writer of the store that the test runs itself.
-func idle(t *testing.T, s *Store, id string) *writer {
-	t.Helper()
-	w, err := newWriter(t.Context(), s, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
+func idle(s *Store, id string) *writer { return newWriter(s, id) }
 
 // mustInsert has the writer store drafts together, and returns their jobs.
 func mustInsert(t *testing.T, w *writer, drafts ...ledger.Draft) []*job {
@@ -108,9 +100,7 @@ func mustInsert(t *testing.T, w *writer, drafts ...ledger.Draft) []*job {
 	for _, d := range drafts {
 		all = append(all, &job{ctx: t.Context(), draft: d, done: make(chan error, 1)})
 	}
-	for batch := slices.Clone(all); len(batch) > 0; {
-		batch = w.insert(t.Context(), batch)
-	}
+	w.work(t.Context(), all)
 	for _, j := range all {
 		if err := <-j.done; err != nil {
 			t.Errorf("%s %s: %v", j.draft.History, j.draft.ID, err)
@@ -119,28 +109,41 @@ func mustInsert(t *testing.T, w *writer, drafts ...ledger.Draft) []*job {
 	return all
 }
 
-// next returns the ids that the feed passes.
-func next(t *testing.T, f inspections.Changes) map[string]int {
-	t.Helper()
-	ids := map[string]int{}
-	if err := f.Next(t.Context(), func(e ledger.Entry) error { ids[e.ID]++; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	return ids
+// A reader is behind what the feed has given it.
+type reader struct {
+	store *Store
+	at    ledger.Cursor
 }
 
-func TestChanges(t *testing.T) {
+// next returns the ids that the feed gives, in their order, and its error.
+func (r *reader) next(t *testing.T) (ids string, err error) {
+	t.Helper()
+	for e, err := range r.store.Feed(t.Context(), r.at) {
+		if err != nil {
+			return ids, err
+		}
+		ids += e.ID + " "
+		r.at = e.After()
+	}
+	return ids, nil
+}
+
+// want holds that the feed gives the ids and nothing else.
+func (r *reader) want(t *testing.T, want string, wantErr error) {
+	t.Helper()
+	if got, err := r.next(t); got != want || !errors.Is(err, wantErr) {
+		t.Errorf("got %q and %v, want %q and %v", got, err, want, wantErr)
+	}
+}
+
+// What one server stores another is given once, of every history.
+func TestFeedOfOthers(t *testing.T) {
 	uri := server.Database(t)
 	a, b := openAt(t, uri), openAt(t, uri)
 	mustAppend(t, a, "before")
-	f, err := b.Changes(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	next(t, f) // what was there may be passed once more
-	if got := next(t, f); len(got) != 0 {
-		t.Errorf("got %v, want nothing new", got)
-	}
+	r := &reader{store: b}
+	r.want(t, "before ", nil)
+	r.want(t, "", nil)
 	mustAppend(t, a, "a1")
 	mustAppend(t, b, "b1")
 	roster := draft("roster")
@@ -148,88 +151,144 @@ func TestChanges(t *testing.T) {
 	if _, err := a.AppendAfter(t.Context(), 0, roster); err != nil {
 		t.Fatal(err)
 	}
-	access := draft("access")
-	access.History = ledger.Accesses
-	if _, _, err := a.Append(t.Context(), access); err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprint(next(t, f)); got != "map[a1:1 b1:1]" {
-		t.Errorf("got %s, want a1 and b1 once", got)
-	}
-	// A server that comes later is followed too.
-	mustAppend(t, openAt(t, uri), "c1")
-	if got := fmt.Sprint(next(t, f)); got != "map[c1:1]" {
-		t.Errorf("got %s, want c1", got)
-	}
-	// What fails to be taken in comes again.
+	r.want(t, "roster a1 b1 ", nil)
+	// A server that comes later is followed too, and a cursor holds on any of them.
+	c := openAt(t, uri)
+	mustAppend(t, c, "c1")
+	r.store = c
+	r.want(t, "c1 ", nil)
 	mustAppend(t, a, "a2")
-	mustAppend(t, a, "a3")
-	stop := errors.New("stop")
-	if err := f.Next(t.Context(), func(ledger.Entry) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("got %v, want the function's error", err)
+	r.want(t, "a2 ", nil)
+	for _, s := range []*Store{a, c} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := fmt.Sprint(next(t, f)); got != "map[a2:1 a3:1]" {
-		t.Errorf("got %s, want a2 and a3", got)
-	}
+	r.store = b
+	r.want(t, "", nil)
+	// Whoever begins anew is given it in the same order.
+	anew := &reader{store: b}
+	anew.want(t, "roster before a1 b1 c1 a2 ", nil)
+	anew.want(t, "", nil)
 }
 
-// A server that was gone for long is asked about again once it is back, and one
-// whose numbers are taken takes the next ones.
-func TestChangesOfOneThatWasGone(t *testing.T) {
+// A server that numbers its entries as earlier versions did is followed too.
+func TestFeedOfEarlierVersions(t *testing.T) {
 	a, b := two(t)
-	w := idle(t, a, "slow")
+	r := &reader{store: b}
+	mustAppend(t, a, "1")
+	r.want(t, "1 ", nil)
+	old := idle(a, "old")
+	if err := old.tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.update(t.Context(), bson.D{is("$unset", bson.D{is("one", "")})}); err != nil {
+		t.Fatal(err)
+	}
+	store := func(h ledger.History, id, writer string, n int64) {
+		t.Helper()
+		d := draft(id)
+		d.History = h
+		head, err := old.head(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.entries.InsertOne(t.Context(), document(head.Seal(d), markOf(writer, n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store(site.History(), "2", "old", 1)
+	store(ledger.Roster, "roster", "old put", 3)
+	r.want(t, "roster 2 ", nil)
+	store(ledger.Roster, "again", "old put", 2)
+	r.want(t, "again ", nil)
+	(&reader{store: b}).want(t, "roster again 1 2 ", nil)
+}
+
+// A number that is missing is waited for, however long it takes, and the reader is
+// told; what follows is given meanwhile.
+func TestFeedWaits(t *testing.T) {
+	a, b := two(t)
+	r := &reader{store: b}
+	w := idle(a, "slow")
 	mustInsert(t, w, draft("1"))
-	old := time.Now().Add(-2 * gone).UnixNano()
-	_, err := a.writers.UpdateOne(t.Context(), bson.D{is("_id", w.id)}, bson.D{is("$set", bson.D{is("seen", old)})})
-	if err != nil {
+	r.want(t, "1 ", nil)
+	// The second and third are slow.
+	w.mark += 2
+	mustInsert(t, w, draft("4"))
+	r.want(t, "4 ", nil) // nobody knows yet whether the server is at work
+	if err := w.tell(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.Changes(t.Context())
-	if err != nil {
+	r.want(t, "", ledger.ErrWaiting)
+	late := ledger.Head{}.Seal(ledger.Draft{History: "site/other", ID: "late", Kind: "check_in", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
+	if _, err := a.entries.InsertOne(t.Context(), document(late, markOf(w.id, 2))); err != nil {
 		t.Fatal(err)
 	}
-	if got := next(t, f); len(got) != 0 {
-		t.Errorf("got %v of one that is gone", got)
+	r.want(t, "late ", ledger.ErrWaiting)
+	// The server finds out that the third will never come.
+	if err := w.update(t.Context(), bson.D{is("$addToSet", bson.D{is("void", int64(3))})}); err != nil {
+		t.Fatal(err)
 	}
-	w.seen.Store(old)
-	w.mark = 0
-	mustInsert(t, w, draft("2"))
-	if got := fmt.Sprint(next(t, f)); got != "map[1:1 2:1]" {
-		t.Errorf("got %s, want all that it has", got)
-	}
+	r.want(t, "", nil)
+	mustInsert(t, w, draft("5"))
+	r.want(t, "5 ", nil)
 }
 
-// Numbers that are missing are waited for, and given up in the end.
-func TestChangesOutOfOrder(t *testing.T) {
+// A server that is not told what has become of entries finds out before it stores
+// others, whatever it was: that they were stored, were not, or never can be.
+func TestUnsure(t *testing.T) {
 	a, b := two(t)
-	f, err := b.Changes(t.Context())
-	if err != nil {
+	r := &reader{store: b}
+	of := func(h ledger.History, id string) ledger.Draft {
+		d := draft(id)
+		d.History = h
+		return d
+	}
+	w := idle(a, "w")
+	mustInsert(t, w, of("site/x", "x1"), of("site/y", "y1"), of("site/z", "z1"))
+	seal := func(d ledger.Draft) entryDoc {
+		t.Helper()
+		head, err := w.head(t.Context(), d.History)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := head.Seal(d)
+		w.heads[d.History] = e.Head()
+		w.mark++
+		return document(e, markOf(w.id, w.mark))
+	}
+	stored, lost := seal(of("site/x", "x2")), seal(of("site/y", "y2"))
+	taken, behind := seal(of("site/z", "z2")), seal(of("site/z", "z3"))
+	if _, err := a.entries.InsertOne(t.Context(), stored); err != nil {
 		t.Fatal(err)
 	}
-	writer := idle(t, a, "slow")
-	mustInsert(t, writer, draft("1"))
-	next(t, f)
-	// The second and third are slow, or never come.
-	writer.mark += 2
-	mustInsert(t, writer, draft("4"))
-	if got := fmt.Sprint(next(t, f)); got != "map[4:1]" {
-		t.Errorf("got %s, want 4", got)
-	}
-	late := ledger.Head{}.Seal(ledger.Draft{History: "site/other", ID: "late", Kind: "check_in", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
-	if _, err := a.entries.InsertOne(t.Context(), document(late, markOf(writer.id, 2))); err != nil {
+	if _, _, err := b.Append(t.Context(), of("site/z", "other's")); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(next(t, f)); got != "map[late:1]" {
-		t.Errorf("got %s, want the late one alone", got)
+	w.unsure = []any{stored, lost, taken, behind}
+	mustInsert(t, w, of("site/z", "z4"))
+	r.want(t, "x1 x2 y1 y2 z1 other's z4 ", nil)
+	if err := w.tell(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	w := f.(*feed).writers[writer.id]
-	if w.done != 2 || len(w.seen) != 1 {
-		t.Errorf("done with %d and %v, want 2 with one behind", w.done, w.seen)
+	r.want(t, "", nil) // and waits for nothing
+}
+
+// Two servers that write to one history in turn are given in the history's order,
+// whatever the order of their names and numbers.
+func TestFeedKeepsOrder(t *testing.T) {
+	a, b := two(t)
+	r := &reader{store: a}
+	mustAppend(t, a, "0")
+	r.want(t, "0 ", nil)
+	want := ""
+	for i := range 40 {
+		id := fmt.Sprint(i + 1)
+		mustAppend(t, []*Store{a, b}[i/3%2], id)
+		want += id + " "
 	}
-	w.settle(time.Now().Add(2 * settled))
-	if w.done != 4 || len(w.seen) != 0 {
-		t.Errorf("long after: done with %d and %v, want 4", w.done, w.seen)
-	}
+	r.want(t, want, nil)
 }
 
 func TestSchemaIsChecked(t *testing.T) {
@@ -360,7 +419,7 @@ func TestBatchWithAPlaceTaken(t *testing.T) {
 		d.History = ledger.History("site/" + name)
 		return d
 	}
-	w := idle(t, a, "w")
+	w := idle(a, "w")
 	mustInsert(t, w, of("x", "first"))
 	if _, _, err := b.Append(t.Context(), of("x", "other's")); err != nil {
 		t.Fatal(err) // now w knows a head of x that is old

@@ -29,15 +29,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
+	"xuncha/server/internal/engine"
 	"xuncha/sites"
 )
 
 var (
-	_ sites.Store             = (*Store)(nil)
-	_ inspections.SharedStore = (*Store)(nil)
-	_ ledger.Archive          = (*Store)(nil)
+	_ ledger.Store = (*Store)(nil)
+	_ sites.Rows   = (*Store)(nil)
 )
 
 const (
@@ -70,9 +69,13 @@ type Store struct {
 	photos  *photoStore
 	where   string // the address without credentials
 	writer  *writer
+	gate    engine.Gate
 
-	calls  sync.RWMutex // held for reading while a call is under way
-	closed bool
+	// heard is what each writer had said when it was first heard of.
+	heard struct {
+		sync.Mutex
+		first map[string]int64
+	}
 }
 
 // Is reports whether a store's name is an address of this engine.
@@ -136,6 +139,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 		secrets: db.Collection("secrets"),
 	}
 	s.photos = newPhotoStore(s)
+	s.heard.first = map[string]int64{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.disconnect())
@@ -187,15 +191,14 @@ func withoutSecrets(uri string, err error) error {
 // Close waits for the calls that are under way, then disconnects. A call that
 // comes later gives ledger.ErrUnavailable.
 func (s *Store) Close() error {
-	s.calls.Lock()
-	defer s.calls.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	s.writer.stop()
-	return s.disconnect()
+	return s.gate.Close(func() error {
+		s.writer.stop()
+		return s.disconnect()
+	})
 }
+
+// Shared tells that other servers may write to the database too.
+func (s *Store) Shared() bool { return true }
 
 func (s *Store) disconnect() error {
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
@@ -203,23 +206,10 @@ func (s *Store) disconnect() error {
 	return s.client.Disconnect(ctx)
 }
 
-// enter begins a call; leave ends it.
-func (s *Store) enter(ctx context.Context) (leave func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.calls.RLock()
-	if s.closed {
-		s.calls.RUnlock()
-		return nil, fmt.Errorf("%w: it is closed", ledger.ErrUnavailable)
-	}
-	return s.calls.RUnlock, nil
-}
-
 // do runs one operation of a call within opTimeout, and gives its error the
 // meaning that callers know.
 func (s *Store) do(ctx context.Context, f func(context.Context) error) error {
-	leave, err := s.enter(ctx)
+	leave, err := s.gate.Enter(ctx)
 	if err != nil {
 		return err
 	}

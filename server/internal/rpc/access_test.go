@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/ledger"
+	"xuncha/ledger/ledgertest"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
@@ -366,7 +367,7 @@ func TestTokens(t *testing.T) {
 	unsigned.Header["kid"] = parsed.Header["kid"]
 	none := must(unsigned.SignedString(jwt.UnsafeAllowNoneSignatureType))(t)
 	// Another deployment's, whose key this one does not know.
-	stranger := must(accounts.Open(t.Context(), accounts.Config{Store: new(accountstest.Memory), Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
+	stranger := must(accounts.Open(t.Context(), accounts.Config{Ledger: ledgertest.New(t), Secrets: new(accountstest.MemorySecrets), Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	_, _, err = stranger.Create(t.Context(), "local", accounts.NewAccount{Username: "early", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: testPassword})
 	if err != nil {
 		t.Fatal(err)
@@ -581,7 +582,7 @@ func TestAccessesAreOnRecord(t *testing.T) {
 // cannot be put on record.
 func TestNoRecordNoHistory(t *testing.T) {
 	w := newWorldWith(t, func(c *Config) {
-		broken := accounts.Config{Store: unrecorded{new(accountstest.Memory)}, Now: c.Now, NewID: uuid.NewString, Random: rand.Reader}
+		broken := accounts.Config{Ledger: unrecorded{ledgertest.New(t)}, Secrets: new(accountstest.MemorySecrets), Now: c.Now, NewID: uuid.NewString, Random: rand.Reader}
 		c.Accounts = must(accounts.Open(t.Context(), broken))(t)
 	})
 	answer, err := xunchav1.NewAuditServiceClient(w.conn).ListSiteHistory(t.Context(), &xunchav1.ListSiteHistoryRequest{SiteId: w.sites[0].SiteId})
@@ -592,7 +593,7 @@ func TestNoRecordNoHistory(t *testing.T) {
 }
 
 // unrecorded is a store that takes no accesses.
-type unrecorded struct{ accounts.Store }
+type unrecorded struct{ ledger.Store }
 
 func (unrecorded) Append(context.Context, ledger.Draft) (ledger.Entry, bool, error) {
 	return ledger.Entry{}, false, ledger.ErrUnavailable

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xuncha/inspections/coverage"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/sites"
 )
@@ -25,6 +26,8 @@ type readyKey struct {
 	division   string
 	start, end int64
 	depth      int32
+	// revision is that of the roster: an answer by another one is not the answer.
+	revision ledger.Sequence
 }
 
 type readyAnswer struct {
@@ -41,7 +44,7 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 		return nil, err
 	}
 	q.Depth = int(req.Depth)
-	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth}
+	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth, s.config.Roster.Roster().Revision()}
 	if q.Known.IsZero() {
 		if a, ok := s.ready.Load(key); ok && a.(readyAnswer).stamp.Fresh(s.config.Now()) {
 			return a.(readyAnswer).response, nil

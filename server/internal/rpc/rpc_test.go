@@ -100,11 +100,11 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
 	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
-	roster := must(sites.Open(t.Context(), sites.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
-	checkIns := must(inspections.Open(t.Context(), inspections.Config{
-		Store: store, Photos: store.Photos(), Roster: roster, RetentionDays: inspections.DefaultRetentionDays, Now: w.clock,
+	roster := must(sites.Open(t.Context(), sites.Config{Ledger: store, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
+	checkIns := must(inspections.New(inspections.Config{
+		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: inspections.DefaultRetentionDays, Now: w.clock,
 	}))(t)
-	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Store: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
+	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Ledger: store, Secrets: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	config := Config{
 		Roster: roster, Inspections: checkIns, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)), MaxMessage: 1 << 20,

@@ -84,7 +84,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 	page := func() {
 		before := ledger.Sequence(30 + rand.IntN(each-30))
-		entries, err := s.History(context.Background(), benchSite(rand.IntN(count)), before, 20)
+		entries, err := s.Newest(context.Background(), benchSite(rand.IntN(count)).History(), before, 20)
 		if err != nil || len(entries) != 20 {
 			b.Error(len(entries), err)
 		}
@@ -103,11 +103,14 @@ func BenchmarkRead(b *testing.B) {
 			}
 		})
 	})
-	b.Run("replay", func(b *testing.B) {
+	b.Run("feed", func(b *testing.B) {
 		n := 0
 		for b.Loop() {
-			if err := s.Replay(b.Context(), func(ledger.Entry) error { n++; return nil }); err != nil {
-				b.Fatal(err)
+			for _, err := range s.Feed(b.Context(), "") {
+				if err != nil {
+					b.Fatal(err)
+				}
+				n++
 			}
 		}
 		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xuncha/inspections/inspectionstest"
+	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/sites/sitestest"
 )
@@ -29,9 +30,7 @@ func TestContracts(t *testing.T) {
 		return s
 	}
 	t.Run("Accounts", func(t *testing.T) { accountstest.Run(t, open, reopen) })
-	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, sitestest.Harness[*Store]{Open: open, Reopen: reopen}) })
+	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, open, reopen) })
 	t.Run("Photos", func(t *testing.T) { inspectionstest.RunPhotos(t, open, reopen) })
-	t.Run("Inspections", func(t *testing.T) {
-		inspectionstest.Run(t, inspectionstest.Harness[*Store]{Open: open, Reopen: reopen})
-	})
+	t.Run("Ledger", func(t *testing.T) { ledgertest.Run(t, ledgertest.Harness[*Store]{Open: open, Reopen: reopen}) })
 }

@@ -96,7 +96,7 @@ func TestKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		entries := mustReplay(t, s)
+		entries := mustReadAll(t, s)
 		for id, hash := range acknowledged {
 			if got := fmt.Sprintf("%x", entries[id].Hash); got != hash {
 				t.Errorf("round %d: got hash %s of the entry %s, want %s, which was acknowledged", round, got, id, hash)

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
+	"xuncha/server/internal/engine"
 	"xuncha/sites"
 )
 
@@ -41,12 +41,10 @@ const (
 type photoStore struct {
 	*Store
 	dir string
-	// receiving keeps apart those who add to the same file, by the first byte of the
-	// photo's hash.
-	receiving [256]sync.Mutex
-	// storing keeps apart those who store and delete the same file, by the first
-	// byte of its hash.
-	storing [256]sync.Mutex
+	// receiving keeps apart those who add to the same file, by the photo's hash.
+	receiving engine.Locks
+	// storing keeps apart those who store and delete the same file.
+	storing engine.Locks
 	// folders tells which of ab/cd are known to survive a power cut.
 	folders [1 << 16]atomic.Bool
 }
@@ -80,9 +78,9 @@ func fileError(err error) error {
 	return err
 }
 
-// within runs a call that works on files.
-func (p *photoStore) within(ctx context.Context, f func() error) error {
-	leave, err := p.enter(ctx)
+// onFiles runs a call that works on files.
+func (p *photoStore) onFiles(ctx context.Context, f func() error) error {
+	leave, err := p.gate.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,7 +101,7 @@ func (p *photoStore) path(stored inspections.Digest) string {
 
 // Received implements inspections.Photos.
 func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n int64, err error) {
-	err = p.within(ctx, func() error {
+	err = p.onFiles(ctx, func() error {
 		info, err := os.Stat(p.incoming(r))
 		if err == nil {
 			n = info.Size()
@@ -117,10 +115,8 @@ func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n in
 
 // Receive implements inspections.Photos.
 func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset int64, b []byte) error {
-	return p.within(ctx, func() (err error) {
-		lock := &p.receiving[r.SHA256[0]]
-		lock.Lock()
-		defer lock.Unlock()
+	return p.onFiles(ctx, func() (err error) {
+		defer p.receiving.Lock(r.SHA256)()
 		flags := os.O_WRONLY
 		if offset == 0 {
 			flags |= os.O_CREATE
@@ -151,7 +147,7 @@ func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset
 
 // Secure implements inspections.Photos.
 func (p *photoStore) Secure(ctx context.Context, r inspections.PhotoRef) error {
-	return p.within(ctx, func() error {
+	return p.onFiles(ctx, func() error {
 		// For writing, because Windows flushes no file that is open for reading.
 		f, err := os.OpenFile(p.incoming(r), os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -175,7 +171,7 @@ func (f photoFile) Size() int64 { return f.size }
 
 // openFile opens a file; one that is not there gives missing.
 func (p *photoStore) openFile(ctx context.Context, path string, missing error) (out inspections.File, err error) {
-	err = p.within(ctx, func() error {
+	err = p.onFiles(ctx, func() error {
 		f, err := openFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return missing
@@ -213,14 +209,14 @@ func remove(path string) error {
 
 // Discard implements inspections.Photos.
 func (p *photoStore) Discard(ctx context.Context, r inspections.PhotoRef) error {
-	return p.within(ctx, func() error { return remove(p.incoming(r)) })
+	return p.onFiles(ctx, func() error { return remove(p.incoming(r)) })
 }
 
 // Partials implements inspections.Photos. A file whose name is none of ours is
 // passed over.
 func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRef, int64, time.Time) error) error {
 	var list []fs.DirEntry
-	err := p.within(ctx, func() (err error) {
+	err := p.onFiles(ctx, func() (err error) {
 		list, err = os.ReadDir(filepath.Join(p.dir, incomingFolder))
 		return err
 	})
@@ -270,29 +266,43 @@ func (w *writer) claim(sum inspections.Digest, by inspections.CheckInRef) error 
 	})
 }
 
+// lookClaims looks for the check-ins that claimed hashes.
+func lookClaims(conn *sqlite.Conn, sums []inspections.Digest) (out []inspections.CheckInRef, err error) {
+	out = make([]inspections.CheckInRef, len(sums))
+	for i, sum := range sums {
+		if out[i], err = firstUse(conn, sum); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Claimed implements inspections.Photos.
+func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) (out []inspections.CheckInRef, err error) {
+	err = p.read(ctx, func(conn *sqlite.Conn) error {
+		out, err = lookClaims(conn, sums)
+		return err
+	})
+	return out, err
+}
+
 // Claim implements inspections.Photos.
 func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) ([]inspections.CheckInRef, error) {
-	out := make([]inspections.CheckInRef, len(sums))
-	look := func(conn *sqlite.Conn) (err error) {
-		for i, sum := range sums {
-			if out[i], err = firstUse(conn, sum); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	// What is claimed already needs no flush of the disk.
-	if err := p.read(ctx, look); err != nil || !slices.Contains(out, inspections.CheckInRef{}) {
+	out, err := p.Claimed(ctx, sums)
+	if err != nil || !slices.Contains(out, inspections.CheckInRef{}) {
 		return out, err
 	}
-	return out, p.write(ctx, func(w *writer) error {
+	err = p.write(ctx, func(w *writer) error {
 		for _, sum := range sums {
 			if err := w.claim(sum, by); err != nil {
 				return err
 			}
 		}
-		return look(w.conn)
+		out, err = lookClaims(w.conn, sums)
+		return err
 	})
+	return out, err
 }
 
 const (
@@ -388,9 +398,7 @@ func (p *photoStore) Kept(ctx context.Context, each func(inspections.KeptPhoto) 
 
 // Keep implements inspections.Photos.
 func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content io.WriterTo) error {
-	lock := &p.storing[k.Stored[0]]
-	lock.Lock()
-	defer lock.Unlock()
+	defer p.storing.Lock(k.Stored)()
 	known, err := p.KeptOf(ctx, []inspections.CheckInRef{k.CheckInRef})
 	if err != nil {
 		return err
@@ -400,7 +408,7 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 			return nil
 		}
 	}
-	err = p.within(ctx, func() error {
+	err = p.onFiles(ctx, func() error {
 		if whole, err := p.isWhole(k.Stored); err != nil || whole {
 			return err
 		}
@@ -493,9 +501,7 @@ func makeFolder(path string) error {
 
 // Purge implements inspections.Photos.
 func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
-	lock := &p.storing[k.Stored[0]]
-	lock.Lock()
-	defer lock.Unlock()
+	defer p.storing.Lock(k.Stored)()
 	// The row first: a file that no photo has is found by Tidy.
 	if err := p.write(ctx, func(w *writer) error { return w.note(photoPurge, k) }); err != nil {
 		return err
@@ -504,7 +510,7 @@ func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
 	if err != nil || used {
 		return err
 	}
-	return p.within(ctx, func() error {
+	return p.onFiles(ctx, func() error {
 		path := p.path(k.Stored)
 		err := remove(path)
 		if err == nil {
@@ -543,9 +549,7 @@ func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 		if err != nil || p.path(stored) != path {
 			return nil // not ours
 		}
-		lock := &p.storing[stored[0]]
-		lock.Lock()
-		defer lock.Unlock()
+		defer p.storing.Lock(stored)()
 		used, err := p.used(ctx, stored)
 		if err != nil || used {
 			return err

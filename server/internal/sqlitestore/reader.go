@@ -10,7 +10,6 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -33,9 +32,9 @@ const (
 	byRowAndID = `SELECT ` + entryColumns + ` FROM ids i CROSS JOIN entries e ON e.entry = i.entry
 		WHERE i.history = ?1 AND i.id = ?2`
 
-	// '0' comes after '/' in ASCII.
-	ofSites = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
-		WHERE e.entry > ? AND h.name >= 'site/' AND h.name < 'site0' ORDER BY e.entry`
+	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
+		WHERE e.entry > ? ORDER BY e.entry`
+	lastEntry = `SELECT max(entry) FROM entries`
 
 	unindexed = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
 		WHERE e.entry > (SELECT entry FROM indexed) ORDER BY e.entry`
@@ -45,7 +44,7 @@ const (
 
 // read calls f with a connection for reading.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
-	leave, err := s.enter(ctx)
+	leave, err := s.gate.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -132,11 +131,6 @@ func appendSpan(out []ledger.Entry, conn *sqlite.Conn, sql string, h ledger.Hist
 	return out, err
 }
 
-// RosterEntries implements sites.Store.
-func (s *Store) RosterEntries(ctx context.Context, after ledger.Sequence, n int) ([]ledger.Entry, error) {
-	return s.Span(ctx, ledger.Roster, after, n)
-}
-
 // span returns up to n entries of h with a sequence greater than after, the
 // oldest first.
 func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
@@ -157,14 +151,9 @@ func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence,
 	return appendCopies(out, tail...), nil
 }
 
-// History implements inspections.Store.
-func (s *Store) History(ctx context.Context, id sites.SiteID, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	return s.Newest(ctx, id.History(), before, n)
-}
-
-// Newest implements accounts.Store.
+// Newest implements ledger.Store.
 func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	leave, err := s.enter(ctx)
+	leave, err := s.gate.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -213,31 +202,30 @@ func (s *Store) findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger
 	return e, found, err
 }
 
-// Entry implements inspections.Store.
-func (s *Store) Entry(ctx context.Context, id sites.SiteID, entry string) (e ledger.Entry, err error) {
+// Entry implements ledger.Store.
+func (s *Store) Entry(ctx context.Context, h ledger.History, id string) (e ledger.Entry, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		var found bool
-		e, found, err = s.findID(conn, id.History(), entry)
+		e, found, err = s.findID(conn, h, id)
 		if err == nil && !found {
-			err = fmt.Errorf("%s, id %s: %w", id.History(), entry, inspections.ErrNotFound)
+			err = fmt.Errorf("%s, id %s: %w", h, id, ledger.ErrNotFound)
 		}
 		return err
 	})
 	return e, err
 }
 
-// Entries implements inspections.Store.
-func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.Entry, error) {
+// Entries implements ledger.Store.
+func (s *Store) Entries(ctx context.Context, keys []ledger.Key) ([]ledger.Entry, error) {
 	out := make([]ledger.Entry, 0, len(keys))
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		for _, k := range keys {
-			h := k.Site.History()
-			found, err := s.span(conn, h, k.Sequence-1, 1)
+			found, err := s.span(conn, k.History, k.Sequence-1, 1)
 			if err != nil {
 				return err
 			}
 			if len(found) == 0 || found[0].Sequence != k.Sequence {
-				return fmt.Errorf("%s, sequence %d: %w", h, k.Sequence, inspections.ErrNotFound)
+				return fmt.Errorf("%s, sequence %d: %w", k.History, k.Sequence, ledger.ErrNotFound)
 			}
 			out = append(out, found[0])
 		}
@@ -249,46 +237,7 @@ func (s *Store) Entries(ctx context.Context, keys []inspections.Key) ([]ledger.E
 	return out, nil
 }
 
-// replayPage is how many entries Replay reads at a time. A read that lasted as
-// long as the whole replay would keep the log from starting anew.
-const replayPage = 1000
-
-// Replay implements inspections.Store.
-func (s *Store) Replay(ctx context.Context, each func(ledger.Entry) error) error {
-	var last int64 // the last entry read
-	names := map[int64]ledger.History{}
-	var records arena
-	page := make([]ledger.Entry, 0, replayPage)
-	for {
-		page, records = page[:0], records[:0]
-		err := s.read(ctx, func(conn *sqlite.Conn) error {
-			return query(conn, ofSites, replayPage,
-				func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) },
-				func(stmt *sqlite.Stmt) {
-					last = stmt.ColumnInt64(7)
-					name, ok := names[stmt.ColumnInt64(8)]
-					if !ok {
-						name = ledger.History(stmt.ColumnText(9))
-						names[stmt.ColumnInt64(8)] = name
-					}
-					page = append(page, readEntry(stmt, name, records.record(stmt)))
-				})
-		})
-		if err != nil {
-			return err
-		}
-		for _, e := range page {
-			if err := each(e); err != nil {
-				return err
-			}
-		}
-		if len(page) < replayPage {
-			return nil
-		}
-	}
-}
-
-// Rows implements sites.Store.
+// Rows implements sites.Rows.
 func (s *Store) Rows(ctx context.Context, sum string) (rows []byte, err error) {
 	parts := 0
 	err = s.read(ctx, func(conn *sqlite.Conn) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -22,7 +21,7 @@ func wantWhole(t *testing.T, s *Store, id sites.SiteID, want []ledger.Entry) {
 	}
 	before := ledger.Sequence(0)
 	for at := len(want); at > 0; {
-		page, err := s.History(t.Context(), id, before, 17)
+		page, err := s.Newest(t.Context(), id.History(), before, 17)
 		if err != nil || len(page) != min(17, at) {
 			t.Fatalf("%s before %d: got %d entries and error %v, want %d", id, before, len(page), err, min(17, at))
 		}
@@ -32,14 +31,14 @@ func wantWhole(t *testing.T, s *Store, id sites.SiteID, want []ledger.Entry) {
 		}
 		before = page[len(page)-1].Sequence
 	}
-	var keys []inspections.Key
+	var keys []ledger.Key
 	for _, w := range want {
-		e, err := s.Entry(t.Context(), id, w.ID)
+		e, err := s.Entry(t.Context(), id.History(), w.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same("by id", e, w)
-		keys = append(keys, inspections.Key{Site: id, Sequence: w.Sequence})
+		keys = append(keys, ledger.Key{History: id.History(), Sequence: w.Sequence})
 		if e, existed, err := s.Append(t.Context(), ledger.Draft{History: id.History(), ID: w.ID}); err != nil || !existed {
 			t.Fatalf("repeated id %s: existed %v, error %v", w.ID, existed, err)
 		} else {
@@ -53,8 +52,8 @@ func wantWhole(t *testing.T, s *Store, id sites.SiteID, want []ledger.Entry) {
 	for i, e := range list {
 		same("by key", e, want[i])
 	}
-	_, err = s.Entries(t.Context(), []inspections.Key{{Site: id, Sequence: ledger.Sequence(len(want) + 1)}})
-	if !errors.Is(err, inspections.ErrNotFound) {
+	_, err = s.Entries(t.Context(), []ledger.Key{{History: id.History(), Sequence: ledger.Sequence(len(want) + 1)}})
+	if !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }
@@ -134,7 +133,7 @@ func TestRosterAcrossTheIndexes(t *testing.T) {
 		for _, page := range []int{1, 7, 100} {
 			var all []ledger.Entry
 			for {
-				next, err := s.RosterEntries(t.Context(), ledger.Sequence(len(all)), page)
+				next, err := s.Span(t.Context(), ledger.Roster, ledger.Sequence(len(all)), page)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +170,7 @@ func TestIndexFails(t *testing.T) {
 	if err := appendCall(t, s, "last")(); err == nil {
 		t.Error("got no error, want the index's")
 	}
-	if _, err := s.Entry(t.Context(), site, "last"); !errors.Is(err, inspections.ErrNotFound) {
+	if _, err := s.Entry(t.Context(), site.History(), "last"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 	mustExec(t, s.writer.conn, `DROP TRIGGER disk_error`)

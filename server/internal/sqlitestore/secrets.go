@@ -12,7 +12,7 @@ import (
 	"xuncha/server/internal/accounts"
 )
 
-var _ accounts.Store = (*Store)(nil)
+var _ accounts.Secrets = (*Store)(nil)
 
 const (
 	secretByName = `SELECT value, revision FROM secrets WHERE name = ?`
@@ -20,7 +20,7 @@ const (
 	secretsFrom = `SELECT name, value FROM secrets WHERE name >= ? ORDER BY name`
 )
 
-// Secret implements accounts.Store.
+// Secret implements accounts.Secrets.
 func (s *Store) Secret(ctx context.Context, name string) (value []byte, revision int64, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		return query(conn, secretByName, 1,
@@ -39,7 +39,7 @@ func bytesOf(stmt *sqlite.Stmt, column int) []byte {
 	return b
 }
 
-// PutSecret implements accounts.Store.
+// PutSecret implements accounts.Secrets.
 func (s *Store) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
 	return s.write(ctx, func(w *writer) error {
 		var at int64
@@ -61,14 +61,14 @@ func (s *Store) PutSecret(ctx context.Context, name string, revision int64, valu
 	})
 }
 
-// DeleteSecret implements accounts.Store.
+// DeleteSecret implements accounts.Secrets.
 func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	return s.write(ctx, func(w *writer) error {
 		return w.bound(`DELETE FROM secrets WHERE name = ?`, func(stmt *sqlite.Stmt) { stmt.BindText(1, name) })
 	})
 }
 
-// Secrets implements accounts.Store.
+// Secrets implements accounts.Secrets.
 func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
 	type secret struct {
 		name  string

@@ -12,20 +12,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
+	"xuncha/server/internal/engine"
 	"xuncha/sites"
 )
 
 var (
-	_ sites.Store       = (*Store)(nil)
-	_ inspections.Store = (*Store)(nil)
+	_ ledger.Store = (*Store)(nil)
+	_ sites.Rows   = (*Store)(nil)
 )
 
 // File is the name of the database in the data folder.
@@ -52,9 +51,7 @@ type Store struct {
 	recent *recent
 	photos *photoStore
 	reads  chan *sqlite.Conn // those not in use
-
-	calls  sync.RWMutex // held for reading while a call is under way
-	closed bool
+	gate   engine.Gate
 }
 
 // Open opens the data folder, and makes it where there is none, readable by its
@@ -166,33 +163,18 @@ func prepareFile(ctx context.Context, conn *sqlite.Conn) error {
 // Close waits for the calls that are under way, then releases the folder. A
 // call that comes later gives ledger.ErrUnavailable.
 func (s *Store) Close() error {
-	s.calls.Lock()
-	defer s.calls.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	var errs []error
-	for range readers {
-		errs = append(errs, (<-s.reads).Close())
-	}
-	// The last connection to close moves what is in the log to the database.
-	errs = append(errs, s.writer.stop(), s.lock.Close())
-	return errors.Join(errs...)
+	return s.gate.Close(func() error {
+		var errs []error
+		for range readers {
+			errs = append(errs, (<-s.reads).Close())
+		}
+		// The last connection to close moves what is in the log to the database.
+		return errors.Join(append(errs, s.writer.stop(), s.lock.Close())...)
+	})
 }
 
-// enter begins a call; leave ends it.
-func (s *Store) enter(ctx context.Context) (leave func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.calls.RLock()
-	if s.closed {
-		s.calls.RUnlock()
-		return nil, fmt.Errorf("%w: it is closed", ledger.ErrUnavailable)
-	}
-	return s.calls.RUnlock, nil
-}
+// Shared tells that nobody else writes to the folder.
+func (s *Store) Shared() bool { return false }
 
 // translate gives SQLite's errors the meaning that callers know.
 func translate(err error) error {
@@ -205,7 +187,7 @@ func translate(err error) error {
 	return err
 }
 
-// Append implements inspections.Store.
+// Append implements ledger.Store.
 func (s *Store) Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, existed bool, err error) {
 	err = s.write(ctx, func(w *writer) error {
 		e, existed, err = w.append(d)
@@ -217,7 +199,7 @@ func (s *Store) Append(ctx context.Context, d ledger.Draft) (e ledger.Entry, exi
 	return e, existed, nil
 }
 
-// AppendAfter implements sites.Store.
+// AppendAfter implements ledger.Store.
 func (s *Store) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (e ledger.Entry, err error) {
 	err = s.write(ctx, func(w *writer) error {
 		h, err := w.head(d.History)
@@ -239,13 +221,13 @@ func (s *Store) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger
 	return e, nil
 }
 
-// PutRows implements sites.Store.
+// PutRows implements sites.Rows.
 func (s *Store) PutRows(ctx context.Context, sum string, rows []byte) error {
 	return s.write(ctx, func(w *writer) error { return w.putRows(sum, rows) })
 }
 
 func (s *Store) write(ctx context.Context, f func(*writer) error) error {
-	leave, err := s.enter(ctx)
+	leave, err := s.gate.Enter(ctx)
 	if err != nil {
 		return err
 	}

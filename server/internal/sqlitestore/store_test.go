@@ -69,22 +69,24 @@ func mustAppend(tb testing.TB, s *Store, d ledger.Draft) ledger.Entry {
 	return e
 }
 
-// mustReplay returns all entries by their ids, and checks every chain.
-func mustReplay(tb testing.TB, s *Store) map[string]ledger.Entry {
+// mustReadAll returns all entries by their ids, and checks every chain.
+func mustReadAll(tb testing.TB, s *Store) map[string]ledger.Entry {
 	tb.Helper()
 	heads := map[ledger.History]ledger.Head{}
 	entries := map[string]ledger.Entry{}
-	err := s.Replay(tb.Context(), func(e ledger.Entry) (err error) {
-		heads[e.History], err = heads[e.History].Follow(e)
+	for fed, err := range s.Feed(tb.Context(), "") {
+		e := fed.Entry
+		if err == nil {
+			heads[e.History], err = heads[e.History].Follow(e)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
 		e.Record = bytes.Clone(e.Record)
 		if _, double := entries[e.ID]; double {
 			tb.Errorf("two entries have the id %s", e.ID)
 		}
 		entries[e.ID] = e
-		return err
-	})
-	if err != nil {
-		tb.Fatal(err)
 	}
 	return entries
 }
@@ -212,15 +214,15 @@ func TestOpenVersion1(t *testing.T) {
 	dir := t.TempDir()
 	writeDatabase(t, filepath.Join(dir, File), string(script))
 	s := openIn(t, dir)
-	entries := mustReplay(t, s)
-	if len(entries) != 3 {
-		t.Errorf("got %d entries, want 3", len(entries))
+	entries := mustReadAll(t, s)
+	if len(entries) != 4 {
+		t.Errorf("got %d entries, want 4", len(entries))
 	}
 	const record = `{"format":1,"history":"site/00000000-0000-4000-8000-000000000001","sequence":2,"kind":"check_in","id":"b","receive_time":"2020-02-01T00:00:00Z","account":"local","content":{"finding":"closed"}}`
 	if got := string(entries["b"].Record); got != record {
 		t.Errorf("got record %s, want %s", got, record)
 	}
-	roster, err := s.RosterEntries(t.Context(), 0, 10)
+	roster, err := s.Span(t.Context(), ledger.Roster, 0, 10)
 	if err != nil || len(roster) != 1 {
 		t.Fatalf("got %d roster entries and error %v, want 1", len(roster), err)
 	}
@@ -231,7 +233,7 @@ func TestOpenVersion1(t *testing.T) {
 	if e := mustAppend(t, s, draft("next")); e.Sequence != 3 {
 		t.Errorf("got sequence %d, want 3", e.Sequence)
 	}
-	mustReplay(t, s)
+	mustReadAll(t, s)
 	// What version 1 had no place for.
 	if err := s.PutSecret(t.Context(), "name", 0, []byte("value")); err != nil {
 		t.Error(err)
@@ -254,7 +256,7 @@ func TestMigrate(t *testing.T) {
 	if err := migrate(s.writer.conn, mended); err != nil {
 		t.Fatal(err)
 	}
-	if got := mustReplay(t, s)["a"]; !bytes.Equal(got.Record, want.Record) {
+	if got := mustReadAll(t, s)["a"]; !bytes.Equal(got.Record, want.Record) {
 		t.Errorf("got record %s, want %s", got.Record, want.Record)
 	}
 	dir := filepath.Dir(s.lock.Name())
@@ -306,14 +308,14 @@ func TestClose(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Errorf("the second time: %v", err)
 	}
-	if _, err := s.History(t.Context(), site, 0, 1); !errors.Is(err, ledger.ErrUnavailable) {
+	if _, err := s.Newest(t.Context(), site.History(), 0, 1); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 	s, err = Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := mustReplay(t, s); len(got) != len(stored) {
+	if got := mustReadAll(t, s); len(got) != len(stored) {
 		t.Errorf("got %d entries, want the %d acknowledged", len(got), len(stored))
 	}
 	if err := s.Close(); err != nil {
@@ -345,7 +347,7 @@ func hold(tb testing.TB, s *Store) (release func()) {
 
 // waitFor returns once n writes wait for their turn.
 func waitFor(s *Store, n int) {
-	for len(s.writer.jobs) < n {
+	for s.writer.queue.Len() < n {
 		runtime.Gosched()
 	}
 }
@@ -374,7 +376,7 @@ func TestAppendCancelledInQueue(t *testing.T) {
 	if errs[0] != nil || !errors.Is(errs[1], context.Canceled) {
 		t.Errorf("got %v, want only the second to be context.Canceled", errs)
 	}
-	if _, err := s.Entry(t.Context(), site, "a"); !errors.Is(err, inspections.ErrNotFound) {
+	if _, err := s.Entry(t.Context(), site.History(), "a"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 	if e := mustAppend(t, s, draft("b")); e.Sequence != 1 {
@@ -418,7 +420,7 @@ func TestRefusalHoldsNobodyUp(t *testing.T) {
 	if errs[0] != nil || !errors.Is(errs[1], ledger.ErrMoved) || errs[2] != nil {
 		t.Errorf("got %v, want only the second refused, with ErrMoved", errs)
 	}
-	if got := mustReplay(t, s); len(got) != 2 {
+	if got := mustReadAll(t, s); len(got) != 2 {
 		t.Errorf("got %d entries, want 2", len(got))
 	}
 }
@@ -434,7 +436,7 @@ func TestFailedCommit(t *testing.T) {
 			t.Error("got no error, want the transaction's")
 		}
 	}
-	if got := mustReplay(t, s); len(got) != 1 {
+	if got := mustReadAll(t, s); len(got) != 1 {
 		t.Errorf("got %d entries, want 1", len(got))
 	}
 	mustExec(t, s.writer.conn, `DROP TRIGGER disk_error`)
@@ -443,7 +445,7 @@ func TestFailedCommit(t *testing.T) {
 			t.Errorf("call %d again: %v", i, err)
 		}
 	}
-	if got := mustReplay(t, s); len(got) != 4 {
+	if got := mustReadAll(t, s); len(got) != 4 {
 		t.Errorf("got %d entries, want 4", len(got))
 	}
 }
@@ -457,7 +459,7 @@ func TestReadOnly(t *testing.T) {
 	}
 	mustExec(t, s.writer.conn, `PRAGMA query_only = 0`)
 	mustAppend(t, s, draft("b"))
-	if got := mustReplay(t, s); len(got) != 2 {
+	if got := mustReadAll(t, s); len(got) != 2 {
 		t.Errorf("got %d entries, want 2", len(got))
 	}
 }
@@ -498,7 +500,7 @@ func TestDiskFull(t *testing.T) {
 	all.Wait()
 	check := func() {
 		t.Helper()
-		got := mustReplay(t, s)
+		got := mustReadAll(t, s)
 		if len(got) != len(stored) {
 			t.Errorf("got %d entries, want the %d acknowledged", len(got), len(stored))
 		}
@@ -536,31 +538,30 @@ func TestLogStaysBounded(t *testing.T) {
 	mustAppend(t, s, draft("second"))
 	for range 2 * readers {
 		// A page that ends before the history does must let go of the log too.
-		if _, err := s.History(t.Context(), site, 0, 1); err != nil {
+		if _, err := s.Newest(t.Context(), site.History(), 0, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const count = 1500
 	content := []byte(`{"note":"` + strings.Repeat("x", ledger.MaxContent-11) + `"}`)
 	var largest int64
-	errEnough := errors.New("enough")
-	err := s.Replay(t.Context(), func(ledger.Entry) error {
+	for _, err := range s.Feed(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i := range count {
 			d := draft(fmt.Sprint(i))
 			d.Content = content
 			if _, _, err := s.Append(t.Context(), d); err != nil {
-				return err
+				t.Fatal(err)
 			}
 			log, err := os.Stat(filepath.Join(filepath.Dir(s.lock.Name()), File+"-wal"))
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
 			largest = max(largest, log.Size())
 		}
-		return errEnough
-	})
-	if !errors.Is(err, errEnough) {
-		t.Fatal(err)
+		break
 	}
 	if most := int64(32 << 20); largest > most {
 		t.Errorf("the log grew to %d bytes while %d were written, want at most %d", largest, count*ledger.MaxContent, most)

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"math"
-	"runtime"
 	"slices"
 	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
 
 	"xuncha/ledger"
+	"xuncha/server/internal/engine"
 )
 
 const (
@@ -37,8 +37,7 @@ var writerSettings = []string{
 // knows of the heads of histories is right until a transaction fails.
 type writer struct {
 	conn  *sqlite.Conn
-	jobs  chan *job
-	done  chan struct{}
+	queue *engine.Queue[*job]
 	heads map[ledger.History]*knownHead
 
 	recent *recent
@@ -74,8 +73,7 @@ type refused struct{ error }
 func startWriter(conn *sqlite.Conn, r *recent) (*writer, error) {
 	w := &writer{
 		conn:   conn,
-		jobs:   make(chan *job, maxBatch),
-		done:   make(chan struct{}),
+		queue:  engine.NewQueue[*job](maxBatch),
 		heads:  map[ledger.History]*knownHead{},
 		recent: r,
 		ids:    map[entryID]ledger.Entry{},
@@ -89,14 +87,13 @@ func startWriter(conn *sqlite.Conn, r *recent) (*writer, error) {
 	}
 	r.publish(w.places, w.fresh, false)
 	w.forget()
-	go w.loop()
+	go w.queue.Run(w.work)
 	return w, nil
 }
 
 // stop lets the writer end. No other call may be under way.
 func (w *writer) stop() error {
-	close(w.jobs)
-	<-w.done
+	w.queue.Close()
 	return w.conn.Close()
 }
 
@@ -105,10 +102,8 @@ func (w *writer) stop() error {
 // has come is waited for, because it uses the caller's memory.
 func (w *writer) do(ctx context.Context, f func(*writer) error) error {
 	j := &job{ctx: ctx, run: f, done: make(chan error, 1)}
-	select {
-	case w.jobs <- j:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := w.queue.Put(ctx, j); err != nil {
+		return err
 	}
 	select {
 	case err := <-j.done:
@@ -121,25 +116,14 @@ func (w *writer) do(ctx context.Context, f func(*writer) error) error {
 	}
 }
 
-func (w *writer) loop() {
-	defer close(w.done)
-	batch := make([]*job, 0, maxBatch)
-	for j := range w.jobs {
-		batch = append(batch[:0], j)
-		// Callers that are about to write get their turn first: a larger batch
-		// costs its flush of the disk once.
-		runtime.Gosched()
-		for waiting := len(w.jobs); waiting > 0 && len(batch) < maxBatch; waiting-- {
-			batch = append(batch, <-w.jobs)
+// work does a batch and tells each caller what came of it.
+func (w *writer) work(batch []*job) {
+	err := w.commit(batch)
+	for _, j := range batch {
+		if j.err == nil {
+			j.err = err
 		}
-		err := w.commit(batch)
-		for _, j := range batch {
-			if j.err == nil {
-				j.err = err
-			}
-			j.done <- j.err
-		}
-		clear(batch)
+		j.done <- j.err
 	}
 }
 

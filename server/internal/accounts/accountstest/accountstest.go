@@ -1,5 +1,5 @@
-// Package accountstest is the contract of accounts.Store as a test suite, which
-// an engine joins with one line.
+// Package accountstest is the contract of accounts.Secrets as a test suite, which
+// an engine joins with one line, and secrets in memory.
 package accountstest
 
 import (
@@ -7,12 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
@@ -20,17 +18,15 @@ import (
 
 // Run tests a store. Open returns an empty one, and reopen what has become of it
 // after the server was started anew.
-func Run[S accounts.Store](t *testing.T, open func(testing.TB) S, reopen func(testing.TB, S) S) {
+func Run[S accounts.Secrets](t *testing.T, open func(testing.TB) S, reopen func(testing.TB, S) S) {
 	t.Run("Secrets", func(t *testing.T) { testSecrets(t, open(t), reopen) })
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, open(t)) })
 	t.Run("OneOfMany", func(t *testing.T) { testOneOfMany(t, open(t)) })
 	t.Run("Prefix", func(t *testing.T) { testPrefix(t, open(t)) })
-	t.Run("History", func(t *testing.T) { testHistory(t, open(t), reopen) })
-	t.Run("Newest", func(t *testing.T) { testNewest(t, open(t), reopen) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
 }
 
-func wantSecret(t *testing.T, s accounts.Store, name string, want []byte, revision int64) {
+func wantSecret(t *testing.T, s accounts.Secrets, name string, want []byte, revision int64) {
 	t.Helper()
 	got, at, err := s.Secret(t.Context(), name)
 	if err != nil || at != revision || !bytes.Equal(got, want) {
@@ -38,21 +34,21 @@ func wantSecret(t *testing.T, s accounts.Store, name string, want []byte, revisi
 	}
 }
 
-func wantNone(t *testing.T, s accounts.Store, name string) {
+func wantNone(t *testing.T, s accounts.Secrets, name string) {
 	t.Helper()
 	if got, _, err := s.Secret(t.Context(), name); !errors.Is(err, accounts.ErrNoSecret) {
 		t.Errorf("%s: got %q, %v; want none", name, got, err)
 	}
 }
 
-func put(t *testing.T, s accounts.Store, name string, revision int64, value []byte) {
+func put(t *testing.T, s accounts.Secrets, name string, revision int64, value []byte) {
 	t.Helper()
 	if err := s.PutSecret(t.Context(), name, revision, value); err != nil {
 		t.Fatalf("%s after revision %d: %v", name, revision, err)
 	}
 }
 
-func testSecrets[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S) S) {
+func testSecrets[S accounts.Secrets](t *testing.T, s S, reopen func(testing.TB, S) S) {
 	wantNone(t, s, "a")
 	long := bytes.Repeat([]byte{0, 255}, 32<<10)
 	put(t, s, "a", 0, []byte("1"))
@@ -78,7 +74,7 @@ func testSecrets[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S)
 	wantSecret(t, s, "gone", []byte("y"), 1)
 }
 
-func testRevisions(t *testing.T, s accounts.Store) {
+func testRevisions(t *testing.T, s accounts.Secrets) {
 	put(t, s, "a", 0, []byte("1"))
 	put(t, s, "a", 1, []byte("2"))
 	for _, revision := range []int64{0, 1, 3} {
@@ -93,7 +89,7 @@ func testRevisions(t *testing.T, s accounts.Store) {
 	wantNone(t, s, "b")
 }
 
-func testOneOfMany(t *testing.T, s accounts.Store) {
+func testOneOfMany(t *testing.T, s accounts.Secrets) {
 	for revision := range int64(3) {
 		var won atomic.Int64
 		var group sync.WaitGroup
@@ -115,7 +111,7 @@ func testOneOfMany(t *testing.T, s accounts.Store) {
 	}
 }
 
-func testPrefix(t *testing.T, s accounts.Store) {
+func testPrefix(t *testing.T, s accounts.Secrets) {
 	for _, name := range []string{"device/2/b", "device/1/a", "device/10/a", "Device/1/a", "device.1", "device/1/张", "password/1"} {
 		put(t, s, name, 0, []byte(name))
 	}
@@ -145,92 +141,7 @@ func testPrefix(t *testing.T, s accounts.Store) {
 	}
 }
 
-func testHistory[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S) S) {
-	draft := func(id string) ledger.Draft {
-		return ledger.Draft{
-			History: ledger.Accounts, ID: id, Kind: "account_created", Account: "root",
-			Time: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), Content: []byte(`{"id":"` + id + `"}`),
-		}
-	}
-	for i := range 3 {
-		if _, err := s.AppendAfter(t.Context(), ledger.Sequence(i), draft(fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := s.AppendAfter(t.Context(), 2, draft("late")); !errors.Is(err, ledger.ErrMoved) {
-		t.Errorf("after an entry that is not the newest: got %v, want ErrMoved", err)
-	}
-	s = reopen(t, s)
-	entries, err := s.Span(t.Context(), ledger.Accounts, 0, 100)
-	if err != nil || len(entries) != 3 {
-		t.Fatalf("got %d entries, %v; want 3", len(entries), err)
-	}
-	var head ledger.Head
-	for _, e := range entries {
-		if head, err = head.Follow(e); err != nil {
-			t.Error(err)
-		}
-	}
-	if tail, err := s.Span(t.Context(), ledger.Accounts, 2, 100); err != nil || len(tail) != 1 || tail[0].ID != "2" {
-		t.Errorf("after 2: got %v, %v; want the third entry", tail, err)
-	}
-}
-
-// testNewest appends to a history from many sides and reads it backwards.
-func testNewest[S accounts.Store](t *testing.T, s S, reopen func(testing.TB, S) S) {
-	if none, err := s.Newest(t.Context(), ledger.Accesses, 0, 10); err != nil || len(none) != 0 {
-		t.Errorf("of nothing: got %v, %v", none, err)
-	}
-	const each, sides = 5, 4
-	var stored atomic.Int64
-	var group sync.WaitGroup
-	for range sides {
-		group.Go(func() {
-			for i := range each {
-				d := ledger.Draft{
-					History: ledger.Accesses, ID: fmt.Sprint("access ", i), Kind: "accessed", Account: "auditor",
-					Time: time.Date(2026, 2, 1, 0, i, 0, 0, time.UTC), Content: []byte(`{"method":"m"}`),
-				}
-				e, existed, err := s.Append(t.Context(), d)
-				if err != nil || e.ID != d.ID || !e.Time.Equal(d.Time) {
-					t.Errorf("%s: got %s at %v, %v", d.ID, e.ID, e.Time, err)
-				}
-				if !existed {
-					stored.Add(1)
-				}
-			}
-		})
-	}
-	group.Wait()
-	if stored.Load() != each {
-		t.Errorf("%d of %d appends stored something, want one of each id: %d", stored.Load(), each*sides, each)
-	}
-	for range 2 {
-		for _, c := range []struct {
-			before ledger.Sequence
-			n      int
-			want   []ledger.Sequence
-		}{
-			{0, 2, []ledger.Sequence{5, 4}},
-			{4, 10, []ledger.Sequence{3, 2, 1}},
-			{4, 2, []ledger.Sequence{3, 2}},
-			{1, 2, nil},
-			{100, 1, []ledger.Sequence{5}},
-		} {
-			entries, err := s.Newest(t.Context(), ledger.Accesses, c.before, c.n)
-			var got []ledger.Sequence
-			for _, e := range entries {
-				got = append(got, e.Sequence)
-			}
-			if err != nil || !slices.Equal(got, c.want) {
-				t.Errorf("%d before %d: got %v, %v; want %v", c.n, c.before, got, err, c.want)
-			}
-		}
-		s = reopen(t, s)
-	}
-}
-
-func testCancelled(t *testing.T, s accounts.Store) {
+func testCancelled(t *testing.T, s accounts.Secrets) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.PutSecret(ctx, "a", 0, nil); !errors.Is(err, context.Canceled) {

@@ -2,7 +2,6 @@ package accountstest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,13 +12,12 @@ import (
 	"xuncha/server/internal/accounts"
 )
 
-var _ accounts.Store = (*Memory)(nil)
+var _ accounts.Secrets = (*MemorySecrets)(nil)
 
-// A Memory is a store for tests of what stands above it. It keeps what it is
-// given until it is garbage. Its zero value is empty.
-type Memory struct {
+// A MemorySecrets keeps secrets for tests of what stands above them. Its zero value has
+// none.
+type MemorySecrets struct {
 	mu      sync.Mutex
-	entries map[ledger.History][]ledger.Entry
 	secrets map[string]secret
 }
 
@@ -28,69 +26,8 @@ type secret struct {
 	revision int64
 }
 
-// AppendAfter implements accounts.Store.
-func (m *Memory) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger.Draft) (ledger.Entry, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return ledger.Entry{}, err
-	}
-	if m.entries == nil {
-		m.entries = map[ledger.History][]ledger.Entry{}
-	}
-	var head ledger.Head
-	if list := m.entries[d.History]; len(list) > 0 {
-		head = list[len(list)-1].Head()
-	}
-	if head.Sequence != after {
-		return ledger.Entry{}, fmt.Errorf("%w: it is at %d", ledger.ErrMoved, head.Sequence)
-	}
-	e := head.Seal(d)
-	m.entries[d.History] = append(m.entries[d.History], e)
-	return e, nil
-}
-
-// Span implements accounts.Store.
-func (m *Memory) Span(_ context.Context, h ledger.History, after ledger.Sequence, n int) ([]ledger.Entry, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := m.entries[h]
-	list = list[min(len(list), int(after)):]
-	return slices.Clone(list[:min(n, len(list))]), nil
-}
-
-// Append implements accounts.Store.
-func (m *Memory) Append(ctx context.Context, d ledger.Draft) (ledger.Entry, bool, error) {
-	m.mu.Lock()
-	list := m.entries[d.History]
-	m.mu.Unlock()
-	for _, e := range list {
-		if e.ID == d.ID {
-			return e, true, nil
-		}
-	}
-	e, err := m.AppendAfter(ctx, ledger.Sequence(len(list)), d)
-	if errors.Is(err, ledger.ErrMoved) {
-		return m.Append(ctx, d)
-	}
-	return e, false, err
-}
-
-// Newest implements accounts.Store.
-func (m *Memory) Newest(_ context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := m.entries[h]
-	if before > 0 {
-		list = list[:min(int(before)-1, len(list))]
-	}
-	list = slices.Clone(list[max(0, len(list)-n):])
-	slices.Reverse(list)
-	return list, nil
-}
-
-// Secret implements accounts.Store.
-func (m *Memory) Secret(ctx context.Context, name string) ([]byte, int64, error) {
+// Secret implements accounts.Secrets.
+func (m *MemorySecrets) Secret(ctx context.Context, name string) ([]byte, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -103,8 +40,8 @@ func (m *Memory) Secret(ctx context.Context, name string) ([]byte, int64, error)
 	return slices.Clone(s.value), s.revision, nil
 }
 
-// PutSecret implements accounts.Store.
-func (m *Memory) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
+// PutSecret implements accounts.Secrets.
+func (m *MemorySecrets) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -120,16 +57,16 @@ func (m *Memory) PutSecret(ctx context.Context, name string, revision int64, val
 	return nil
 }
 
-// DeleteSecret implements accounts.Store.
-func (m *Memory) DeleteSecret(_ context.Context, name string) error {
+// DeleteSecret implements accounts.Secrets.
+func (m *MemorySecrets) DeleteSecret(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.secrets, name)
 	return nil
 }
 
-// Secrets implements accounts.Store.
-func (m *Memory) Secrets(_ context.Context, prefix string, each func(name string, value []byte) error) error {
+// Secrets implements accounts.Secrets.
+func (m *MemorySecrets) Secrets(_ context.Context, prefix string, each func(name string, value []byte) error) error {
 	m.mu.Lock()
 	all := maps.Clone(m.secrets)
 	m.mu.Unlock()

@@ -3,5 +3,5 @@ package accountstest
 import "testing"
 
 func TestMemory(t *testing.T) {
-	Run(t, func(testing.TB) *Memory { return new(Memory) }, func(_ testing.TB, m *Memory) *Memory { return m })
+	Run(t, func(testing.TB) *MemorySecrets { return new(MemorySecrets) }, func(_ testing.TB, m *MemorySecrets) *MemorySecrets { return m })
 }

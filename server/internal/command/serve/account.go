@@ -40,7 +40,7 @@ func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service)
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
+	people, err := accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}

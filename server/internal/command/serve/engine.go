@@ -15,11 +15,12 @@ import (
 
 // An Engine is where a deployment keeps what it knows.
 type Engine interface {
-	sites.Store
-	inspections.Store
-	accounts.Store
-	ledger.Archive
+	ledger.Store
+	sites.Rows
+	accounts.Secrets
 	Photos() inspections.Photos
+	// Shared tells whether other servers may store in it too.
+	Shared() bool
 	Close() error
 }
 

@@ -91,15 +91,15 @@ func (c *PurgeCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	roster, err := sites.Open(ctx, sites.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
+	roster, err := sites.Open(ctx, sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	checkIns, err := inspections.Open(ctx, inspections.Config{
-		Store: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	checkIns, err := inspections.New(inspections.Config{
+		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return err
 	}
 	var size int64
 	n, err := checkIns.Purge(ctx, operator, c.DryRun, func(e inspections.PhotoEvent) {

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"xuncha/inspections"
+	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/rpc"
@@ -132,22 +133,26 @@ func Start(ctx context.Context, name string, o mongostore.Options, c Config, std
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	roster, err := sites.Open(ctx, sites.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
+	roster, err := sites.Open(ctx, sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	people, err := accounts.Open(ctx, accounts.Config{Store: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+	people, err := accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	checkIns, err := inspections.Open(ctx, inspections.Config{
-		Store: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	checkIns, err := inspections.New(inspections.Config{
+		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where, err)
+		return nil, err
+	}
+	feed := ledger.NewFollower(store, "", people.Take, roster.Take, checkIns.Take)
+	if err := feed.CatchUp(ctx); err != nil && !errors.Is(err, ledger.ErrWaiting) {
+		return nil, fmt.Errorf("%s: reading the histories: %w", where, err)
 	}
 	collectSeldom()
 	stopping := make(chan struct{})
@@ -170,8 +175,8 @@ func Start(ctx context.Context, name string, o mongostore.Options, c Config, std
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	r.tendPhotos(checkIns)
-	if _, shared := store.(inspections.SharedStore); shared {
-		r.follow(checkIns, people)
+	if store.Shared() {
+		r.follow(feed.Cursor(), people, roster, checkIns)
 	}
 	go func() {
 		if err := server.Serve(listener); err != nil {
@@ -187,47 +192,6 @@ func Start(ctx context.Context, name string, o mongostore.Options, c Config, std
 	log.Info("serving", "address", r.Address, "store", where, "sites", len(roster.Roster().Sites()),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
-}
-
-const (
-	// followEvery is how often a server asks for what others have stored.
-	followEvery = 500 * time.Millisecond
-	// followTimeout is how long the answer may take before the database counts
-	// as away.
-	followTimeout = 6 * time.Second
-)
-
-// follow takes in what other servers store, until r.beside ends. While the
-// database does not answer, the server's health says that it does not serve.
-func (r *Running) follow(checkIns *inspections.Service, people *accounts.Service) {
-	ctx := r.beside
-	r.running.Go(func() {
-		ticker := time.NewTicker(followEvery)
-		defer ticker.Stop()
-		away := false
-		for {
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
-			call, done := context.WithTimeout(ctx, followTimeout)
-			// Accounts first: who is disabled elsewhere is out soonest.
-			err := errors.Join(people.CatchUp(call), checkIns.CatchUp(call))
-			done()
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err != nil && !away:
-				r.health.Shutdown()
-				r.log.Error("the database is away", "error", err.Error())
-			case err == nil && away:
-				r.health.Resume()
-				r.log.Info("the database is back")
-			}
-			away = err != nil
-		}
-	})
 }
 
 // roomToGrow is how much garbage may gather beside a small heap.

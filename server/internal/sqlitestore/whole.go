@@ -10,9 +10,7 @@ import (
 	"xuncha/ledger"
 )
 
-var _ ledger.Archive = (*Store)(nil)
-
-// Heads implements ledger.Archive.
+// Heads implements ledger.Store.
 func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head) error) error {
 	var names []ledger.History
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
@@ -37,7 +35,7 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 	return nil
 }
 
-// Span implements ledger.Archive.
+// Span implements ledger.Store.
 func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		out, err = s.span(conn, h, after, n)
@@ -46,7 +44,7 @@ func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequenc
 	return out, err
 }
 
-// Put implements ledger.Archive. All of the entries are stored, or none.
+// Put implements ledger.Store. All of the entries are stored, or none.
 func (s *Store) Put(ctx context.Context, entries []ledger.Entry) error {
 	if len(entries) == 0 {
 		return nil

@@ -1,8 +1,9 @@
-// Package inspectionstest is the contract of inspections.Store as a test
-// suite. An engine joins with one line in a test of its own:
+// Package ledgertest is the contract of ledger.Store as a test suite, and a store
+// in memory that takes faults to order. An engine joins with one line in a test of
+// its own:
 //
-//	inspectionstest.Run(t, inspectionstest.Harness[*Store]{Open: open, Reopen: reopen})
-package inspectionstest
+//	ledgertest.Run(t, ledgertest.Harness[*Store]{Open: open, Reopen: reopen})
+package ledgertest
 
 import (
 	"bytes"
@@ -16,22 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"xuncha/inspections"
 	"xuncha/ledger"
-	"xuncha/sites"
 )
-
-// A Store is what the suite tests. It holds the roster too, because the one
-// must not show in the other, and shows all of it as an archive.
-type Store interface {
-	inspections.Store
-	sites.Store
-	ledger.Archive
-}
 
 // A Harness opens the stores of one engine. Both functions end the test where
 // they fail, and leave it to the test's Cleanup to close what they opened.
-type Harness[S Store] struct {
+type Harness[S ledger.Store] struct {
 	// Open returns a store that holds nothing.
 	Open func(testing.TB) S
 	// Reopen closes a store and opens what it holds once more.
@@ -39,7 +30,7 @@ type Harness[S Store] struct {
 }
 
 // Run tests the engine's promises, each on a store of its own.
-func Run[S Store](t *testing.T, h Harness[S]) {
+func Run[S ledger.Store](t *testing.T, h Harness[S]) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, Harness[S])
@@ -60,10 +51,20 @@ func Run[S Store](t *testing.T, h Harness[S]) {
 		{"HistoryInPages", testPages[S]},
 		{"HistoryWhileWritesArrive", testPagesWhileWriting[S]},
 		{"Entries", testEntries[S]},
-		{"Replay", testReplay[S]},
-		{"ReplayStops", testReplayStops[S]},
+		{"Heads", testHeads[S]},
+		{"AppendAfterFollowsHead", testAppendAfter[S]},
+		{"AppendAfterWrongSequence", testMoved[S]},
+		{"AppendAfterByRacingWriters", testRace[S]},
+		{"AppendAfterSameIDTwice", testSameID[S]},
+		{"AppendAfterBesideAppend", testBesideAppend[S]},
+		{"SpanInPages", testSpans[S]},
+		{"Feed", testFeed[S]},
+		{"FeedResumes", testFeedResumes[S]},
+		{"FeedStops", testFeedStops[S]},
+		{"FeedWhileWritesArrive", testFeedWhileWriting[S]},
+		{"FeedOfWhatWasPut", testFeedOfPut[S]},
+		{"FeedRefusesOtherCursors", testFeedCursors[S]},
 		{"Reopen", testReopen[S]},
-		{"Archive", testArchive[S]},
 		{"PutAsTheyAre", testPut[S]},
 		{"PutRefused", testPutRefused[S]},
 	} {
@@ -72,21 +73,21 @@ func Run[S Store](t *testing.T, h Harness[S]) {
 }
 
 const (
-	site  = sites.SiteID("00000000-0000-4000-8000-000000000001")
-	other = sites.SiteID("00000000-0000-4000-8000-000000000002")
+	site  = ledger.History("site/00000000-0000-4000-8000-000000000001")
+	other = ledger.History("site/00000000-0000-4000-8000-000000000002")
 )
 
-// draft returns the draft of an entry of the site.
-func draft(site sites.SiteID, id string) ledger.Draft {
+// draft returns the draft of an entry of the history.
+func draft(h ledger.History, id string) ledger.Draft {
 	return ledger.Draft{
-		History: site.History(), ID: id, Kind: inspections.KindCheckIn,
+		History: h, ID: id, Kind: "check_in",
 		Time:    time.Date(2020, 2, 1, 8, 30, 0, 123456789, time.UTC),
 		Account: "local", Content: []byte(`{"finding":"closed"}`),
 	}
 }
 
 // mustAppend stores a draft whose id is new.
-func mustAppend(t *testing.T, s Store, d ledger.Draft) ledger.Entry {
+func mustAppend(t *testing.T, s ledger.Store, d ledger.Draft) ledger.Entry {
 	t.Helper()
 	e, existed, err := s.Append(t.Context(), d)
 	if err != nil {
@@ -98,11 +99,11 @@ func mustAppend(t *testing.T, s Store, d ledger.Draft) ledger.Entry {
 	return e
 }
 
-// mustHistory reads the site's whole history, checks that each entry follows
+// mustHistory reads the whole history, checks that each entry follows
 // from the one before, and returns it oldest first.
-func mustHistory(t *testing.T, s Store, site sites.SiteID) []ledger.Entry {
+func mustHistory(t *testing.T, s ledger.Store, h ledger.History) []ledger.Entry {
 	t.Helper()
-	entries, err := s.History(t.Context(), site, 0, 10_000)
+	entries, err := s.Newest(t.Context(), h, 0, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,27 +154,26 @@ func atOnce(n int, f func(int)) {
 	all.Wait()
 }
 
-func testEmpty[S Store](t *testing.T, h Harness[S]) {
+func testEmpty[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	if got := mustHistory(t, s, site); len(got) != 0 {
 		t.Errorf("got %d entries, want none", len(got))
 	}
-	if _, err := s.Entry(t.Context(), site, "a"); !errors.Is(err, inspections.ErrNotFound) {
+	if _, err := s.Entry(t.Context(), site, "a"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("Entry: got %v, want ErrNotFound", err)
 	}
-	if _, err := s.Entries(t.Context(), []inspections.Key{{Site: site, Sequence: 1}}); !errors.Is(err, inspections.ErrNotFound) {
+	if _, err := s.Entries(t.Context(), []ledger.Key{{History: site, Sequence: 1}}); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("Entries: got %v, want ErrNotFound", err)
 	}
 	if got, err := s.Entries(t.Context(), nil); err != nil || len(got) != 0 {
 		t.Errorf("Entries of no keys: got %d entries and %v, want none", len(got), err)
 	}
-	err := s.Replay(t.Context(), func(e ledger.Entry) error { return fmt.Errorf("%s %d", e.History, e.Sequence) })
-	if err != nil {
-		t.Errorf("Replay: got %v, want no entry", err)
+	if got, at := mustFeed(t, s, ""); len(got) != 0 || at != "" {
+		t.Errorf("Feed: got %d entries and the cursor %q, want none", len(got), at)
 	}
 }
 
-func testAppend[S Store](t *testing.T, h Harness[S]) {
+func testAppend[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	var head ledger.Head
 	var want []ledger.Entry
@@ -194,7 +194,7 @@ func testAppend[S Store](t *testing.T, h Harness[S]) {
 	}
 }
 
-func testRepeated[S Store](t *testing.T, h Harness[S]) {
+func testRepeated[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	first := mustAppend(t, s, draft(site, "a"))
 	second := mustAppend(t, s, draft(site, "b"))
@@ -218,7 +218,7 @@ func testRepeated[S Store](t *testing.T, h Harness[S]) {
 	wantAllEqual(t, mustHistory(t, s, site), []ledger.Entry{first, second, third})
 }
 
-func testRepeatedAtOnce[S Store](t *testing.T, h Harness[S]) {
+func testRepeatedAtOnce[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	mustAppend(t, s, draft(site, "before"))
 	const count = 100
@@ -248,22 +248,22 @@ func testRepeatedAtOnce[S Store](t *testing.T, h Harness[S]) {
 	}
 }
 
-func testOneHistory[S Store](t *testing.T, h Harness[S]) {
-	testAtOnce(t, h.Open(t), func(int) sites.SiteID { return site })
+func testOneHistory[S ledger.Store](t *testing.T, h Harness[S]) {
+	testAtOnce(t, h.Open(t), func(int) ledger.History { return site })
 }
 
-func testManyHistories[S Store](t *testing.T, h Harness[S]) {
-	testAtOnce(t, h.Open(t), func(i int) sites.SiteID { return sites.SiteID(fmt.Sprintf("site %d", i%10)) })
+func testManyHistories[S ledger.Store](t *testing.T, h Harness[S]) {
+	testAtOnce(t, h.Open(t), func(i int) ledger.History { return ledger.History(fmt.Sprintf("site/%d", i%10)) })
 }
 
 // testAtOnce appends from 64 goroutines and looks for every answer in the
 // histories.
-func testAtOnce(t *testing.T, s Store, siteOf func(int) sites.SiteID) {
+func testAtOnce(t *testing.T, s ledger.Store, of func(int) ledger.History) {
 	const writers, each = 64, 8
 	got := make([][]ledger.Entry, writers)
 	atOnce(writers, func(w int) {
 		for i := range each {
-			e, existed, err := s.Append(t.Context(), draft(siteOf(w+i), fmt.Sprintf("%d of %d", i, w)))
+			e, existed, err := s.Append(t.Context(), draft(of(w+i), fmt.Sprintf("%d of %d", i, w)))
 			if err != nil || existed {
 				t.Errorf("got existed %v and error %v, want a new entry", existed, err)
 				return
@@ -277,10 +277,10 @@ func testAtOnce(t *testing.T, s Store, siteOf func(int) sites.SiteID) {
 	histories := map[ledger.History][]ledger.Entry{}
 	total := 0
 	for i := range writers + each {
-		id := siteOf(i)
-		if histories[id.History()] == nil {
-			histories[id.History()] = mustHistory(t, s, id)
-			total += len(histories[id.History()])
+		id := of(i)
+		if histories[id] == nil {
+			histories[id] = mustHistory(t, s, id)
+			total += len(histories[id])
 		}
 	}
 	if total != writers*each {
@@ -295,17 +295,21 @@ func testAtOnce(t *testing.T, s Store, siteOf func(int) sites.SiteID) {
 	}
 }
 
-func testCancelled[S Store](t *testing.T, h Harness[S]) {
+func testCancelled[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	first := mustAppend(t, s, draft(site, "first"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, err := s.Append(ctx, draft(site, "a"))
-	_, historyErr := s.History(ctx, site, 0, 1)
+	_, historyErr := s.Newest(ctx, site, 0, 1)
 	_, entryErr := s.Entry(ctx, site, "first")
-	_, entriesErr := s.Entries(ctx, []inspections.Key{{Site: site, Sequence: 1}})
-	replayErr := s.Replay(ctx, func(ledger.Entry) error { return nil })
-	for _, err := range []error{err, historyErr, entryErr, entriesErr, replayErr} {
+	_, entriesErr := s.Entries(ctx, []ledger.Key{{History: site, Sequence: 1}})
+	_, afterErr := s.AppendAfter(ctx, 1, draft(site, "b"))
+	_, spanErr := s.Span(ctx, site, 0, 1)
+	headsErr := s.Heads(ctx, func(ledger.History, ledger.Head) error { return nil })
+	putErr := s.Put(ctx, []ledger.Entry{first.Head().Seal(draft(site, "c"))})
+	_, _, feedErr := feed(ctx, s, "")
+	for _, err := range []error{err, historyErr, entryErr, entriesErr, afterErr, spanErr, headsErr, putErr, feedErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
@@ -318,7 +322,7 @@ func testCancelled[S Store](t *testing.T, h Harness[S]) {
 }
 
 // A phone that hangs up and calls again, many times over, doubles nothing.
-func testCancelledMeanwhile[S Store](t *testing.T, h Harness[S]) {
+func testCancelledMeanwhile[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	const writers = 32
 	answers := make([]ledger.Entry, writers)
@@ -342,7 +346,7 @@ func testCancelledMeanwhile[S Store](t *testing.T, h Harness[S]) {
 	wantAllEqual(t, mustHistory(t, s, site), answers)
 }
 
-func testOwnCopy[S Store](t *testing.T, h Harness[S]) {
+func testOwnCopy[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	d := draft(site, "a")
 	want := ledger.Head{}.Seal(d)
@@ -369,7 +373,7 @@ func testOwnCopy[S Store](t *testing.T, h Harness[S]) {
 	wantEqual(t, mustHistory(t, s, site)[0], want)
 }
 
-func testTimes[S Store](t *testing.T, h Harness[S]) {
+func testTimes[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	first := mustAppend(t, s, draft(site, "a"))
 	early := draft(site, "b")
@@ -390,13 +394,13 @@ func testTimes[S Store](t *testing.T, h Harness[S]) {
 	}
 	wantEqual(t, mustHistory(t, s, site)[3], e)
 	// Another history has times of its own.
-	early.History = other.History()
+	early.History = other
 	if e := mustAppend(t, s, early); !e.Time.Equal(early.Time) {
 		t.Errorf("in another history: got time %v, want %v", e.Time, early.Time)
 	}
 }
 
-func testIDs[S Store](t *testing.T, h Harness[S]) {
+func testIDs[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	ids := []string{"a", "A", "a ", " a", "á", "a\u0301", "ａ", "寺", "寺廟", "1", "01", "1.0", "a\x00", "a\x00b", "null", "%", "_", "."}
 	var want []ledger.Entry
@@ -413,12 +417,12 @@ func testIDs[S Store](t *testing.T, h Harness[S]) {
 	}
 	wantAllEqual(t, mustHistory(t, s, site), want)
 	for _, id := range []string{"", "b", "Á", "寺 "} {
-		if _, err := s.Entry(t.Context(), site, id); !errors.Is(err, inspections.ErrNotFound) {
+		if _, err := s.Entry(t.Context(), site, id); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("Entry %q: got %v, want ErrNotFound", id, err)
 		}
 	}
 	// So are the sites'.
-	for _, id := range []sites.SiteID{"x", "X", "x ", "x/y", "ｘ"} {
+	for _, id := range []ledger.History{"x", "X", "x ", "x/y", "ｘ"} {
 		mustAppend(t, s, draft(id, "a"))
 		if got := mustHistory(t, s, id); len(got) != 1 {
 			t.Errorf("site %q: got %d entries, want 1", id, len(got))
@@ -426,14 +430,14 @@ func testIDs[S Store](t *testing.T, h Harness[S]) {
 	}
 }
 
-func testTwoHistories[S Store](t *testing.T, h Harness[S]) {
+func testTwoHistories[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	here := mustAppend(t, s, draft(site, "a"))
 	there := mustAppend(t, s, draft(other, "a"))
 	if here.Sequence != 1 || there.Sequence != 1 {
 		t.Errorf("got sequences %d and %d, want 1 and 1", here.Sequence, there.Sequence)
 	}
-	for id, want := range map[sites.SiteID]ledger.Entry{site: here, other: there} {
+	for id, want := range map[ledger.History]ledger.Entry{site: here, other: there} {
 		got, err := s.Entry(t.Context(), id, "a")
 		if err != nil {
 			t.Fatal(err)
@@ -443,7 +447,7 @@ func testTwoHistories[S Store](t *testing.T, h Harness[S]) {
 	}
 }
 
-func testRecords[S Store](t *testing.T, h Harness[S]) {
+func testRecords[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	var want []ledger.Entry
 	for i, content := range []string{
@@ -468,7 +472,7 @@ func testRecords[S Store](t *testing.T, h Harness[S]) {
 	wantAllEqual(t, mustHistory(t, s, site), want)
 }
 
-func testPages[S Store](t *testing.T, h Harness[S]) {
+func testPages[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	for i := range 25 {
 		mustAppend(t, s, draft(site, fmt.Sprint(i)))
@@ -489,7 +493,7 @@ func testPages[S Store](t *testing.T, h Harness[S]) {
 		{1000, 2, 25, 24},
 		{0, 0, 0, 0},
 	} {
-		got, err := s.History(t.Context(), site, c.before, c.n)
+		got, err := s.Newest(t.Context(), site, c.before, c.n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -500,8 +504,8 @@ func testPages[S Store](t *testing.T, h Harness[S]) {
 		var found []ledger.Sequence
 		for _, e := range got {
 			found = append(found, e.Sequence)
-			if e.History != site.History() {
-				t.Errorf("got an entry of %s, want %s", e.History, site.History())
+			if e.History != site {
+				t.Errorf("got an entry of %s, want %s", e.History, site)
 			}
 		}
 		if !slices.Equal(found, want) {
@@ -511,7 +515,7 @@ func testPages[S Store](t *testing.T, h Harness[S]) {
 }
 
 // A reader who pages to the end misses nothing that was there when it began.
-func testPagesWhileWriting[S Store](t *testing.T, h Harness[S]) {
+func testPagesWhileWriting[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	for i := range 30 {
 		mustAppend(t, s, draft(site, fmt.Sprint(i)))
@@ -529,7 +533,7 @@ func testPagesWhileWriting[S Store](t *testing.T, h Harness[S]) {
 	for range 5 {
 		var before, newest ledger.Sequence
 		for before != 1 {
-			page, err := s.History(t.Context(), site, before, 4)
+			page, err := s.Newest(t.Context(), site, before, 4)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -553,15 +557,15 @@ func testPagesWhileWriting[S Store](t *testing.T, h Harness[S]) {
 	mustHistory(t, s, site)
 }
 
-func testEntries[S Store](t *testing.T, h Harness[S]) {
+func testEntries[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
-	want := map[inspections.Key]ledger.Entry{}
-	for _, id := range []sites.SiteID{site, other} {
+	want := map[ledger.Key]ledger.Entry{}
+	for _, id := range []ledger.History{site, other} {
 		for i := range ledger.Sequence(3) {
-			want[inspections.Key{Site: id, Sequence: i + 1}] = mustAppend(t, s, draft(id, fmt.Sprint(i)))
+			want[ledger.Key{History: id, Sequence: i + 1}] = mustAppend(t, s, draft(id, fmt.Sprint(i)))
 		}
 	}
-	keys := []inspections.Key{{Site: other, Sequence: 3}, {Site: site, Sequence: 1}, {Site: other, Sequence: 1}, {Site: site, Sequence: 3}, {Site: site, Sequence: 1}}
+	keys := []ledger.Key{{History: other, Sequence: 3}, {History: site, Sequence: 1}, {History: other, Sequence: 1}, {History: site, Sequence: 3}, {History: site, Sequence: 1}}
 	got, err := s.Entries(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
@@ -572,73 +576,18 @@ func testEntries[S Store](t *testing.T, h Harness[S]) {
 	for i, k := range keys {
 		wantEqual(t, got[i], want[k])
 	}
-	for _, missing := range []inspections.Key{
-		{Site: site, Sequence: 4}, {Site: site, Sequence: 0}, {Site: other, Sequence: -1}, {Site: "nowhere", Sequence: 1},
+	for _, missing := range []ledger.Key{
+		{History: site, Sequence: 4}, {History: site, Sequence: 0}, {History: other, Sequence: -1}, {History: "nowhere", Sequence: 1},
 		// Numbers that an engine may cut to fit.
-		{Site: other, Sequence: 1<<40 + 1}, {Site: site, Sequence: 1<<32 + 1}, {Site: other, Sequence: 1 - 1<<32},
+		{History: other, Sequence: 1<<40 + 1}, {History: site, Sequence: 1<<32 + 1}, {History: other, Sequence: 1 - 1<<32},
 	} {
-		if _, err := s.Entries(t.Context(), []inspections.Key{keys[0], missing, keys[1]}); !errors.Is(err, inspections.ErrNotFound) {
+		if _, err := s.Entries(t.Context(), []ledger.Key{keys[0], missing, keys[1]}); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("with %v: got %v, want ErrNotFound", missing, err)
 		}
 	}
 }
 
-func testReplay[S Store](t *testing.T, h Harness[S]) {
-	s := h.Open(t)
-	want := map[ledger.History][]ledger.Entry{}
-	roster := ledger.Draft{History: ledger.Roster, Kind: sites.KindSiteRegistered, Account: "local", Content: []byte(`{}`), Time: time.Unix(1580515200, 0)}
-	// Histories grow in turn, some of them long, so that no engine's own order
-	// or reading ahead goes unnoticed.
-	for i := range 1200 {
-		id := sites.SiteID(fmt.Sprintf("site %d", i%7))
-		if i%3 > 0 {
-			id = site
-		}
-		want[id.History()] = append(want[id.History()], mustAppend(t, s, draft(id, fmt.Sprint(i))))
-		if i%400 == 0 {
-			roster.ID = fmt.Sprint(i)
-			if _, err := s.AppendAfter(t.Context(), ledger.Sequence(i/400), roster); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	s = h.Reopen(t, s)
-	got := map[ledger.History][]ledger.Entry{}
-	err := s.Replay(t.Context(), func(e ledger.Entry) error {
-		e.Record = bytes.Clone(e.Record)
-		got[e.History] = append(got[e.History], e)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != len(want) {
-		t.Errorf("got entries of %d histories, want %d", len(got), len(want))
-	}
-	for history := range want {
-		wantAllEqual(t, got[history], want[history])
-	}
-}
-
-func testReplayStops[S Store](t *testing.T, h Harness[S]) {
-	s := h.Open(t)
-	for i := range 5 {
-		mustAppend(t, s, draft(site, fmt.Sprint(i)))
-	}
-	enough := errors.New("enough")
-	calls := 0
-	err := s.Replay(t.Context(), func(ledger.Entry) error {
-		if calls++; calls == 3 {
-			return enough
-		}
-		return nil
-	})
-	if !errors.Is(err, enough) || calls != 3 {
-		t.Errorf("got %v after %d calls, want %v after 3", err, calls, enough)
-	}
-}
-
-func testReopen[S Store](t *testing.T, h Harness[S]) {
+func testReopen[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	var want []ledger.Entry
 	for i := range 50 {

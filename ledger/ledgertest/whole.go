@@ -1,4 +1,4 @@
-package inspectionstest
+package ledgertest
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 )
 
 // mustHeads returns the store's histories in the order in which Heads has them.
-func mustHeads(t *testing.T, s Store) (names []ledger.History, heads map[ledger.History]ledger.Head) {
+func mustHeads(t *testing.T, s ledger.Store) (names []ledger.History, heads map[ledger.History]ledger.Head) {
 	t.Helper()
 	heads = map[ledger.History]ledger.Head{}
 	err := s.Heads(t.Context(), func(h ledger.History, head ledger.Head) error {
@@ -24,7 +24,7 @@ func mustHeads(t *testing.T, s Store) (names []ledger.History, heads map[ledger.
 }
 
 // mustSpan reads a whole history, some entries at a time, and checks its chain.
-func mustSpan(t *testing.T, s Store, h ledger.History, n int) (all []ledger.Entry) {
+func mustSpan(t *testing.T, s ledger.Store, h ledger.History, n int) (all []ledger.Entry) {
 	t.Helper()
 	var head ledger.Head
 	for {
@@ -44,7 +44,7 @@ func mustSpan(t *testing.T, s Store, h ledger.History, n int) (all []ledger.Entr
 	}
 }
 
-func testArchive[S Store](t *testing.T, h Harness[S]) {
+func testHeads[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	if names, _ := mustHeads(t, s); len(names) != 0 {
 		t.Errorf("an empty store has the histories %v", names)
@@ -65,7 +65,7 @@ func testArchive[S Store](t *testing.T, h Harness[S]) {
 	want[e.History] = append(want[e.History], e)
 	for range 2 {
 		names, heads := mustHeads(t, s)
-		if got, want := fmt.Sprint(names), fmt.Sprint([]ledger.History{ledger.Roster, site.History(), other.History()}); got != want {
+		if got, want := fmt.Sprint(names), fmt.Sprint([]ledger.History{ledger.Roster, site, other}); got != want {
 			t.Errorf("got the histories %s, want %s", got, want)
 		}
 		for h, entries := range want {
@@ -97,7 +97,7 @@ func sealed(n int) (out []ledger.Entry) {
 	return out
 }
 
-func testPut[S Store](t *testing.T, h Harness[S]) {
+func testPut[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	entries := sealed(25)
 	for _, part := range [][]ledger.Entry{entries[:1], entries[1:20], entries[20:]} {
@@ -120,7 +120,7 @@ func testPut[S Store](t *testing.T, h Harness[S]) {
 	mustHistory(t, s, site)
 }
 
-func testPutRefused[S Store](t *testing.T, h Harness[S]) {
+func testPutRefused[S ledger.Store](t *testing.T, h Harness[S]) {
 	s := h.Open(t)
 	entries := sealed(6)
 	if err := s.Put(t.Context(), entries[:3]); err != nil {

@@ -11,7 +11,7 @@ import (
 	"xuncha/ledger"
 )
 
-// Heads implements ledger.Archive. It goes from one history to the next, since
+// Heads implements ledger.Store. It goes from one history to the next, since
 // that is a step in the index, and grouping all entries would read all of it.
 func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head) error) error {
 	for after := ""; ; {
@@ -40,32 +40,4 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 			return err
 		}
 	}
-}
-
-// Span implements ledger.Archive.
-func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
-	err = s.do(ctx, func(ctx context.Context) error {
-		out, err = s.find(ctx, bson.D{is("history", string(h)), is("sequence", bson.D{{Key: "$gt", Value: int64(after)}})}, oldestFirst, n)
-		return err
-	})
-	return out, err
-}
-
-// Put implements ledger.Archive.
-func (s *Store) Put(ctx context.Context, entries []ledger.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	return s.do(ctx, func(ctx context.Context) error {
-		head, err := s.headAt(ctx, entries[0].History, entries[0].Sequence-1)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if head, err = head.Follow(e); err != nil {
-				return err
-			}
-		}
-		return s.put(ctx, entries)
-	})
 }

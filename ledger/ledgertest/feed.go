@@ -1,0 +1,379 @@
+package ledgertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"xuncha/ledger"
+)
+
+// feed reads all that lies behind the cursor, with the cursor behind that.
+func feed(ctx context.Context, s ledger.Store, from ledger.Cursor) (all []ledger.Entry, at ledger.Cursor, err error) {
+	at = from
+	for e, err := range s.Feed(ctx, from) {
+		if err != nil {
+			return all, at, err
+		}
+		e.Record = bytes.Clone(e.Record)
+		all = append(all, e.Entry)
+		at = e.After()
+	}
+	return all, at, nil
+}
+
+func mustFeed(t *testing.T, s ledger.Store, from ledger.Cursor) ([]ledger.Entry, ledger.Cursor) {
+	t.Helper()
+	all, at, err := feed(t.Context(), s, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, at
+}
+
+// A followed is what a feed has given so far, by history.
+type followed map[ledger.History][]ledger.Entry
+
+// add takes in what the feed gives, of which each must follow from what it gave
+// of the same history before.
+func (f followed) add(t *testing.T, entries ...ledger.Entry) {
+	t.Helper()
+	for _, e := range entries {
+		var head ledger.Head
+		if list := f[e.History]; len(list) > 0 {
+			head = list[len(list)-1].Head()
+		}
+		if _, err := head.Follow(e); err != nil {
+			t.Fatalf("the feed gives %s %d after %d: %v", e.History, e.Sequence, head.Sequence, err)
+		}
+		f[e.History] = append(f[e.History], e)
+	}
+}
+
+// want compares what the feed gave with what the histories have.
+func (f followed) want(t *testing.T, s ledger.Store) {
+	t.Helper()
+	histories := 0
+	err := s.Heads(t.Context(), func(h ledger.History, head ledger.Head) error {
+		histories++
+		if got := f[h]; ledger.Sequence(len(got)) != head.Sequence || got[len(got)-1].Hash != head.Hash {
+			t.Errorf("the feed gave %d entries of %s, which has %d", len(got), h, head.Sequence)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if histories != len(f) {
+		t.Errorf("the feed gave entries of %d histories, want %d", len(f), histories)
+	}
+}
+
+// histories are of every sort that there is.
+var histories = []ledger.History{site, ledger.Roster, other, ledger.Accounts, ledger.Accesses}
+
+// mustFill appends n entries, in turn to some histories, by both ways of appending.
+func mustFill(t *testing.T, s ledger.Store, id string, n int) {
+	t.Helper()
+	for i := range n {
+		h := histories[i%len(histories)]
+		if i%3 > 0 {
+			h = site // long, so that no engine's reading ahead goes unnoticed
+		}
+		d := draft(h, fmt.Sprint(id, i))
+		if h == site || h == other || h == ledger.Accesses {
+			mustAppend(t, s, d)
+			continue
+		}
+		newest, err := s.Newest(t.Context(), h, 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := ledger.Sequence(0)
+		if len(newest) > 0 {
+			after = newest[0].Sequence
+		}
+		if _, err := s.AppendAfter(t.Context(), after, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func testFeed[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustFill(t, s, "a", 1300)
+	got := followed{}
+	all, at := mustFeed(t, s, "")
+	got.add(t, all...)
+	got.want(t, s)
+	if more, again := mustFeed(t, s, at); len(more) != 0 || again != at {
+		t.Errorf("behind the last entry: got %d entries, want none", len(more))
+	}
+	s = h.Reopen(t, s)
+	mustFill(t, s, "b", 40)
+	more, at := mustFeed(t, s, at)
+	got.add(t, more...)
+	got.want(t, s)
+	if len(more) != 40 {
+		t.Errorf("got %d entries, want the 40 that are new", len(more))
+	}
+	mustFill(t, s, "c", 1)
+	if more, _ = mustFeed(t, s, at); len(more) != 1 {
+		t.Errorf("got %d entries, want the new one", len(more))
+	}
+}
+
+// A reader can leave after any entry, and go on from there, also when the server
+// was started anew.
+func testFeedResumes[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustFill(t, s, "a", 30)
+	got := followed{}
+	var at ledger.Cursor
+	for i := range 100 {
+		if i == 15 {
+			s = h.Reopen(t, s)
+		}
+		if i%4 == 1 {
+			mustFill(t, s, fmt.Sprint("more ", i, " "), 2)
+		}
+		if i == 40 {
+			break
+		}
+		for e, err := range s.Feed(t.Context(), at) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Record = bytes.Clone(e.Record)
+			got.add(t, e.Entry)
+			at = e.After()
+			break
+		}
+	}
+	rest, _ := mustFeed(t, s, at)
+	got.add(t, rest...)
+	got.want(t, s)
+}
+
+// Whoever leaves without the cursor of what it was given gets that again.
+func testFeedStops[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustFill(t, s, "a", 5)
+	n := 0
+	for range s.Feed(t.Context(), "") {
+		if n++; n == 3 {
+			break
+		}
+	}
+	if all, _ := mustFeed(t, s, ""); n != 3 || len(all) != 5 {
+		t.Errorf("got %d entries before leaving and %d again, want 3 and 5", n, len(all))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var last error
+	for _, err := range s.Feed(ctx, "") {
+		cancel()
+		last = err
+	}
+	// Some of it may have been read ahead.
+	if last != nil && !errors.Is(last, context.Canceled) {
+		t.Errorf("got %v at the end, want context.Canceled or none", last)
+	}
+}
+
+// A reader beside writers gets everything once, each history's entries in their
+// order.
+func testFeedWhileWriting[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	const writers, each = 8, 25
+	got := followed{}
+	done := make(chan struct{})
+	var reader sync.WaitGroup
+	var at ledger.Cursor
+	reader.Go(func() {
+		for ended := false; !ended; {
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+			all, next, err := feed(t.Context(), s, at)
+			if err != nil && !errors.Is(err, ledger.ErrWaiting) {
+				t.Error(err)
+				return
+			}
+			got.add(t, all...)
+			at = next
+		}
+	})
+	atOnce(writers, func(w int) {
+		for i := range each {
+			mustAppend(t, s, draft(histories[(w+i)%len(histories)], fmt.Sprint(w, " ", i)))
+		}
+	})
+	close(done)
+	reader.Wait()
+	got.want(t, s)
+}
+
+func testFeedOfPut[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustAppend(t, s, draft(other, "before"))
+	got := followed{}
+	all, at := mustFeed(t, s, "")
+	got.add(t, all...)
+	entries := sealed(250)
+	for part := range slices.Chunk(entries, 100) {
+		if err := s.Put(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, at = mustFeed(t, s, at)
+	got.add(t, all...)
+	mustAppend(t, s, draft(site, "after"))
+	all, _ = mustFeed(t, s, at)
+	got.add(t, all...)
+	got.want(t, s)
+}
+
+func testFeedCursors[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustFill(t, s, "a", 3)
+	for _, cursor := range []ledger.Cursor{"x", "0", "-1", "{}", "sqlite", "sqlite:", "sqlite:-1", "sqlite:x", "sqlite:99999999", "mongo:", "mongo:x", "mongo:{", "memory:x"} {
+		if _, _, err := feed(t.Context(), s, cursor); !errors.Is(err, ledger.ErrCursor) {
+			t.Errorf("%q: got %v, want ErrCursor", cursor, err)
+		}
+	}
+}
+
+func testAppendAfter[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	var head ledger.Head
+	var want []ledger.Entry
+	for _, id := range []string{"a", "b", "c"} {
+		d := draft(ledger.Roster, id)
+		sealed := head.Seal(d)
+		e, err := s.AppendAfter(t.Context(), head.Sequence, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, e, sealed)
+		want = append(want, sealed)
+		head = sealed.Head()
+		clear(d.Content)
+		clear(e.Record)
+	}
+	wantAllEqual(t, mustHistory(t, s, ledger.Roster), want)
+	early := draft(ledger.Roster, "early")
+	early.Time = head.Time.Add(-time.Hour)
+	s = h.Reopen(t, s)
+	if e, err := s.AppendAfter(t.Context(), 3, early); err != nil || !e.Time.Equal(head.Time) {
+		t.Errorf("a time before the newest entry's: got %v, %v, want %v", e.Time, err, head.Time)
+	}
+}
+
+// refuse wants an entry to be refused after the sequence.
+func refuse(t *testing.T, s ledger.Store, after ledger.Sequence, id string) {
+	t.Helper()
+	if _, err := s.AppendAfter(t.Context(), after, draft(ledger.Roster, id)); !errors.Is(err, ledger.ErrMoved) {
+		t.Errorf("after %d: got %v, want ErrMoved", after, err)
+	}
+}
+
+func mustAppendAfter(t *testing.T, s ledger.Store, after ledger.Sequence, id string) ledger.Entry {
+	t.Helper()
+	e, err := s.AppendAfter(t.Context(), after, draft(ledger.Roster, id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func testMoved[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	refuse(t, s, 1, "too early")
+	first := mustAppendAfter(t, s, 0, "first")
+	refuse(t, s, 0, "too late")
+	refuse(t, s, 2, "too early")
+	second := mustAppendAfter(t, s, 1, "too late")
+	wantAllEqual(t, mustHistory(t, s, ledger.Roster), []ledger.Entry{first, second})
+	s = h.Reopen(t, s)
+	refuse(t, s, 1, "late")
+	mustAppendAfter(t, s, 2, "next")
+}
+
+func testRace[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	for after := range ledger.Sequence(20) {
+		won := make([]ledger.Entry, 2)
+		errs := make([]error, 2)
+		atOnce(2, func(i int) {
+			won[i], errs[i] = s.AppendAfter(t.Context(), after, draft(ledger.Roster, fmt.Sprintf("%d of writer %d", after, i)))
+		})
+		winner := slices.Index(errs, nil)
+		if winner < 0 || !errors.Is(errs[1-winner], ledger.ErrMoved) {
+			t.Fatalf("after %d: got %v, want one winner and one ErrMoved", after, errs)
+		}
+		got := mustHistory(t, s, ledger.Roster)
+		if len(got) != int(after)+1 {
+			t.Fatalf("got %d entries, want %d", len(got), after+1)
+		}
+		wantEqual(t, got[after], won[winner])
+	}
+}
+
+func testSameID[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustAppendAfter(t, s, 0, "a")
+	refuse(t, s, 1, "a")
+	mustAppendAfter(t, s, 1, "b")
+	if got := mustHistory(t, s, ledger.Roster); len(got) != 2 {
+		t.Errorf("got %d entries, want 2", len(got))
+	}
+}
+
+// Both ways of appending see what the other has stored.
+func testBesideAppend[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	mustAppend(t, s, draft(ledger.Roster, "a"))
+	refuse(t, s, 0, "b")
+	mustAppendAfter(t, s, 1, "b")
+	mustAppend(t, s, draft(ledger.Roster, "c"))
+	if _, existed, err := s.Append(t.Context(), draft(ledger.Roster, "b")); err != nil || !existed {
+		t.Errorf("existed %v, error %v", existed, err)
+	}
+	mustAppendAfter(t, s, 3, "d")
+	if got := mustHistory(t, s, ledger.Roster); len(got) != 4 {
+		t.Errorf("got %d entries, want 4", len(got))
+	}
+}
+
+func testSpans[S ledger.Store](t *testing.T, h Harness[S]) {
+	s := h.Open(t)
+	for i := range 25 {
+		mustAppend(t, s, draft(site, fmt.Sprint(i)))
+		mustAppend(t, s, draft(other, fmt.Sprint(i)))
+	}
+	for _, c := range []struct {
+		after ledger.Sequence
+		n     int
+		want  int
+	}{
+		{0, 10, 10}, {10, 10, 10}, {20, 10, 5}, {24, 1, 1}, {25, 10, 0}, {1000, 10, 0}, {3, 0, 0}, {1 << 40, 3, 0},
+	} {
+		got, err := s.Span(t.Context(), site, c.after, c.n)
+		if err != nil || len(got) != c.want {
+			t.Errorf("%d after %d: got %d entries and error %v, want %d", c.n, c.after, len(got), err, c.want)
+		}
+		for i, e := range got {
+			if want := c.after + ledger.Sequence(i) + 1; e.Sequence != want || e.History != site {
+				t.Errorf("%d after %d: got sequence %d of %s, want %d", c.n, c.after, e.Sequence, e.History, want)
+			}
+		}
+	}
+}

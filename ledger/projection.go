@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// projectionPage is how many entries a projection reads at once.
+const projectionPage = 500
+
+// A Projection is what the entries of one history add up to, and the one way to
+// add to that history: decide on the state, append, apply. A state never changes
+// once it is there, so readers share it without a lock. It is safe for concurrent
+// use.
+type Projection[S any] struct {
+	store   Store
+	history History
+	apply   func(context.Context, S, []Entry) (S, error)
+	empty   S
+	current atomic.Pointer[projected[S]]
+	// offered is the greatest sequence that the feed is known to have.
+	offered atomic.Int64
+	// lock is taken by whoever moves current, and given up by taking it out.
+	lock chan struct{}
+}
+
+// projected is a state with the sequence of the newest entry in it.
+type projected[S any] struct {
+	state    S
+	sequence Sequence
+}
+
+// NewProjection returns a projection of the history that holds the empty state
+// until Refresh or CatchUp is called. Of apply is asked to return the state after
+// some entries, which follow one another, without changing the state before; it
+// may read what is stored beside them. Two calls of apply never run at once with
+// the newest state.
+func NewProjection[S any](store Store, h History, empty S, apply func(ctx context.Context, before S, entries []Entry) (S, error)) *Projection[S] {
+	p := &Projection[S]{store: store, history: h, apply: apply, empty: empty, lock: make(chan struct{}, 1)}
+	p.current.Store(&projected[S]{state: empty})
+	return p
+}
+
+// State returns the state as it is now.
+func (p *Projection[S]) State() S { return p.current.Load().state }
+
+// acquire takes the lock, unless the context ends before.
+func (p *Projection[S]) acquire(ctx context.Context) error {
+	select {
+	case p.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Projection[S]) release() { <-p.lock }
+
+// Take notes an entry of the feed, and returns at once. CatchUp applies it.
+// Entries of other histories are none of its business.
+func (p *Projection[S]) Take(e Entry) error {
+	if e.History != p.history {
+		return nil
+	}
+	for {
+		known := p.offered.Load()
+		if int64(e.Sequence) <= known || p.offered.CompareAndSwap(known, int64(e.Sequence)) {
+			return nil
+		}
+	}
+}
+
+// CatchUp applies the entries that Take has noted.
+func (p *Projection[S]) CatchUp(ctx context.Context) error {
+	if Sequence(p.offered.Load()) <= p.current.Load().sequence {
+		return nil
+	}
+	return p.Refresh(ctx)
+}
+
+// Refresh applies the entries of the history that are in the store by now.
+func (p *Projection[S]) Refresh(ctx context.Context) error {
+	if err := p.acquire(ctx); err != nil {
+		return err
+	}
+	defer p.release()
+	return p.refresh(ctx)
+}
+
+// refresh needs the lock.
+func (p *Projection[S]) refresh(ctx context.Context) error {
+	for {
+		at := p.current.Load()
+		page, err := p.store.Span(ctx, p.history, at.sequence, projectionPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		if err := p.advance(ctx, at, page); err != nil {
+			return err
+		}
+		if len(page) < projectionPage {
+			return nil
+		}
+	}
+}
+
+// advance applies entries that follow the state. It needs the lock.
+func (p *Projection[S]) advance(ctx context.Context, at *projected[S], entries []Entry) error {
+	if err := p.follows(at.sequence, entries); err != nil {
+		return err
+	}
+	state, err := p.apply(ctx, at.state, entries)
+	if err == nil {
+		p.current.Store(&projected[S]{state, entries[len(entries)-1].Sequence})
+	}
+	return err
+}
+
+// follows checks that the entries have the sequences after the one given.
+func (p *Projection[S]) follows(after Sequence, entries []Entry) error {
+	for i, e := range entries {
+		if want := after + Sequence(i) + 1; e.Sequence != want {
+			return fmt.Errorf("%w: %s: sequence %d stands where %d is due", ErrBroken, p.history, e.Sequence, want)
+		}
+	}
+	return nil
+}
+
+// Change lets decide look at the state and appends the draft that it returns,
+// whose history need not be set. Where another writer was first, decide is asked
+// again with the newer state. A nil draft changes nothing. It returns the state
+// afterwards.
+//
+// The first decision is made beside others' changes, because it may take long. A
+// caller whose deadline comes while it waits for another change leaves with that.
+func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, error)) (S, error) {
+	at := p.current.Load()
+	d, err := decide(at.state)
+	if err != nil || d == nil {
+		return at.state, err
+	}
+	if err := p.acquire(ctx); err != nil {
+		return at.state, err
+	}
+	defer p.release()
+	for {
+		if now := p.current.Load(); now != at {
+			at = now
+			if d, err = decide(at.state); err != nil || d == nil {
+				return at.state, err
+			}
+		}
+		d.History = p.history
+		e, err := p.store.AppendAfter(ctx, at.sequence, *d)
+		// What is stored has to be applied, whether or not the caller waits.
+		after := context.WithoutCancel(ctx)
+		switch {
+		case err == nil:
+			err = p.advance(after, at, []Entry{e})
+			return p.State(), err
+		case !errors.Is(err, ErrMoved):
+			// It may be stored all the same, and then readers should see it. Where the
+			// store does not answer, the next change finds it.
+			known, cancel := context.WithTimeout(after, lostReplyTimeout)
+			_ = p.refresh(known)
+			cancel()
+			return p.State(), err
+		}
+		if err := p.refresh(ctx); err != nil {
+			return p.State(), err
+		}
+		if p.current.Load() == at {
+			return at.state, fmt.Errorf("%w: %s refuses an entry after %d, which is its newest", ErrMoved, p.history, at.sequence)
+		}
+	}
+}
+
+// lostReplyTimeout is how long is looked for an entry whose reply was lost.
+const lostReplyTimeout = time.Second
+
+// Known returns the state as it was known at t: with the entries that were
+// received until then. It is made anew from the history.
+func (p *Projection[S]) Known(ctx context.Context, t time.Time) (S, error) {
+	state, at := p.empty, Sequence(0)
+	for {
+		page, err := p.store.Span(ctx, p.history, at, projectionPage)
+		if err != nil {
+			return state, err
+		}
+		if err := p.follows(at, page); err != nil {
+			return state, err
+		}
+		n := 0
+		for n < len(page) && !page[n].Time.After(t) {
+			n++
+		}
+		if n > 0 {
+			if state, err = p.apply(ctx, state, page[:n]); err != nil {
+				return state, err
+			}
+			at = page[n-1].Sequence
+		}
+		if n < projectionPage {
+			return state, nil
+		}
+	}
+}
+
+// Entry returns the entry of the history with the sequence.
+func (p *Projection[S]) Entry(ctx context.Context, q Sequence) (Entry, error) {
+	e, err := p.store.Entries(ctx, []Key{{p.history, q}})
+	if errors.Is(err, ErrNotFound) {
+		return Entry{}, fmt.Errorf("%w: %s has no sequence %d", ErrBroken, p.history, q)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e[0], nil
+}

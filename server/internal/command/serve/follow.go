@@ -1,0 +1,108 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"xuncha/inspections"
+	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
+	"xuncha/sites"
+)
+
+const (
+	// followEvery is how often a server asks for what others have stored.
+	followEvery = 500 * time.Millisecond
+	// followTimeout is how long the answer may take before the database counts
+	// as away.
+	followTimeout = 6 * time.Second
+)
+
+// follow takes in what other servers store behind the cursor, until r.beside ends.
+// While the database does not answer, the server's health says that it does not
+// serve.
+//
+// Accounts follow on their own, so that whoever is disabled elsewhere is out soon,
+// whatever the others have to do. So does the roster catch up on its own: what
+// somebody has imported may take long to read, and check-ins are counted meanwhile.
+func (r *Running) follow(from ledger.Cursor, people *accounts.Service, roster *sites.Service, checkIns *inspections.Service) {
+	presence := &presence{r: r, away: map[string]bool{}}
+	ofAccounts := ledger.NewFollower(r.store, from, people.Take)
+	r.every(func(ctx context.Context) {
+		err := ofAccounts.CatchUp(ctx)
+		if err == nil || errors.Is(err, ledger.ErrWaiting) {
+			err = people.CatchUp(ctx)
+		}
+		presence.note("accounts", err)
+	}, followTimeout)
+	ofTheRest := ledger.NewFollower(r.store, from, roster.Take, checkIns.Take)
+	waiting := false
+	r.every(func(ctx context.Context) {
+		err := ofTheRest.CatchUp(ctx)
+		if errors.Is(err, ledger.ErrWaiting) {
+			if !waiting {
+				r.log.Warn("another server does not know yet what has become of entries; they are counted once it does", "error", err.Error())
+			}
+			waiting, err = true, nil
+		} else if err == nil && waiting {
+			r.log.Info("nothing is waited for any more")
+			waiting = false
+		}
+		presence.note("histories", err)
+	}, followTimeout)
+	r.every(func(ctx context.Context) { presence.note("roster", roster.CatchUp(ctx)) }, 0)
+}
+
+// every calls f again and again until r.beside ends, each time with a context that
+// lasts as long as is given; 0 sets no limit.
+func (r *Running) every(f func(context.Context), limit time.Duration) {
+	r.running.Go(func() {
+		ticker := time.NewTicker(followEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+			case <-r.beside.Done():
+				return
+			}
+			ctx, done := r.beside, context.CancelFunc(func() {})
+			if limit > 0 {
+				ctx, done = context.WithTimeout(r.beside, limit)
+			}
+			f(ctx)
+			done()
+		}
+	})
+}
+
+// A presence says whether the database answers all that ask.
+type presence struct {
+	r    *Running
+	mu   sync.Mutex
+	away map[string]bool // those who were not answered
+}
+
+// note takes down whether somebody was answered.
+func (p *presence) note(who string, err error) {
+	if p.r.beside.Err() != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := len(p.away)
+	if err != nil {
+		p.away[who] = true
+	} else {
+		delete(p.away, who)
+	}
+	switch now := len(p.away); {
+	case before == 0 && now > 0:
+		p.r.health.Shutdown()
+		p.r.log.Error("the database is away", "error", err.Error())
+	case before > 0 && now == 0:
+		p.r.health.Resume()
+		p.r.log.Info("the database is back")
+	}
+}

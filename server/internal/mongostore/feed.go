@@ -1,0 +1,357 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"xuncha/ledger"
+)
+
+// The feed. Each server numbers what it stores, so what is new of one lies behind
+// the numbers that a reader has, whatever the clocks say. A number can be missing
+// for a while, because one shard is slower than another, or because the server
+// does not know what has become of it; then it asks until it knows, before it
+// stores anything else, and says which numbers will never come. So a reader never
+// gives up a number by itself.
+//
+// The numbers of several servers say nothing about the order of a history that
+// they all write to. The history itself does: whoever has an entry without the one
+// before it fetches that, and passes it first.
+//
+// From the beginning on, everything is read in the order of histories, which is
+// that of an index. What is stored meanwhile is told by its numbers.
+
+const (
+	// feedPage is how many entries travel together.
+	feedPage = 1000
+	// inFlight is more than the numbers that a server can have on the way at once,
+	// so all but so many of the newest are known to be stored or never to be.
+	inFlight = 2 * maxBatch
+	// putSuffix ended the name under which earlier versions numbered entries of the
+	// roster, of accounts and of copies, of which more were on the way at once.
+	putSuffix   = " put"
+	putInFlight = 4096
+)
+
+// A feedReader is one reading of the feed.
+type feedReader struct {
+	store *Store
+	at    *vector
+	yield func(ledger.FeedEntry, error) bool
+	// last are the sequences passed in this reading.
+	last map[ledger.History]ledger.Sequence
+	// ask are the writers that may have something new.
+	ask []string
+}
+
+// errLeft ends a reading whose caller has left.
+var errLeft = errors.New("the reader has left")
+
+// Feed implements ledger.Store.
+func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.FeedEntry, error] {
+	return func(yield func(ledger.FeedEntry, error) bool) {
+		err := s.feed(ctx, from, yield)
+		if err != nil && !errors.Is(err, errLeft) {
+			yield(ledger.FeedEntry{}, translate(ctx, err))
+		}
+	}
+}
+
+func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.FeedEntry, error) bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var err error
+	r := &feedReader{store: s, yield: yield, last: map[ledger.History]ledger.Sequence{}}
+	if from == "" {
+		r.at, err = s.beginning(ctx)
+	} else {
+		r.at, err = readVector(from)
+	}
+	if err != nil {
+		return err
+	}
+	if r.at.whole != nil {
+		if err := r.readWhole(ctx); err != nil {
+			return err
+		}
+		if r.at.whole != nil {
+			return nil // there is nothing at all
+		}
+	}
+	return r.follow(ctx)
+}
+
+// pass gives an entry to the caller.
+func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
+	if err := r.at.addMark(d.Mark); err != nil {
+		return err
+	}
+	r.last[e.History] = e.Sequence
+	if !r.yield(ledger.FeedEntry{Entry: e, After: r.at.cursor}, nil) {
+		return errLeft
+	}
+	return nil
+}
+
+// beginning returns where a reader begins that has nothing: before everything in
+// the order of histories, and, with each writer, behind what it will find there.
+func (s *Store) beginning(ctx context.Context) (*vector, error) {
+	v := &vector{whole: &place{}, writers: map[string]*position{}}
+	newestOf := func(filter bson.D, direction int) (mark string, err error) {
+		var doc struct {
+			Mark string `bson:"_id"`
+		}
+		err = s.do(ctx, func(ctx context.Context) error {
+			return s.entries.FindOne(ctx, filter, options.FindOne().SetSort(bson.D{{Key: "_id", Value: direction}}).
+				SetProjection(bson.D{{Key: "_id", Value: 1}})).Decode(&doc)
+		})
+		return doc.Mark, err
+	}
+	// From one writer to the next, which is a step in the index.
+	for after := ""; ; {
+		mark, err := newestOf(bson.D{is("_id", bson.D{{Key: "$gt", Value: after}})}, 1)
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			return v, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		writer, _, err := readMark(mark)
+		if err != nil {
+			return nil, err
+		}
+		if mark, err = newestOf(marksBetween(writer, run{}), -1); err != nil {
+			return nil, err
+		}
+		_, n, err := readMark(mark)
+		if err != nil {
+			return nil, err
+		}
+		unsure := int64(inFlight)
+		if strings.HasSuffix(writer, putSuffix) {
+			unsure = putInFlight
+		}
+		v.writers[writer] = &position{done: max(0, n-unsure)}
+		after = writer + "0" // '0' comes after '/' in ASCII
+	}
+}
+
+// readWhole passes everything in the order of histories.
+func (r *feedReader) readWhole(ctx context.Context) error {
+	at := r.at.whole
+	leave, err := r.store.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	// The whole takes the time that it takes; a server that has gone is noticed all
+	// the same.
+	cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", bson.A{
+		bson.D{is("history", at.History), is("sequence", bson.D{{Key: "$gt", Value: at.Sequence}})},
+		bson.D{is("history", bson.D{{Key: "$gt", Value: at.History}})},
+	})}, options.Find().SetSort(bson.D{{Key: "history", Value: 1}, {Key: "sequence", Value: 1}}).SetBatchSize(feedPage))
+	leave() // whoever is given an entry may call the store, also while it is to close
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }() // the server closes what is left open
+	for more := cursor.Next(ctx); more; {
+		var doc entryDoc
+		if err := cursor.Decode(&doc); err != nil {
+			return err
+		}
+		e, err := doc.entry()
+		if err != nil {
+			return err
+		}
+		// Behind the last one, the reader is no more in that order.
+		r.at.whole = nil
+		if more = cursor.Next(ctx); more {
+			r.at.whole = &place{doc.History, doc.Sequence}
+		} else if err := cursor.Err(); err != nil {
+			r.at.whole = &place{doc.History, doc.Sequence}
+			return errors.Join(r.pass(&doc, e), err)
+		}
+		if err := r.pass(&doc, e); err != nil {
+			return err
+		}
+	}
+	return cursor.Err()
+}
+
+// follow passes what the numbers tell.
+func (r *feedReader) follow(ctx context.Context) error {
+	waiting, err := r.listen(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		docs, err := r.next(ctx)
+		if err != nil {
+			return err
+		}
+		full := len(docs) == feedPage
+		if docs, err = r.complete(ctx, docs); err != nil {
+			return err
+		}
+		for i := range docs {
+			e, err := docs[i].entry()
+			if err != nil {
+				return err
+			}
+			if err := r.pass(&docs[i], e); err != nil {
+				return err
+			}
+		}
+		if !full {
+			break
+		}
+	}
+	for _, id := range waiting {
+		if p := r.at.of(id); len(p.beyond) > 0 {
+			return fmt.Errorf("%w: the server %s has stored its entry %d, and not yet %d", ledger.ErrWaiting, id, p.beyond[0].first, p.done+1)
+		}
+	}
+	return nil
+}
+
+// listen hears which writers there are, and which of their numbers will never come.
+// It returns those that are at work.
+func (r *feedReader) listen(ctx context.Context) (working []string, err error) {
+	var docs []writerDoc
+	err = r.store.do(ctx, func(ctx context.Context) error {
+		cursor, err := r.store.writers.Find(ctx, bson.D{})
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range docs {
+		p := r.at.of(d.ID)
+		for _, n := range d.Void {
+			p.add(n)
+		}
+		if r.store.works(d) {
+			working = append(working, d.ID)
+		}
+		if d.Last == nil || p.done < *d.Last {
+			r.ask = append(r.ask, d.ID)
+		}
+		if !d.One {
+			r.ask = append(r.ask, d.ID+putSuffix)
+		}
+	}
+	return working, nil
+}
+
+// works reports whether a writer has been heard of since this server was started.
+func (s *Store) works(d writerDoc) bool {
+	s.heard.Lock()
+	defer s.heard.Unlock()
+	first, known := s.heard.first[d.ID]
+	if !known {
+		s.heard.first[d.ID] = d.Seen
+	}
+	return known && first != d.Seen
+}
+
+// next returns up to feedPage documents that are not behind the reader.
+func (r *feedReader) next(ctx context.Context) (docs []entryDoc, err error) {
+	var news bson.A
+	for _, id := range r.ask {
+		for _, gap := range r.at.of(id).gaps() {
+			news = append(news, marksBetween(id, gap))
+		}
+	}
+	if len(news) == 0 {
+		return nil, nil
+	}
+	err = r.store.do(ctx, func(ctx context.Context) error {
+		cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", news)},
+			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	return docs, err
+}
+
+// complete adds the entries of which others are the next, where they are not behind
+// the reader, and sorts all by history and sequence.
+func (r *feedReader) complete(ctx context.Context, docs []entryDoc) ([]entryDoc, error) {
+	type key struct {
+		history  string
+		sequence int64
+	}
+	have := make(map[key]bool, len(docs))
+	for _, d := range docs {
+		have[key{d.History, d.Sequence}] = true
+	}
+	// The first round looks at all of them, the later ones at what was added.
+	for look := docs; len(look) > 0; {
+		var before bson.A
+		for _, d := range look {
+			k := key{d.History, d.Sequence - 1}
+			if k.sequence > 0 && !have[k] && ledger.Sequence(k.sequence) > r.last[ledger.History(k.history)] {
+				have[k] = true
+				before = append(before, bson.D{is("history", k.history), is("sequence", k.sequence)})
+			}
+		}
+		look = nil
+		for part := range slices.Chunk(before, feedPage) {
+			var found []entryDoc
+			err := r.store.do(ctx, func(ctx context.Context) error {
+				cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", part)}, options.Find().SetBatchSize(feedPage+1))
+				if err != nil {
+					return err
+				}
+				return cursor.All(ctx, &found)
+			})
+			if err != nil {
+				return nil, err
+			}
+			if len(found) != len(part) {
+				return nil, fmt.Errorf("%w: %d entries are missing that others follow", ledger.ErrBroken, len(part)-len(found))
+			}
+			for _, d := range found {
+				passed, err := r.at.hasMark(d.Mark)
+				if err != nil {
+					return nil, err
+				}
+				if !passed {
+					look = append(look, d)
+				}
+			}
+		}
+		docs = append(docs, look...)
+	}
+	slices.SortFunc(docs, func(a, b entryDoc) int {
+		if c := strings.Compare(a.History, b.History); c != 0 {
+			return c
+		}
+		return int(a.Sequence - b.Sequence)
+	})
+	return docs, nil
+}
+
+// marksBetween lets the marks of a writer through whose numbers lie between two;
+// where the last is 0, all behind the first.
+func marksBetween(writer string, gap run) bson.D {
+	end := writer + "0" // '0' comes after '/' in ASCII
+	if gap.last > 0 {
+		end = markOf(writer, gap.last)
+	}
+	return bson.D{is("_id", bson.D{{Key: "$gt", Value: markOf(writer, gap.first)}, {Key: "$lt", Value: end}})}
+}
