@@ -18,7 +18,7 @@ import (
 var arrows = map[string]struct{ ours, others []string }{
 	"ledger":                                {nil, nil},
 	"ledger/ledgertest":                     {[]string{"ledger"}, nil},
-	"client":                                {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "github.com/google/uuid"}},
+	"client":                                {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "github.com/google/uuid", "golang.org/x/sync/"}},
 	"server/internal/engine":                {[]string{"ledger"}, nil},
 	"sites":                                 {[]string{"ledger"}, nil},
 	"sites/sitestest":                       {[]string{"ledger", "sites"}, nil},
@@ -58,7 +58,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"github.com/alecthomas/kong"},
 	},
 	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},
-	"bench":  {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid"}},
+	"bench":  {[]string{"proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid", "golang.org/x/sync/"}},
 }
 
 // TestArrows holds the layout: who imports whom, and that the domain is given

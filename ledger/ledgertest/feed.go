@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -249,6 +250,57 @@ func testFeedCursors[S ledger.Store](t *testing.T, h Harness[S]) {
 			t.Errorf("%q: got %v, want ErrCursor", cursor, err)
 		}
 	}
+}
+
+// bulk are the methods by which entries may be had in number.
+var bulk = []string{"Newest", "Span", "Entries", "Feed", "Put"}
+
+// There is no second way to learn of entries: a method that would be one is found
+// by its type, whatever its name.
+func testOnlyFeed[S ledger.Store](t *testing.T, _ Harness[S]) {
+	store := reflect.TypeFor[S]()
+	for i := range store.NumMethod() {
+		m := store.Method(i)
+		if many(m.Type, 0) && !slices.Contains(bulk, m.Name) {
+			t.Errorf("%s.%s gives entries in number; the port has %v for that", store, m.Name, bulk)
+		}
+	}
+}
+
+// many reports whether values of the type hold or pass on more than one entry.
+func many(typ reflect.Type, depth int) bool {
+	if depth > 4 {
+		return false
+	}
+	holds := func(t reflect.Type) bool {
+		return t == reflect.TypeFor[ledger.Entry]() || t == reflect.TypeFor[ledger.FeedEntry]() || many(t, depth+1)
+	}
+	switch typ.Kind() {
+	case reflect.Slice, reflect.Array, reflect.Chan, reflect.Map:
+		return holds(typ.Elem())
+	case reflect.Pointer:
+		return typ.Elem().Kind() != reflect.Struct && many(typ.Elem(), depth+1)
+	case reflect.Func:
+		for i := range typ.NumIn() {
+			// A function that is given entries may be given any number of them.
+			if in := typ.In(i); depth > 0 && holds(in) || many(in, depth+1) {
+				return true
+			}
+		}
+		for i := range typ.NumOut() {
+			if many(typ.Out(i), depth+1) {
+				return true
+			}
+		}
+	case reflect.Interface:
+		// Such as one with a method Next that is given a function.
+		for i := range typ.NumMethod() {
+			if typ.PkgPath() != "context" && many(typ.Method(i).Type, depth+1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func testAppendAfter[S ledger.Store](t *testing.T, h Harness[S]) {

@@ -64,6 +64,7 @@ func Run[S ledger.Store](t *testing.T, h Harness[S]) {
 		{"FeedWhileWritesArrive", testFeedWhileWriting[S]},
 		{"FeedOfWhatWasPut", testFeedOfPut[S]},
 		{"FeedRefusesOtherCursors", testFeedCursors[S]},
+		{"FeedIsTheOnlyOne", testOnlyFeed[S]},
 		{"Reopen", testReopen[S]},
 		{"PutAsTheyAre", testPut[S]},
 		{"PutRefused", testPutRefused[S]},

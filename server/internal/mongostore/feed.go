@@ -105,7 +105,7 @@ func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
 // beginning returns where a reader begins that has nothing: before everything in
 // the order of histories, and, with each writer, behind what it will find there.
 func (s *Store) beginning(ctx context.Context) (*vector, error) {
-	v := &vector{whole: &place{}, writers: map[string]*position{}}
+	v := &vector{whole: &bookmark{}, writers: map[string]*position{}}
 	newestOf := func(filter bson.D, direction int) (mark string, err error) {
 		var doc struct {
 			Mark string `bson:"_id"`
@@ -175,9 +175,9 @@ func (r *feedReader) readWhole(ctx context.Context) error {
 		// Behind the last one, the reader is no more in that order.
 		r.at.whole = nil
 		if more = cursor.Next(ctx); more {
-			r.at.whole = &place{doc.History, doc.Sequence}
+			r.at.whole = &bookmark{doc.History, doc.Sequence}
 		} else if err := cursor.Err(); err != nil {
-			r.at.whole = &place{doc.History, doc.Sequence}
+			r.at.whole = &bookmark{doc.History, doc.Sequence}
 			return errors.Join(r.pass(&doc, e), err)
 		}
 		if err := r.pass(&doc, e); err != nil {

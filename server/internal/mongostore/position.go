@@ -89,9 +89,9 @@ func readPosition(s string) (*position, error) {
 	return p, nil
 }
 
-// A place is one in the order of histories and sequences, by which a feed from the
-// beginning reads.
-type place struct {
+// A bookmark is where one is in the order of histories and sequences, by which a
+// feed from the beginning reads.
+type bookmark struct {
 	History  string `json:"history"`
 	Sequence int64  `json:"sequence"`
 }
@@ -99,7 +99,7 @@ type place struct {
 // A vector is where a reader of the feed is: with each writer, and, as long as it
 // has not read all that was there when it began, in the order of histories.
 type vector struct {
-	whole   *place // nil once that is read
+	whole   *bookmark // nil once that is read
 	writers map[string]*position
 }
 
@@ -108,7 +108,7 @@ const cursorPrefix = "mongo:"
 
 // vectorJSON is how a cursor spells a vector.
 type vectorJSON struct {
-	Whole   *place            `json:"whole,omitempty"`
+	Whole   *bookmark         `json:"whole,omitempty"`
 	Writers map[string]string `json:"writers"`
 }
 

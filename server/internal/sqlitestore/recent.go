@@ -26,14 +26,14 @@ const (
 type recent struct {
 	mu        sync.RWMutex
 	tails     map[ledger.History][]ledger.Entry // consecutive, the newest last
-	unindexed []place
+	unindexed []slot
 	ids       map[entryID]ledger.Entry // of the unindexed
 	count     int                      // of entries in tails
 	forgotten int                      // how many times tails were given up
 }
 
-// A place is what the indexes say of an entry: its row and its history's.
-type place struct {
+// A slot is what the indexes say of an entry: its row and its history's.
+type slot struct {
 	entry, history int64
 	ledger.Sequence
 	id string
@@ -83,7 +83,7 @@ func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 
 // publish takes in what was committed. Where indexed is true, that and all
 // before it was indexed by the same transaction.
-func (r *recent) publish(fresh []place, entries []ledger.Entry, indexed bool) {
+func (r *recent) publish(fresh []slot, entries []ledger.Entry, indexed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, e := range entries {

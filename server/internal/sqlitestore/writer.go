@@ -41,10 +41,10 @@ type writer struct {
 	heads map[ledger.History]*knownHead
 
 	recent *recent
-	// What the transaction under way has added, and its places.
-	fresh  []ledger.Entry
-	places []place
-	ids    map[entryID]ledger.Entry
+	// What the transaction under way has added, and its slots.
+	fresh []ledger.Entry
+	slots []slot
+	ids   map[entryID]ledger.Entry
 }
 
 // A knownHead is a history's row and its newest entry. The row is 0 where the
@@ -85,7 +85,7 @@ func startWriter(conn *sqlite.Conn, r *recent) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.publish(w.places, w.fresh, false)
+	r.publish(w.slots, w.fresh, false)
 	w.forget()
 	go w.queue.Run(w.work)
 	return w, nil
@@ -147,7 +147,7 @@ func (w *writer) commit(batch []*job) error {
 			j.err, err = r.error, nil
 		}
 	}
-	index := len(w.recent.unindexed)+len(w.places) >= maxUnindexed
+	index := len(w.recent.unindexed)+len(w.slots) >= maxUnindexed
 	if err == nil && index {
 		err = w.index()
 	}
@@ -155,7 +155,7 @@ func (w *writer) commit(batch []*job) error {
 		err = w.exec(`COMMIT`)
 	}
 	if err == nil {
-		w.recent.publish(w.places, w.fresh, index)
+		w.recent.publish(w.slots, w.fresh, index)
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -174,22 +174,22 @@ func (w *writer) commit(batch []*job) error {
 // add notes an entry that the transaction under way has added.
 func (w *writer) add(e ledger.Entry, row, history int64) {
 	w.fresh = append(w.fresh, e)
-	w.places = append(w.places, place{entry: row, history: history, Sequence: e.Sequence, id: e.ID})
+	w.slots = append(w.slots, slot{entry: row, history: history, Sequence: e.Sequence, id: e.ID})
 	w.ids[entryID{e.History, e.ID}] = e
 }
 
 // forget ends what add noted.
 func (w *writer) forget() {
 	clear(w.fresh)
-	w.fresh, w.places = w.fresh[:0], w.places[:0]
+	w.fresh, w.slots = w.fresh[:0], w.slots[:0]
 	clear(w.ids)
 }
 
 // index brings the indexes up to date. Each is written in its own order, so
 // that what lies on one page is written together.
 func (w *writer) index() error {
-	all := slices.Concat(w.recent.unindexed, w.places)
-	slices.SortFunc(all, func(a, b place) int {
+	all := slices.Concat(w.recent.unindexed, w.slots)
+	slices.SortFunc(all, func(a, b slot) int {
 		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.Sequence, b.Sequence))
 	})
 	last := int64(0)
@@ -202,7 +202,7 @@ func (w *writer) index() error {
 			return err
 		}
 	}
-	slices.SortFunc(all, func(a, b place) int {
+	slices.SortFunc(all, func(a, b slot) int {
 		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.id, b.id))
 	})
 	for _, p := range all {

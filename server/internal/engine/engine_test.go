@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"xuncha/ledger"
+)
+
+// Whoever closes waits for the calls under way; whoever comes later is told that it
+// is closed; and it is closed once.
+func TestGate(t *testing.T) {
+	var g Gate
+	leave, err := g.Enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	closed := make(chan struct{})
+	broken := errors.New("broken")
+	go func() {
+		defer close(closed)
+		if err := g.Close(func() error { ended++; return broken }); err != broken {
+			t.Errorf("got %v, want what the end gives", err)
+		}
+	}()
+	select {
+	case <-closed:
+		t.Error("it was closed under a call")
+	default:
+	}
+	leave()
+	<-closed
+	if _, err := g.Enter(t.Context()); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if err := g.Close(func() error { ended++; return broken }); err != nil || ended != 1 {
+		t.Errorf("closed %d times, %v", ended, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := new(Gate).Enter(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+// What waits is done together, in the order in which it came, and nothing is lost
+// when the queue is closed.
+func TestQueue(t *testing.T) {
+	q := NewQueue[int](4)
+	for i := range 4 {
+		if err := q.Put(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Put(ctx, 4); !errors.Is(err, context.Canceled) {
+		t.Errorf("a full queue: got %v, want context.Canceled", err)
+	}
+	var batches [][]int
+	var running sync.WaitGroup
+	running.Go(func() { q.Run(func(batch []int) { batches = append(batches, slices.Clone(batch)) }) })
+	for i := range 100 {
+		if err := q.Put(t.Context(), 4+i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Close()
+	running.Wait()
+	all := slices.Concat(batches...)
+	if len(all) != 104 || !slices.IsSorted(all) {
+		t.Errorf("got %v", all)
+	}
+	if !slices.Equal(batches[0], []int{0, 1, 2, 3}) {
+		t.Errorf("the first batch has %v, want the four that waited", batches[0])
+	}
+	for _, b := range batches {
+		if len(b) > 4 {
+			t.Errorf("a batch has %d, want at most 4", len(b))
+		}
+	}
+}
+
+// Two files of one lock are kept apart; others are not.
+func TestLocks(t *testing.T) {
+	var l Locks
+	unlock := l.Lock([32]byte{1})
+	l.Lock([32]byte{2})()
+	taken := make(chan struct{})
+	go func() {
+		defer l.Lock([32]byte{1, 9})()
+		close(taken)
+	}()
+	select {
+	case <-taken:
+		t.Error("both have the lock")
+	default:
+	}
+	unlock()
+	<-taken
+}
