@@ -44,7 +44,7 @@ var (
 	ErrNotRegistered = errors.New("site is not registered at that time")
 )
 
-// A CheckInID names a check-in within its site. The phone mints it, a UUID in
+// A CheckInID names a check-in of a site. The phone mints it, a UUID in
 // lower-case text, and sends the same one for ever.
 type CheckInID string
 

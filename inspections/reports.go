@@ -72,9 +72,9 @@ func (s *Service) DueSites(ctx context.Context, question Question, state coverag
 }
 
 // List returns up to n check-ins behind the sums of Coverage, the newest visit
-// first, from behind the place after on; the zero VisitRef starts at the
-// newest. Where the filter names a site, the division need not be given. The
-// VisitRef returned is the place of the last one; it is zero at the end.
+// first. They begin behind the visit that after names; the zero VisitRef starts
+// at the newest. Where the filter names a site, the division need not be given. The
+// VisitRef returned names the last one; it is zero at the end.
 // Errors are those of Coverage and sites.ErrSiteUnknown.
 func (s *Service) List(ctx context.Context, question Question, f coverage.VisitFilter, after coverage.VisitRef, n int) ([]*Stored, coverage.VisitRef, error) {
 	if f.Site != "" {
@@ -120,7 +120,7 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 	return out, last, nil
 }
 
-// A HistoryCursor is a place in the list of a site's history: only entries
+// A HistoryCursor says where the list of a site's history goes on: only entries
 // with lower sequences follow. The zero cursor is the beginning.
 type HistoryCursor struct {
 	Site   ledger.Sequence `json:"s,omitempty"`

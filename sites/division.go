@@ -121,9 +121,9 @@ type Division struct {
 }
 
 // In reports whether the version is in force at t.
-func (d Division) In(t time.Time) bool { return within(t, d.From, d.To) }
+func (d Division) In(t time.Time) bool { return during(t, d.From, d.To) }
 
-// within reports whether t lies in [from, to), where a zero to has no end.
-func within(t, from, to time.Time) bool {
+// during reports whether t lies in [from, to), where a zero to has no end.
+func during(t, from, to time.Time) bool {
 	return !t.Before(from) && (to.IsZero() || t.Before(to))
 }

@@ -20,7 +20,7 @@ type DivisionRow struct {
 type DivisionImport struct {
 	Created, Ended, Renamed, Regrouped, Unchanged int
 	// Displaced are the registered sites that stand in a village that is no
-	// more, by registration number. They keep their old place in the hierarchy
+	// more, by registration number. They stay under the divisions that it had
 	// until they are moved.
 	Displaced []*Site
 	// Orphaned are the closure orders, in force or to come, that name a

@@ -39,9 +39,9 @@ type ClosureOrder struct {
 }
 
 // InForce reports whether the order is in force at t.
-func (o *ClosureOrder) InForce(t time.Time) bool { return within(t, o.Start, o.End) }
+func (o *ClosureOrder) InForce(t time.Time) bool { return during(t, o.Start, o.End) }
 
-// covers reports whether the order closes a place with the path.
+// covers reports whether the order closes the sites whose divisions are on the path.
 func (o *ClosureOrder) covers(path []DivisionCode) bool {
 	for _, c := range path {
 		for _, d := range o.Divisions {

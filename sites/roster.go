@@ -242,8 +242,8 @@ func (r *Roster) appendCuts(cuts []time.Time, code DivisionCode, depth int) []ti
 	return cuts
 }
 
-// A Closure is a time during which one order closes one site, within the
-// site's registration and one of its placements.
+// A Closure is a time during which one order closes one site, which is
+// registered and has one placement meanwhile.
 type Closure struct {
 	Order *ClosureOrder
 	// From and To bound the time, [From, To).
@@ -401,7 +401,7 @@ func (r *Roster) applySites(changed []*Site, seq ledger.Sequence) {
 // applyDivisions ends or begins versions at the time effective. A version that
 // began at that very time is replaced, as if it had never been. Only where the
 // code would have no version left does it stay, from effective to effective:
-// sites may stand in the division, and keep their place in the hierarchy by it.
+// sites may stand in the division, and stay under those above it.
 func (r *Roster) applyDivisions(changes []divisionChange, effective time.Time) {
 	r.divisions = maps.Clone(r.divisions)
 	parents := map[DivisionCode]struct{}{}

@@ -440,7 +440,7 @@ func textProblem(text string, least, most int) string {
 	return ""
 }
 
-// Invisible reports whether the character has no place in a text: a control
+// Invisible reports whether the character does not belong in a text: a control
 // character, a break of line or paragraph, or one that makes what follows read
 // in the other direction, by which a text can show something else than it says.
 func Invisible(r rune) bool {

@@ -63,7 +63,7 @@ func (s *Site) placeAt(t time.Time) int {
 }
 
 // RegisteredAt reports whether the site is registered at t.
-func (s *Site) RegisteredAt(t time.Time) bool { return within(t, s.Registered, s.Deregistered) }
+func (s *Site) RegisteredAt(t time.Time) bool { return during(t, s.Registered, s.Deregistered) }
 
 // Etag names the site's present state: it differs whenever the site changed.
 func (s *Site) Etag() string {

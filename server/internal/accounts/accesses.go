@@ -88,8 +88,8 @@ type RecordedAccess struct {
 	Hash    ledger.Hash
 }
 
-// maxSkew is more than the clocks of servers of one store differ by: within it,
-// a later entry may have an earlier time.
+// maxSkew is more than the clocks of servers of one store differ by. A later
+// entry may have a time that is earlier by less.
 const maxSkew = time.Hour
 
 // Accesses returns up to n accesses of the time from start to before end, either

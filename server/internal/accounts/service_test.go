@@ -501,7 +501,7 @@ func TestAccesses(t *testing.T) {
 		}
 	}
 	other := w.open(t)
-	for range 2 { // within a minute, whichever server it is, all of this is five accesses
+	for range 2 { // in the same minute, whichever server it is, all of this is five accesses
 		see(w.Service, "li.wei", site)
 		see(other, "li.wei", site)
 		see(w.Service, "root", site)

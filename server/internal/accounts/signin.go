@@ -172,8 +172,8 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	return a, t, err
 }
 
-// replacePassword puts a new password in the place of the one with the revision
-// and signs out all devices.
+// replacePassword replaces the password with the revision by a new one and signs
+// out all devices.
 func (s *Service) replacePassword(ctx context.Context, a *Account, password string, revision int64, old string) (*Account, error) {
 	if err := checkPassword("new_password", password, a.Username); err != nil {
 		return nil, err

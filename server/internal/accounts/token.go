@@ -18,7 +18,7 @@ import (
 const (
 	// AccessLifetime is how long an access token is valid.
 	AccessLifetime = 15 * time.Minute
-	// keyLifetime is how long a key signs before a new one takes its place.
+	// keyLifetime is how long a key signs before a new one replaces it.
 	keyLifetime = 30 * 24 * time.Hour
 	// keyKept is how long a key that signs no more is kept, for the tokens that
 	// it has signed and for servers that have not yet heard of the next one.
@@ -99,7 +99,7 @@ func (s *Service) RotateKeys(ctx context.Context) error {
 // ReplaceKeys lets a new key sign and forgets all others, as when somebody may
 // have read them. Access tokens that they have signed are not valid any more;
 // devices stay signed in and refresh theirs. Other servers of the store know it
-// within keysEvery.
+// keysEvery later at the latest.
 func (s *Service) ReplaceKeys(ctx context.Context) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -124,7 +124,7 @@ func (s *Service) rotate(ctx context.Context, only bool) error {
 		if _, err := s.Random.Read(seed); err != nil {
 			return err
 		}
-		// A key is needed until keyKept after the next one took its place.
+		// A key is needed until keyKept after the next one replaced it.
 		keys := slices.Clone(ring.keys)
 		if only {
 			keys = nil

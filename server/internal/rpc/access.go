@@ -24,10 +24,10 @@ type access struct {
 	open bool
 	// roles may call the method.
 	roles []accounts.Role
-	// within tells whether what a message of the call is about lies in the
+	// inScope tells whether what a message of the call is about lies in the
 	// caller's divisions, or else returns the error of what does not exist. Where
 	// it is nil, the method itself cuts its answer to them.
-	within func(v *view, m proto.Message) error
+	inScope func(s *scope, m proto.Message) error
 	// looks returns what the call looks at, of a method whose callers are
 	// themselves on record, and leaves out the method's name. It is nil for the
 	// others.
@@ -47,13 +47,13 @@ var (
 )
 
 // rule makes a row whose messages are all of one type.
-func rule[M proto.Message](roles []accounts.Role, within func(v *view, m M) error) access {
-	return access{roles: roles, within: func(v *view, m proto.Message) error {
+func rule[M proto.Message](roles []accounts.Role, inScope func(s *scope, m M) error) access {
+	return access{roles: roles, inScope: func(s *scope, m proto.Message) error {
 		typed, ok := m.(M)
 		if !ok {
 			return fmt.Errorf("a message of type %T", m)
 		}
-		return within(v, typed)
+		return inScope(s, typed)
 	}}
 }
 
@@ -66,104 +66,104 @@ func onRecord[M proto.Message](row access, looks func(m M) accounts.Access) acce
 // accesses is the one table of who may call what, and where. A method without a
 // row stops the server at start.
 var accesses = map[string]access{
-	xunchav1.RosterService_ListDivisions_FullMethodName: rule(anyone, func(v *view, m *xunchav1.ListDivisionsRequest) error {
-		return v.optionalDivision("parent_code", m.ParentCode)
+	xunchav1.RosterService_ListDivisions_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.ListDivisionsRequest) error {
+		return s.optionalDivision("parent_code", m.ParentCode)
 	}),
-	xunchav1.RosterService_GetDivision_FullMethodName: rule(anyone, func(v *view, m *xunchav1.GetDivisionRequest) error {
-		return v.division("code", m.Code)
+	xunchav1.RosterService_GetDivision_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.GetDivisionRequest) error {
+		return s.division("code", m.Code)
 	}),
 	xunchav1.RosterService_ImportDivisions_FullMethodName: {roles: admins},
-	xunchav1.RosterService_ImportSites_FullMethodName: rule(admins, func(v *view, m *xunchav1.ImportSitesRequest) error {
+	xunchav1.RosterService_ImportSites_FullMethodName: rule(admins, func(s *scope, m *xunchav1.ImportSitesRequest) error {
 		if m.GetRow() == nil {
 			return nil
 		}
-		return v.siteRow(m.GetRow())
+		return s.siteRow(m.GetRow())
 	}),
-	xunchav1.RosterService_CreateSite_FullMethodName: rule(admins, func(v *view, m *xunchav1.CreateSiteRequest) error {
-		return v.division("site.division_code", m.Site.DivisionCode)
+	xunchav1.RosterService_CreateSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateSiteRequest) error {
+		return s.division("site.division_code", m.Site.DivisionCode)
 	}),
-	xunchav1.RosterService_UpdateSite_FullMethodName: rule(admins, func(v *view, m *xunchav1.UpdateSiteRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.RosterService_UpdateSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.UpdateSiteRequest) error {
+		return s.site("site_id", m.SiteId)
 	}),
-	xunchav1.RosterService_MoveSite_FullMethodName: rule(admins, func(v *view, m *xunchav1.MoveSiteRequest) error {
-		return cmp.Or(v.site("site_id", m.SiteId), v.division("division_code", m.DivisionCode))
+	xunchav1.RosterService_MoveSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.MoveSiteRequest) error {
+		return cmp.Or(s.site("site_id", m.SiteId), s.division("division_code", m.DivisionCode))
 	}),
-	xunchav1.RosterService_DeregisterSite_FullMethodName: rule(admins, func(v *view, m *xunchav1.DeregisterSiteRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.RosterService_DeregisterSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DeregisterSiteRequest) error {
+		return s.site("site_id", m.SiteId)
 	}),
-	xunchav1.RosterService_GetSite_FullMethodName: rule(anyone, func(v *view, m *xunchav1.GetSiteRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.RosterService_GetSite_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.GetSiteRequest) error {
+		return s.site("site_id", m.SiteId)
 	}),
-	xunchav1.RosterService_ListSites_FullMethodName: rule(anyone, func(v *view, m *xunchav1.ListSitesRequest) error {
-		return v.optionalDivision("division_code", m.DivisionCode)
+	xunchav1.RosterService_ListSites_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.ListSitesRequest) error {
+		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
-	xunchav1.RosterService_CreateClosureOrder_FullMethodName: rule(admins, func(v *view, m *xunchav1.CreateClosureOrderRequest) error {
+	xunchav1.RosterService_CreateClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateClosureOrderRequest) error {
 		for i, code := range m.ClosureOrder.DivisionCodes {
-			if err := v.division(fmt.Sprintf("closure_order.division_codes[%d]", i), code); err != nil {
+			if err := s.division(fmt.Sprintf("closure_order.division_codes[%d]", i), code); err != nil {
 				return err
 			}
 		}
 		return nil
 	}),
-	xunchav1.RosterService_EndClosureOrder_FullMethodName: rule(admins, func(v *view, m *xunchav1.EndClosureOrderRequest) error {
-		return v.wholeOrder(m.ClosureOrderId)
+	xunchav1.RosterService_EndClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.EndClosureOrderRequest) error {
+		return s.wholeOrder(m.ClosureOrderId)
 	}),
-	xunchav1.RosterService_GetClosureOrder_FullMethodName: rule(anyone, func(v *view, m *xunchav1.GetClosureOrderRequest) error {
-		return v.order(m.ClosureOrderId)
+	xunchav1.RosterService_GetClosureOrder_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.GetClosureOrderRequest) error {
+		return s.order(m.ClosureOrderId)
 	}),
 	xunchav1.RosterService_ListClosureOrders_FullMethodName: {roles: anyone},
 
-	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(v *view, m *xunchav1.SubmitCheckInRequest) error {
-		return v.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime)
+	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(s *scope, m *xunchav1.SubmitCheckInRequest) error {
+		return s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime)
 	}),
-	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(v *view, m *xunchav1.GetCheckInRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCheckInRequest) error {
+		return s.site("site_id", m.SiteId)
 	}),
-	xunchav1.InspectionService_ListCheckIns_FullMethodName: rule(readers, func(v *view, m *xunchav1.ListCheckInsRequest) error {
+	xunchav1.InspectionService_ListCheckIns_FullMethodName: rule(readers, func(s *scope, m *xunchav1.ListCheckInsRequest) error {
 		if m.SiteId != "" {
-			return v.site("site_id", m.SiteId)
+			return s.site("site_id", m.SiteId)
 		}
-		return v.optionalDivision("division_code", m.DivisionCode)
+		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.PhotoService_UploadPhoto_FullMethodName: rule(officers, func(v *view, m *xunchav1.UploadPhotoRequest) error {
+	xunchav1.PhotoService_UploadPhoto_FullMethodName: rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
 		if m.GetSpec() == nil {
 			return nil
 		}
-		return v.siteOfCheckIn("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
+		return s.siteOfCheckIn("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
 	}),
-	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: rule(officers, func(v *view, m *xunchav1.GetPhotoUploadRequest) error {
-		return v.siteOfCheckIn("site_id", m.SiteId, m.CheckInId)
+	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
+		return s.siteOfCheckIn("site_id", m.SiteId, m.CheckInId)
 	}),
-	xunchav1.PhotoService_DownloadPhoto_FullMethodName: onRecord(rule(readers, func(v *view, m *xunchav1.DownloadPhotoRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.PhotoService_DownloadPhoto_FullMethodName: onRecord(rule(readers, func(s *scope, m *xunchav1.DownloadPhotoRequest) error {
+		return s.site("site_id", m.SiteId)
 	}), func(m *xunchav1.DownloadPhotoRequest) accounts.Access {
 		return accounts.Access{Site: sites.SiteID(lower(m.SiteId)), CheckIn: lower(m.CheckInId), Photo: hex.EncodeToString(m.Sha256)}
 	}),
 
-	xunchav1.CoverageService_GetCoverage_FullMethodName: rule(readers, func(v *view, m *xunchav1.GetCoverageRequest) error {
-		return v.division("division_code", m.DivisionCode)
+	xunchav1.CoverageService_GetCoverage_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCoverageRequest) error {
+		return s.division("division_code", m.DivisionCode)
 	}),
-	xunchav1.CoverageService_ListDueSites_FullMethodName: rule(readers, func(v *view, m *xunchav1.ListDueSitesRequest) error {
-		return v.division("division_code", m.DivisionCode)
+	xunchav1.CoverageService_ListDueSites_FullMethodName: rule(readers, func(s *scope, m *xunchav1.ListDueSitesRequest) error {
+		return s.division("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.AuditService_ListSiteHistory_FullMethodName: onRecord(rule(historians, func(v *view, m *xunchav1.ListSiteHistoryRequest) error {
-		return v.site("site_id", m.SiteId)
+	xunchav1.AuditService_ListSiteHistory_FullMethodName: onRecord(rule(historians, func(s *scope, m *xunchav1.ListSiteHistoryRequest) error {
+		return s.site("site_id", m.SiteId)
 	}), func(m *xunchav1.ListSiteHistoryRequest) accounts.Access {
 		return accounts.Access{Site: sites.SiteID(lower(m.SiteId))}
 	}),
-	xunchav1.AuditService_ListAccesses_FullMethodName: rule(auditors, func(v *view, m *xunchav1.ListAccessesRequest) error {
+	xunchav1.AuditService_ListAccesses_FullMethodName: rule(auditors, func(s *scope, m *xunchav1.ListAccessesRequest) error {
 		if m.SiteId != "" {
-			return cmp.Or(v.site("site_id", m.SiteId), v.optionalDivision("division_code", m.DivisionCode))
+			return cmp.Or(s.site("site_id", m.SiteId), s.optionalDivision("division_code", m.DivisionCode))
 		}
-		return v.optionalDivision("division_code", m.DivisionCode)
+		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
-	xunchav1.AuditService_ListAccountHistory_FullMethodName: rule(auditors, func(v *view, m *xunchav1.ListAccountHistoryRequest) error {
+	xunchav1.AuditService_ListAccountHistory_FullMethodName: rule(auditors, func(s *scope, m *xunchav1.ListAccountHistoryRequest) error {
 		if m.AccountId == "" {
 			return nil
 		}
-		return v.account(m.AccountId)
+		return s.account(m.AccountId)
 	}),
 
 	xunchav1.AccountService_Login_FullMethodName:          {open: true},
@@ -171,17 +171,17 @@ var accesses = map[string]access{
 	xunchav1.AccountService_Logout_FullMethodName:         {roles: anyone},
 	xunchav1.AccountService_ChangePassword_FullMethodName: {roles: anyone},
 	xunchav1.AccountService_GetMe_FullMethodName:          {roles: anyone},
-	xunchav1.AccountService_CreateAccount_FullMethodName: rule(admins, func(v *view, m *xunchav1.CreateAccountRequest) error {
-		return v.divisions("account.division_codes", m.Account.DivisionCodes)
+	xunchav1.AccountService_CreateAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateAccountRequest) error {
+		return s.divisions("account.division_codes", m.Account.DivisionCodes)
 	}),
-	xunchav1.AccountService_UpdateAccount_FullMethodName: rule(admins, func(v *view, m *xunchav1.UpdateAccountRequest) error {
-		return cmp.Or(v.account(m.AccountId), v.divisions("division_codes", m.DivisionCodes))
+	xunchav1.AccountService_UpdateAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.UpdateAccountRequest) error {
+		return cmp.Or(s.account(m.AccountId), s.divisions("division_codes", m.DivisionCodes))
 	}),
-	xunchav1.AccountService_DisableAccount_FullMethodName: rule(admins, func(v *view, m *xunchav1.DisableAccountRequest) error {
-		return v.account(m.AccountId)
+	xunchav1.AccountService_DisableAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DisableAccountRequest) error {
+		return s.account(m.AccountId)
 	}),
-	xunchav1.AccountService_ResetPassword_FullMethodName: rule(admins, func(v *view, m *xunchav1.ResetPasswordRequest) error {
-		return v.account(m.AccountId)
+	xunchav1.AccountService_ResetPassword_FullMethodName: rule(admins, func(s *scope, m *xunchav1.ResetPasswordRequest) error {
+		return s.account(m.AccountId)
 	}),
 	xunchav1.AccountService_ListAccounts_FullMethodName: {roles: admins},
 }

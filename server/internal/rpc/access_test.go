@@ -32,21 +32,21 @@ import (
 
 const testPassword = "correct horse battery"
 
-// A place is where a call is about something, seen from the callers, who are all
+// An area is where a call is about something, seen from the callers, who are all
 // bound to 511602.
-type place struct {
+type area struct {
 	name                 string
 	division, village    string
 	site, order, account string
 }
 
 // A matrixRow says of a method who may call it. Its request is about something
-// in the place; a nil one says that the place is of no matter.
+// in the area; a nil one says that the area is of no matter.
 type matrixRow struct {
 	roles   []accounts.Role
-	request func(w *world, p place) proto.Message
+	request func(w *world, p area) proto.Message
 	// more are further messages of a stream.
-	more func(p place) proto.Message
+	more func(p area) proto.Message
 	// shared tells that what is in the parent is the caller's concern too.
 	shared bool
 }
@@ -57,8 +57,8 @@ var (
 	onlyAdmin = []accounts.Role{accounts.Admin}
 )
 
-func elsewhere(m proto.Message) func(*world, place) proto.Message {
-	return func(_ *world, p place) proto.Message {
+func elsewhere(m proto.Message) func(*world, area) proto.Message {
+	return func(_ *world, p area) proto.Message {
 		if p.name != "own" {
 			return nil
 		}
@@ -66,9 +66,9 @@ func elsewhere(m proto.Message) func(*world, place) proto.Message {
 	}
 }
 
-// of makes a request for the places that have what it is about.
-func of(has func(place) string, make func(place) proto.Message) func(*world, place) proto.Message {
-	return func(_ *world, p place) proto.Message {
+// of makes a request for the areas that have what it is about.
+func of(has func(area) string, make func(area) proto.Message) func(*world, area) proto.Message {
+	return func(_ *world, p area) proto.Message {
 		if has(p) == "" {
 			return nil
 		}
@@ -76,63 +76,63 @@ func of(has func(place) string, make func(place) proto.Message) func(*world, pla
 	}
 }
 
-func hasSite(p place) string    { return p.site }
-func hasAccount(p place) string { return p.account }
-func hasAny(p place) string     { return p.division }
+func hasSite(p area) string    { return p.site }
+func hasAccount(p area) string { return p.account }
+func hasAny(p area) string     { return p.division }
 
 // matrix is written out once more here, because it is a promise. Login and
 // RefreshToken, which need no token, are in it without roles.
 var matrix = map[string]matrixRow{
-	"RosterService/ListDivisions": {roles: everybody, request: of(hasAny, func(p place) proto.Message {
+	"RosterService/ListDivisions": {roles: everybody, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.ListDivisionsRequest{ParentCode: p.division}
 	})},
-	"RosterService/GetDivision": {roles: everybody, request: of(hasAny, func(p place) proto.Message {
+	"RosterService/GetDivision": {roles: everybody, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.GetDivisionRequest{Code: p.division}
 	})},
-	"RosterService/ImportDivisions": {roles: onlyAdmin, request: of(hasAny, func(place) proto.Message {
+	"RosterService/ImportDivisions": {roles: onlyAdmin, request: of(hasAny, func(area) proto.Message {
 		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", DryRun: true}}}
-	}), more: func(p place) proto.Message {
+	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{Row: 2, Code: p.division, Name: "某", Level: "county", ParentCode: "511600"}}}
 	}},
-	"RosterService/ImportSites": {roles: onlyAdmin, request: of(hasSite, func(place) proto.Message {
+	"RosterService/ImportSites": {roles: onlyAdmin, request: of(hasSite, func(area) proto.Message {
 		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{DryRun: true}}}
-	}), more: func(p place) proto.Message {
+	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
 			Row: 2, RegistrationNo: "new", Name: "某", DivisionCode: p.village, RegisteredOn: "2019-01-01",
 		}}}
 	}},
-	"RosterService/CreateSite": {roles: onlyAdmin, request: of(hasSite, func(p place) proto.Message {
+	"RosterService/CreateSite": {roles: onlyAdmin, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.CreateSiteRequest{Site: &xunchav1.Site{RegistrationNo: uuid.NewString(), Name: "某", DivisionCode: p.village}}
 	})},
-	"RosterService/UpdateSite": {roles: onlyAdmin, request: of(hasSite, func(p place) proto.Message {
+	"RosterService/UpdateSite": {roles: onlyAdmin, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.UpdateSiteRequest{SiteId: p.site, Name: proto.String("某" + uuid.NewString()[:4])}
 	})},
-	"RosterService/MoveSite": {roles: onlyAdmin, request: of(hasSite, func(p place) proto.Message {
+	"RosterService/MoveSite": {roles: onlyAdmin, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.MoveSiteRequest{SiteId: p.site, DivisionCode: p.village, Address: "某"}
 	})},
-	"RosterService/DeregisterSite": {roles: onlyAdmin, request: of(hasSite, func(p place) proto.Message {
+	"RosterService/DeregisterSite": {roles: onlyAdmin, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.DeregisterSiteRequest{SiteId: p.site, Etag: "stale"}
 	})},
-	"RosterService/GetSite": {roles: everybody, request: of(hasSite, func(p place) proto.Message {
+	"RosterService/GetSite": {roles: everybody, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.GetSiteRequest{SiteId: p.site}
 	})},
-	"RosterService/ListSites": {roles: everybody, request: of(hasAny, func(p place) proto.Message {
+	"RosterService/ListSites": {roles: everybody, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.ListSitesRequest{DivisionCode: p.division}
 	})},
-	"RosterService/CreateClosureOrder": {roles: onlyAdmin, request: func(w *world, p place) proto.Message {
+	"RosterService/CreateClosureOrder": {roles: onlyAdmin, request: func(w *world, p area) proto.Message {
 		o := w.newOrder(uuid.NewString())
 		o.DivisionCodes = []string{p.division}
 		return &xunchav1.CreateClosureOrderRequest{ClosureOrder: o}
 	}},
-	"RosterService/EndClosureOrder": {roles: onlyAdmin, request: of(hasAny, func(p place) proto.Message {
+	"RosterService/EndClosureOrder": {roles: onlyAdmin, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.EndClosureOrderRequest{ClosureOrderId: p.order}
 	})},
-	"RosterService/GetClosureOrder": {roles: everybody, shared: true, request: of(hasAny, func(p place) proto.Message {
+	"RosterService/GetClosureOrder": {roles: everybody, shared: true, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.GetClosureOrderRequest{ClosureOrderId: p.order}
 	})},
 	"RosterService/ListClosureOrders": {roles: everybody, request: elsewhere(&xunchav1.ListClosureOrdersRequest{})},
 
-	"InspectionService/SubmitCheckIn": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p place) proto.Message {
+	"InspectionService/SubmitCheckIn": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p area) proto.Message {
 		if p.site == "" {
 			return nil
 		}
@@ -140,67 +140,67 @@ var matrix = map[string]matrixRow{
 		c.SiteId = p.site
 		return &xunchav1.SubmitCheckInRequest{CheckIn: c}
 	}},
-	"InspectionService/GetCheckIn": {roles: noAdmin, request: func(w *world, p place) proto.Message {
+	"InspectionService/GetCheckIn": {roles: noAdmin, request: func(w *world, p area) proto.Message {
 		if p.site == "" {
 			return nil
 		}
 		return &xunchav1.GetCheckInRequest{SiteId: p.site, CheckInId: w.visited[p.site]}
 	}},
-	"InspectionService/ListCheckIns": {roles: noAdmin, request: of(hasAny, func(p place) proto.Message {
+	"InspectionService/ListCheckIns": {roles: noAdmin, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.ListCheckInsRequest{DivisionCode: p.division}
 	})},
-	"PhotoService/UploadPhoto": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p place) proto.Message {
+	"PhotoService/UploadPhoto": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p area) proto.Message {
 		if p.site == "" {
 			return nil
 		}
 		return uploadSpec(&xunchav1.CheckIn{SiteId: p.site, CheckInId: w.visited[p.site]}, testPhoto, 0)
-	}, more: func(place) proto.Message {
+	}, more: func(area) proto.Message {
 		return &xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Data{Data: testPhoto}}
 	}},
-	"PhotoService/GetPhotoUpload": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p place) proto.Message {
+	"PhotoService/GetPhotoUpload": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p area) proto.Message {
 		if p.site == "" {
 			return nil
 		}
 		return &xunchav1.GetPhotoUploadRequest{SiteId: p.site, CheckInId: w.visited[p.site], Sha256: sum(testPhoto)}
 	}},
-	"PhotoService/DownloadPhoto": {roles: noAdmin, request: func(w *world, p place) proto.Message {
+	"PhotoService/DownloadPhoto": {roles: noAdmin, request: func(w *world, p area) proto.Message {
 		if p.site == "" {
 			return nil
 		}
 		return &xunchav1.DownloadPhotoRequest{SiteId: p.site, CheckInId: w.visited[p.site], Sha256: sum(testPhoto)}
 	}},
-	"CoverageService/GetCoverage": {roles: noAdmin, request: of(hasAny, func(p place) proto.Message {
+	"CoverageService/GetCoverage": {roles: noAdmin, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.GetCoverageRequest{DivisionCode: p.division}
 	})},
-	"CoverageService/ListDueSites": {roles: noAdmin, request: of(hasAny, func(p place) proto.Message {
+	"CoverageService/ListDueSites": {roles: noAdmin, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.ListDueSitesRequest{DivisionCode: p.division}
 	})},
-	"AuditService/ListSiteHistory": {roles: []accounts.Role{accounts.Head, accounts.Auditor}, request: of(hasSite, func(p place) proto.Message {
+	"AuditService/ListSiteHistory": {roles: []accounts.Role{accounts.Head, accounts.Auditor}, request: of(hasSite, func(p area) proto.Message {
 		return &xunchav1.ListSiteHistoryRequest{SiteId: p.site}
 	})},
 
-	"AuditService/ListAccesses": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAny, func(p place) proto.Message {
+	"AuditService/ListAccesses": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.ListAccessesRequest{DivisionCode: p.division}
 	})},
-	"AuditService/ListAccountHistory": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAccount, func(p place) proto.Message {
+	"AuditService/ListAccountHistory": {roles: []accounts.Role{accounts.Auditor}, request: of(hasAccount, func(p area) proto.Message {
 		return &xunchav1.ListAccountHistoryRequest{AccountId: p.account}
 	})},
 
 	"AccountService/Login":        {},
 	"AccountService/RefreshToken": {},
 	"AccountService/GetMe":        {roles: everybody, request: elsewhere(&xunchav1.GetMeRequest{})},
-	"AccountService/CreateAccount": {roles: onlyAdmin, request: of(hasAny, func(p place) proto.Message {
+	"AccountService/CreateAccount": {roles: onlyAdmin, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.CreateAccountRequest{Password: testPassword, Account: &xunchav1.Account{
 			Username: "n" + uuid.NewString()[:8], Role: xunchav1.Role_ROLE_HEAD, DivisionCodes: []string{p.division},
 		}}
 	})},
-	"AccountService/UpdateAccount": {roles: onlyAdmin, request: of(hasAccount, func(p place) proto.Message {
+	"AccountService/UpdateAccount": {roles: onlyAdmin, request: of(hasAccount, func(p area) proto.Message {
 		return &xunchav1.UpdateAccountRequest{AccountId: p.account, DisplayName: proto.String(uuid.NewString())}
 	})},
-	"AccountService/DisableAccount": {roles: onlyAdmin, request: of(hasAccount, func(p place) proto.Message {
+	"AccountService/DisableAccount": {roles: onlyAdmin, request: of(hasAccount, func(p area) proto.Message {
 		return &xunchav1.DisableAccountRequest{AccountId: p.account}
 	})},
-	"AccountService/ResetPassword": {roles: onlyAdmin, request: of(hasAccount, func(p place) proto.Message {
+	"AccountService/ResetPassword": {roles: onlyAdmin, request: of(hasAccount, func(p area) proto.Message {
 		return &xunchav1.ResetPasswordRequest{AccountId: p.account}
 	})},
 	"AccountService/ListAccounts": {roles: onlyAdmin, request: elsewhere(&xunchav1.ListAccountsRequest{})},
@@ -267,11 +267,11 @@ func (w *world) signIn(t testing.TB, name string) string {
 	return answer.AccessToken
 }
 
-// places returns the places of the matrix, and fills them.
-func (w *world) places(t testing.TB) []place {
+// areas returns the areas of the matrix, and fills them.
+func (w *world) areas(t testing.TB) []area {
 	t.Helper()
 	w.visited = map[string]string{}
-	out := []place{{name: "own", division: "511602"}, {name: "other", division: "511603"}, {name: "parent", division: "511600"}}
+	out := []area{{name: "own", division: "511602"}, {name: "other", division: "511603"}, {name: "parent", division: "511600"}}
 	for i := range out {
 		p := &out[i]
 		o := w.newOrder("order of " + p.division)
@@ -300,7 +300,7 @@ func (w *world) places(t testing.TB) []place {
 // is another's, and what stands above.
 func TestAccess(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	tokens := map[accounts.Role]string{}
 	for _, role := range everybody {
 		w.create(t, "my."+string(role), role, "511602")
@@ -314,7 +314,7 @@ func TestAccess(t *testing.T) {
 			continue
 		}
 		for _, role := range everybody {
-			for _, p := range places {
+			for _, p := range areas {
 				if row.request == nil {
 					continue
 				}
@@ -352,7 +352,7 @@ func TestAccess(t *testing.T) {
 // TestTokens calls every method that needs a token without a good one.
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
-	w.places(t)
+	w.areas(t)
 	w.create(t, "early", accounts.Admin, "511600")
 	gone := w.create(t, "gone", accounts.Admin, "511600")
 	expired := w.signIn(t, "early")
@@ -376,7 +376,7 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := places0()
+	own := area0()
 	for _, m := range methods() {
 		name := fmt.Sprintf("%s/%s", m.Parent().Name(), m.Name())
 		row := matrix[name]
@@ -409,18 +409,18 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// places0 is a place with nothing in it, for calls that are refused before it
+// area0 is an area with nothing in it, for calls that are refused before it
 // matters.
-func places0() place {
+func area0() area {
 	id := uuid.NewString()
-	return place{name: "own", division: "511602", village: "511602001001", site: id, order: id, account: id}
+	return area{name: "own", division: "511602", village: "511602001001", site: id, order: id, account: id}
 }
 
 // TestListsAreCut ensures that lists show what is in the caller's divisions and
 // nothing else.
 func TestListsAreCut(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	w.create(t, "county", accounts.Admin, "511602")
 	ctx := with(t.Context(), w.signIn(t, "county"))
 	list := must(w.roster.ListSites(ctx, &xunchav1.ListSitesRequest{PageSize: 1000}))(t).Sites
@@ -448,13 +448,13 @@ func TestListsAreCut(t *testing.T) {
 		t.Errorf("got the accounts %s, want county, kept.own", got)
 	}
 	// Nobody gives away what is not theirs.
-	_, err := people.UpdateAccount(ctx, &xunchav1.UpdateAccountRequest{AccountId: places[0].account, DivisionCodes: []string{"511600"}})
+	_, err := people.UpdateAccount(ctx, &xunchav1.UpdateAccountRequest{AccountId: areas[0].account, DivisionCodes: []string{"511600"}})
 	wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "division_codes[0]")
 	// What is another's looks as what there is not.
-	_, other := w.roster.GetSite(ctx, &xunchav1.GetSiteRequest{SiteId: places[1].site})
+	_, other := w.roster.GetSite(ctx, &xunchav1.GetSiteRequest{SiteId: areas[1].site})
 	nothing := uuid.NewString()
 	_, none := w.roster.GetSite(ctx, &xunchav1.GetSiteRequest{SiteId: nothing})
-	if got, want := strings.ReplaceAll(other.Error(), places[1].site, nothing), none.Error(); got != want {
+	if got, want := strings.ReplaceAll(other.Error(), areas[1].site, nothing), none.Error(); got != want {
 		t.Errorf("got %q of another's site, and %q of none", got, want)
 	}
 }
@@ -463,18 +463,18 @@ func TestListsAreCut(t *testing.T) {
 // site has moved out of the officer's divisions since.
 func TestLateCheckIn(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	w.create(t, "officer", accounts.Officer, "511602")
 	w.create(t, "mover", accounts.Admin, "511600")
 	c := w.checkIn(0)
-	c.SiteId = places[0].site
+	c.SiteId = areas[0].site
 	w.advance(time.Minute)
-	must(w.roster.MoveSite(with(t.Context(), w.signIn(t, "mover")), &xunchav1.MoveSiteRequest{SiteId: c.SiteId, DivisionCode: places[1].village}))(t)
+	must(w.roster.MoveSite(with(t.Context(), w.signIn(t, "mover")), &xunchav1.MoveSiteRequest{SiteId: c.SiteId, DivisionCode: areas[1].village}))(t)
 	w.advance(time.Minute)
 	ctx := with(t.Context(), w.signIn(t, "officer"))
 	must(w.checkIns.SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{CheckIn: c}))(t)
 	c = w.checkIn(0)
-	c.SiteId, c.CaptureTime = places[0].site, timestamppb.New(w.clock())
+	c.SiteId, c.CaptureTime = areas[0].site, timestamppb.New(w.clock())
 	_, err := w.checkIns.SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{CheckIn: c})
 	wantStatus(t, err, codes.NotFound, "SITE_NOT_FOUND", "check_in.site_id")
 }
@@ -482,11 +482,11 @@ func TestLateCheckIn(t *testing.T) {
 // TestRecordsNameTheOfficer ensures that a record says who made it.
 func TestRecordsNameTheOfficer(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	w.create(t, "officer", accounts.Officer, "511602")
 	w.create(t, "auditor", accounts.Auditor, "511600")
 	c := w.checkIn(0)
-	c.SiteId = places[0].site
+	c.SiteId = areas[0].site
 	must(w.checkIns.SubmitCheckIn(with(t.Context(), w.signIn(t, "officer")), &xunchav1.SubmitCheckInRequest{CheckIn: c}))(t)
 	history := must(w.audit.ListSiteHistory(with(t.Context(), w.signIn(t, "auditor")), &xunchav1.ListSiteHistoryRequest{SiteId: c.SiteId}))(t)
 	if got := history.Entries[0]; got.EntryId != c.CheckInId || got.Account != "officer" {
@@ -507,11 +507,11 @@ func TestNoRow(t *testing.T) {
 }
 
 // TestAccessesAreOnRecord ensures that whoever looks at a history is seen by the
-// auditors of the place, once a minute, and by no others.
+// auditors of the area, once a minute, and by no others.
 func TestAccessesAreOnRecord(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
-	own, other := places[0].site, places[1].site
+	areas := w.areas(t)
+	own, other := areas[0].site, areas[1].site
 	audit := xunchav1.NewAuditServiceClient(w.conn)
 	ctxs := map[string]context.Context{}
 	for name, division := range map[string]string{"all": "511600", "here": "511602", "there": "511603"} {
@@ -615,12 +615,12 @@ func TestWhatIsOnRecord(t *testing.T) {
 // divisions were changed, and by whom.
 func TestAccountHistory(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	w.create(t, "auditor", accounts.Auditor, "511602")
 	role := accounts.Head
-	must(w.accounts.Update(t.Context(), "root", places[0].account, accounts.Change{Role: &role}))(t)
-	must(w.accounts.Disable(t.Context(), "root", places[0].account))(t)
-	must(w.accounts.Disable(t.Context(), "root", places[1].account))(t)
+	must(w.accounts.Update(t.Context(), "root", areas[0].account, accounts.Change{Role: &role}))(t)
+	must(w.accounts.Disable(t.Context(), "root", areas[0].account))(t)
+	must(w.accounts.Disable(t.Context(), "root", areas[1].account))(t)
 	ctx := with(t.Context(), w.signIn(t, "auditor"))
 	audit := xunchav1.NewAuditServiceClient(w.conn)
 	var got []string

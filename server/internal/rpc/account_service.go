@@ -46,8 +46,8 @@ func (s *accountService) RefreshToken(ctx context.Context, req *xunchav1.Refresh
 
 // caller returns who calls, or an error where the server asks nobody.
 func caller(ctx context.Context) (accounts.Caller, error) {
-	if v := viewOf(ctx); v.caller != nil {
-		return *v.caller, nil
+	if sc := scopeOf(ctx); sc.caller != nil {
+		return *sc.caller, nil
 	}
 	return accounts.Caller{}, errNoAccounts
 }
@@ -133,13 +133,13 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 	if err := readPageToken(req.PageToken, &cursor, "ListAccounts"); err != nil {
 		return nil, err
 	}
-	v := viewOf(ctx)
+	sc := scopeOf(ctx)
 	all := s.config.Accounts.List()
 	from := sort.Search(len(all), func(i int) bool { return all[i].Username > cursor.After })
 	out := &xunchav1.ListAccountsResponse{}
 	var err error
 	for _, a := range all[from:] {
-		if !v.seesAccount(a) {
+		if !sc.seesAccount(a) {
 			continue
 		}
 		if n := len(out.Accounts); n == pageSize(req.PageSize, 100, 1000) {

@@ -90,14 +90,14 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 	if !start.IsZero() && !end.IsZero() && !start.Before(end) {
 		return nil, &sites.FieldError{Field: "end_time", Err: coverage.ErrWindow}
 	}
-	v, site, division := viewOf(ctx), sites.SiteID(lower(req.SiteId)), sites.DivisionCode(req.DivisionCode)
+	sc, site, division := scopeOf(ctx), sites.SiteID(lower(req.SiteId)), sites.DivisionCode(req.DivisionCode)
 	if division != "" {
-		if _, err := v.rosterAt.Division(division, v.now); err != nil {
+		if _, err := sc.rosterAt.Division(division, sc.now); err != nil {
 			return nil, &sites.FieldError{Field: "division_code", Err: err}
 		}
 	}
 	if site != "" {
-		if _, err := v.rosterAt.Site(site); err != nil {
+		if _, err := sc.rosterAt.Site(site); err != nil {
 			return nil, &sites.FieldError{Field: "site_id", Err: err}
 		}
 	}
@@ -107,9 +107,9 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 		return nil, err
 	}
 	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req.PageSize, 100, 1000), start, end, func(a *accounts.RecordedAccess) bool {
-		place := v.placeOf(a)
+		in := sc.divisionOf(a)
 		return (req.Account == "" || a.Account == req.Account) && (site == "" || a.Site == site) &&
-			(division == "" || v.rosterAt.Within(place, division, v.now)) && v.seesDivision(place)
+			(division == "" || sc.rosterAt.Within(in, division, sc.now)) && sc.seesDivision(in)
 	})
 	if err != nil {
 		return nil, err
@@ -132,13 +132,13 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 	if err := cursor.read(req.PageToken, query); err != nil {
 		return nil, err
 	}
-	v := viewOf(ctx)
+	sc := scopeOf(ctx)
 	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req.PageSize, 50, 200), func(e *accounts.Event) bool {
 		if id != "" && e.AccountID != id {
 			return false
 		}
 		a, err := s.config.Accounts.Get(e.AccountID)
-		return err == nil && v.seesAccount(a)
+		return err == nil && sc.seesAccount(a)
 	})
 	if err != nil {
 		return nil, err

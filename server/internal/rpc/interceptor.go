@@ -77,7 +77,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	})
 }
 
-// admit returns the call's view, once the caller may call the method.
+// admit returns the call's scope, once the caller may call the method.
 func (c *calls) admit(ctx context.Context, method string) (context.Context, access, error) {
 	if !strings.HasPrefix(method, "/xuncha.") {
 		return ctx, access{open: true}, nil
@@ -88,7 +88,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 	}
 	row := accesses[method]
-	v := &view{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
+	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
 	if !row.open && c.config.Accounts.Any() {
 		token, err := bearer(ctx)
 		if err != nil {
@@ -104,9 +104,9 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		if !slices.Contains(row.roles, caller.Account.Role) {
 			return ctx, row, fmt.Errorf("%s: %w", caller.Account.Role, errRole)
 		}
-		v.caller = &caller
+		s.caller = &caller
 	}
-	return context.WithValue(ctx, viewKey{}, v), row, nil
+	return context.WithValue(ctx, scopeKey{}, s), row, nil
 }
 
 // untilStopping runs a stream of a standard service, which lasts as long as its
@@ -187,10 +187,10 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 	if err := unreadable(msg); err != nil {
 		return err
 	}
-	if err := c.validator.Validate(msg); err != nil || row.within == nil {
+	if err := c.validator.Validate(msg); err != nil || row.inScope == nil {
 		return err
 	}
-	return row.within(viewOf(ctx), msg)
+	return row.inScope(scopeOf(ctx), msg)
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and

@@ -48,7 +48,7 @@ func TestLimiter(t *testing.T) {
 // nobody else is.
 func TestLimits(t *testing.T) {
 	w := newWorldWith(t, func(c *Config) { c.CallsPerAccount = 1 })
-	w.places(t)
+	w.areas(t)
 	w.create(t, "busy", accounts.Head, "511600")
 	w.create(t, "other", accounts.Head, "511600")
 	busy, other := with(t.Context(), w.signIn(t, "busy")), with(t.Context(), w.signIn(t, "other"))

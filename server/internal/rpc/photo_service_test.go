@@ -274,14 +274,14 @@ func TestUploadIsCut(t *testing.T) {
 // photos follow a check-in whose site has moved away.
 func TestPhotoAccess(t *testing.T) {
 	w := newWorld(t)
-	places := w.places(t)
+	areas := w.areas(t)
 	w.create(t, "head", accounts.Head, "511602")
 	w.create(t, "auditor", accounts.Auditor, "511602")
 	w.create(t, "officer", accounts.Officer, "511602")
 	w.create(t, "mover", accounts.Admin, "511600")
 	head, auditor := with(t.Context(), w.signIn(t, "head")), with(t.Context(), w.signIn(t, "auditor"))
 	officer, mover := with(t.Context(), w.signIn(t, "officer")), with(t.Context(), w.signIn(t, "mover"))
-	own, other := places[0].site, places[1].site
+	own, other := areas[0].site, areas[1].site
 	visited := func(site string) *xunchav1.CheckIn {
 		return &xunchav1.CheckIn{SiteId: site, CheckInId: w.visited[site]}
 	}
@@ -303,7 +303,7 @@ func TestPhotoAccess(t *testing.T) {
 	c.SiteId, c.Photos = own, declare(late)
 	must(w.checkIns.SubmitCheckIn(officer, &xunchav1.SubmitCheckInRequest{CheckIn: c}))(t)
 	w.advance(time.Minute)
-	must(w.roster.MoveSite(mover, &xunchav1.MoveSiteRequest{SiteId: own, DivisionCode: places[1].village}))(t)
+	must(w.roster.MoveSite(mover, &xunchav1.MoveSiteRequest{SiteId: own, DivisionCode: areas[1].village}))(t)
 	w.advance(time.Minute)
 	w.mustUpload(t, officer, c, late)
 	_, _, err = w.download(officer, c, late, xunchav1.Variant_VARIANT_FULL)

@@ -54,8 +54,8 @@ func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDiv
 		return nil, err
 	}
 	all := r.Children(parent, at)
-	if v := viewOf(ctx); parent == "" && !v.all() {
-		all = v.tops(r, at)
+	if sc := scopeOf(ctx); parent == "" && !sc.all() {
+		all = sc.tops(r, at)
 	}
 	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
 	out := &xunchav1.ListDivisionsResponse{}
@@ -149,7 +149,7 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 	if header.EffectiveDate == "" {
 		return &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
-	if err := viewOf(stream.Context()).divisionRows(rows); err != nil {
+	if err := scopeOf(stream.Context()).divisionRows(rows); err != nil {
 		return err
 	}
 	before := s.config.Roster.Roster().Revision()
@@ -296,12 +296,12 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
 		return nil, err
 	}
-	v := viewOf(ctx)
+	sc := scopeOf(ctx)
 	all := r.Sites()
 	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
 	out := &xunchav1.ListSitesResponse{}
 	for _, site := range all[from:] {
-		if !v.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
+		if !sc.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}
 		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
@@ -359,14 +359,14 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 		return nil, err
 	}
 	out := &xunchav1.ListClosureOrdersResponse{}
-	v := viewOf(ctx)
+	sc := scopeOf(ctx)
 	skip := cursor.After != ""
 	for _, o := range slices.Backward(s.config.Roster.Roster().Orders()) {
 		if skip {
 			skip = o.ID != cursor.After
 			continue
 		}
-		if !v.seesOrder(o) || !at.IsZero() && !o.InForce(at) {
+		if !sc.seesOrder(o) || !at.IsZero() && !o.InForce(at) {
 			continue
 		}
 		if n := len(out.ClosureOrders); n == pageSize(req.PageSize, 50, 200) {

@@ -1,0 +1,220 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"xuncha/inspections"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
+	"xuncha/sites"
+)
+
+// A scope is what a caller can see: what lies within the divisions of its
+// account.
+type scope struct {
+	ctx context.Context // the call's
+	// caller is nil on a server without accounts, which asks nobody.
+	caller   *accounts.Caller
+	config   *Config
+	rosterAt *sites.Roster
+	now      time.Time
+}
+
+type scopeKey struct{}
+
+// scopeOf returns that of the call.
+func scopeOf(ctx context.Context) *scope { return ctx.Value(scopeKey{}).(*scope) }
+
+// account is the name that records have of the caller.
+func account(ctx context.Context) string {
+	if s := scopeOf(ctx); s.caller != nil {
+		return s.caller.Account.Username
+	}
+	return Account
+}
+
+// all reports whether the caller sees everything.
+func (s *scope) all() bool { return s.caller == nil }
+
+// seesDivision reports whether the division is one of the caller's, or below
+// one, by the hierarchy of today. One that has ended lies where it last did.
+func (s *scope) seesDivision(code sites.DivisionCode) bool {
+	if s.all() || slices.Contains(s.caller.Account.Divisions, code) {
+		return true
+	}
+	return slices.ContainsFunc(s.rosterAt.Path(code, s.now), func(above sites.DivisionCode) bool {
+		return slices.Contains(s.caller.Account.Divisions, above)
+	})
+}
+
+func (s *scope) seesSite(site *sites.Site) bool {
+	return s.seesDivision(site.PlaceAt(s.now).Division)
+}
+
+// seesOrder reports whether the order closes sites that the caller can see.
+func (s *scope) seesOrder(o *sites.ClosureOrder) bool {
+	return s.all() || slices.ContainsFunc(o.Divisions, func(code sites.DivisionCode) bool {
+		return s.seesDivision(code) || slices.ContainsFunc(s.caller.Account.Divisions, func(own sites.DivisionCode) bool {
+			return s.rosterAt.Within(own, code, s.now)
+		})
+	})
+}
+
+// seesAccount reports whether the account is one that an administrator with the
+// caller's divisions keeps: all that it may do lies in them.
+func (s *scope) seesAccount(a *accounts.Account) bool {
+	return !slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool { return !s.seesDivision(code) })
+}
+
+// divisionOf returns the division in which lies what was looked at, today.
+func (s *scope) divisionOf(a *accounts.RecordedAccess) sites.DivisionCode {
+	if site, err := s.rosterAt.Site(a.Site); err == nil {
+		return site.PlaceAt(s.now).Division
+	}
+	return a.Division
+}
+
+// tops returns the caller's divisions as they are at t: where lists begin.
+func (s *scope) tops(r *sites.Roster, t time.Time) (out []sites.Division) {
+	for _, code := range slices.Sorted(slices.Values(s.caller.Account.Divisions)) {
+		if d, err := r.Division(code, t); err == nil {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (s *scope) division(field, code string) error {
+	if s.seesDivision(sites.DivisionCode(code)) {
+		return nil
+	}
+	return noDivision(field, sites.DivisionCode(code))
+}
+
+func noDivision(field string, code sites.DivisionCode) error {
+	return &sites.FieldError{Field: field, Err: fmt.Errorf("division %s: %w", code, sites.ErrDivisionUnknown)}
+}
+
+func (s *scope) optionalDivision(field, code string) error {
+	if code == "" {
+		return nil
+	}
+	return s.division(field, code)
+}
+
+func (s *scope) divisions(field string, codes []string) error {
+	for i, code := range codes {
+		if err := s.division(fmt.Sprintf("%s[%d]", field, i), code); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scope) site(field, id string) error {
+	return s.siteVisited(field, id, nil)
+}
+
+// siteVisited also lets a site through that was the caller's at the time of a
+// visit: what a phone brings late is not lost because the site has moved since.
+func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
+	if s.all() {
+		return nil
+	}
+	site, err := s.rosterAt.Site(sites.SiteID(lower(id)))
+	if err == nil && (s.seesSite(site) || at.IsValid() && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
+		return nil
+	}
+	// As roster.Site says it of a site that there is not.
+	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)}
+}
+
+// siteOfCheckIn also lets the site of a check-in through that was the caller's at
+// the time of the visit, so that its photos can follow it.
+func (s *scope) siteOfCheckIn(field, site, checkIn string) error {
+	refused := s.site(field, site)
+	if refused == nil {
+		return nil
+	}
+	c, err := s.config.Inspections.Get(s.ctx, sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn)))
+	switch {
+	case err == nil:
+		return s.siteVisited(field, site, timestamppb.New(c.VisitTime))
+	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, sites.ErrSiteUnknown):
+		return refused
+	}
+	return err
+}
+
+func (s *scope) order(id string) error {
+	return s.orderIf(id, s.seesOrder)
+}
+
+// wholeOrder lets an order through all of whose divisions are the caller's.
+func (s *scope) wholeOrder(id string) error {
+	return s.orderIf(id, func(o *sites.ClosureOrder) bool {
+		return !slices.ContainsFunc(o.Divisions, func(code sites.DivisionCode) bool { return !s.seesDivision(code) })
+	})
+}
+
+func (s *scope) orderIf(id string, seen func(*sites.ClosureOrder) bool) error {
+	if s.all() {
+		return nil
+	}
+	o, err := s.rosterAt.Order(sites.OrderID(lower(id)))
+	if err == nil && seen(o) {
+		return nil
+	}
+	return &sites.FieldError{Field: "closure_order_id", Err: fmt.Errorf("closure order %s: %w", lower(id), sites.ErrOrderUnknown)}
+}
+
+func (s *scope) account(id string) error {
+	if s.all() {
+		return nil
+	}
+	a, err := s.config.Accounts.Get(lower(id))
+	if err != nil || !s.seesAccount(a) {
+		return &sites.FieldError{Field: "account_id", Err: accounts.ErrUnknown}
+	}
+	return nil
+}
+
+// siteRow lets a row of an import of sites through that is about sites and
+// divisions of the caller. What the row lacks, the import itself says.
+func (s *scope) siteRow(row *xunchav1.SiteRow) error {
+	if s.all() {
+		return nil
+	}
+	if site, err := s.rosterAt.SiteByRegistration(row.RegistrationNo); err == nil && !s.seesSite(site) {
+		return &sites.FieldError{Field: fmt.Sprintf("row[%d].registration_no", row.Row), Err: sites.ErrRegistrationTaken}
+	}
+	return s.optionalDivision(fmt.Sprintf("row[%d].division_code", row.Row), row.DivisionCode)
+}
+
+// divisionRows lets a table of divisions through whose top rows are the caller's
+// divisions or lie below them, and that takes no division from others.
+func (s *scope) divisionRows(rows []sites.DivisionRow) error {
+	if s.all() {
+		return nil
+	}
+	inTable := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		inTable[r.Code] = true
+	}
+	for _, r := range rows {
+		code, parent := sites.DivisionCode(r.Code), sites.DivisionCode(r.Parent)
+		known := len(s.rosterAt.Versions(code)) > 0
+		top := !inTable[r.Parent] || r.Parent == r.Code
+		if s.seesDivision(code) || !known && (!top || r.Parent != "" && s.seesDivision(parent)) {
+			continue
+		}
+		return noDivision(fmt.Sprintf("row[%d].code", r.Row), code)
+	}
+	return nil
+}
