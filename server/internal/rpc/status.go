@@ -3,11 +3,11 @@ package rpc
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
+	"golang.org/x/text/language"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -320,36 +320,19 @@ func reasonName(r xunchav1.ErrorReason) string {
 	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
 }
 
-// localized returns the meaning's sentence in the caller's language: Chinese
-// where the call's accept-language prefers it to English.
+// languages finds the language of a caller among those of the sentences, of
+// which the first is for whoever wants neither. Traditional Chinese is answered
+// in simplified Chinese, which its readers understand better than English.
+var languages = language.NewMatcher([]language.Tag{language.English, language.SimplifiedChinese, language.TraditionalChinese})
+
+// localized returns the meaning's sentence in the language that the call's
+// accept-language prefers, as RFC 9110, section 12.5.4, has it. One that cannot
+// be read prefers none.
 func localized(ctx context.Context, m meaning) *errdetails.LocalizedMessage {
-	chinese, best := false, 0.0
-	for _, value := range metadata.ValueFromIncomingContext(ctx, "accept-language") {
-		for _, language := range strings.Split(value, ",") {
-			tag, q := readLanguage(language)
-			zh := strings.HasPrefix(tag, "zh")
-			if q > best && (zh || strings.HasPrefix(tag, "en")) {
-				chinese, best = zh, q
-			}
-		}
-	}
-	if chinese {
+	header := strings.Join(metadata.ValueFromIncomingContext(ctx, "accept-language"), ",")
+	wanted, _, _ := language.ParseAcceptLanguage(header)
+	if _, i, _ := languages.Match(wanted...); i > 0 {
 		return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
 	}
 	return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}
-}
-
-// readLanguage reads a language of an accept-language header, such as
-// "zh-Hans;q=0.8", with its weight, by RFC 9110, section 12.5.4.
-func readLanguage(s string) (tag string, weight float64) {
-	tag, parameter, weighted := strings.Cut(s, ";")
-	weight = 1
-	if weighted {
-		_, q, _ := strings.Cut(parameter, "=")
-		var err error
-		if weight, err = strconv.ParseFloat(strings.TrimSpace(q), 64); err != nil {
-			weight = 0
-		}
-	}
-	return strings.ToLower(strings.TrimSpace(tag)), weight
 }

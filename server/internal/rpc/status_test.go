@@ -149,11 +149,19 @@ func TestLanguage(t *testing.T) {
 	for accept, want := range map[string]string{
 		"": "en", "zh-CN": "zh-CN", "zh": "zh-CN", "en-GB,zh": "en", "fr, zh-Hans;q=0.8": "zh-CN", "fr": "en",
 		"en;q=0.5, zh;q=0.9": "zh-CN", "zh; q=0.2,en": "en", "zh;q=0": "en", "zh;q=x": "en",
+		"zh-TW": "zh-CN", "zh-Hant": "zh-CN", "zh-HK,en;q=0.9": "zh-CN", "en,zh-HK;q=0.9": "en",
+		"en-GB;q=0.1": "en", "en-GB;q=0.1, zh;q=0.2": "zh-CN", "en;q=0, zh;q=0.1": "zh-CN", "ZH-cn": "zh-CN",
+		"*": "en", "*, zh;q=0.5": "zh-CN", "ja,*;q=0.1": "en", ";;;": "en", "zh,,": "zh-CN", "\x00": "en",
 	} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", accept))
 		if got := localized(ctx, internal).Locale; got != want {
 			t.Errorf("accept-language %q: got %s, want %s", accept, got, want)
 		}
+	}
+	// A header that comes in two parts is one.
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", "en;q=0.1", "accept-language", "zh"))
+	if got := localized(ctx, internal).Locale; got != "zh-CN" {
+		t.Errorf("two headers: got %s, want zh-CN", got)
 	}
 }
 
