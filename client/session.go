@@ -46,10 +46,12 @@ const (
 	refreshTimeout = 30 * time.Second
 	// refreshTries is how often that is tried before the calls that wait for it fail.
 	refreshTries = 3
-	// longestLifetime is the longest time for which an access token is believed to be
-	// valid. A longer one, like one that has passed, means that this machine's clock
-	// is wrong.
-	longestLifetime = time.Hour
+	// refreshAgain is how long calls go on with a token that is still valid, after it
+	// could not be replaced, before that is tried again.
+	refreshAgain = 10 * time.Second
+	// shortestLifetime and longestLifetime bound for how long a new access token seems
+	// to be valid. Beyond them this machine's clock must be wrong.
+	shortestLifetime, longestLifetime = time.Minute, time.Hour
 )
 
 // A session is the client's present one, and how it is renewed.
@@ -64,7 +66,8 @@ type session struct {
 	changing sync.Mutex // held while a new session is kept
 	mu       sync.Mutex
 	current  Session
-	refused  string // the access token that the server did not take last
+	refused  string    // the access token that the server did not take last
+	notYet   time.Time // when it is tried again to replace one that is still valid
 }
 
 func (s *session) start(conn *grpc.ClientConn, c Config) {
@@ -114,7 +117,7 @@ func (s *session) keep(next Session) error {
 func (s *session) made(access, refresh string, expires time.Time) Session {
 	out := Session{AccessToken: access, RefreshToken: refresh, RetryID: s.config.NewID()}
 	now := s.config.Now()
-	if lifetime := expires.Sub(now); lifetime > 0 && lifetime <= longestLifetime {
+	if lifetime := expires.Sub(now); lifetime >= shortestLifetime && lifetime <= longestLifetime {
 		out.RenewTime = now.Add(lifetime * 3 / 4).Round(0) // as it is read again
 	}
 	return out
@@ -125,8 +128,7 @@ func (s *session) made(access, refresh string, expires time.Time) Session {
 func (s *session) token(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	present := s.current
-	renew := present.RefreshToken != "" && (present.AccessToken == "" || present.AccessToken == s.refused ||
-		!present.RenewTime.IsZero() && !s.config.Now().Before(present.RenewTime))
+	renew := present.RefreshToken != "" && (s.useless(present) || s.due(present))
 	s.mu.Unlock()
 	if !renew {
 		return present.AccessToken, nil
@@ -139,6 +141,16 @@ func (s *session) token(ctx context.Context) (string, error) {
 	case <-ctx.Done():
 		return "", status.FromContextError(ctx.Err()).Err()
 	}
+}
+
+// useless reports whether the server does not take the access token. It needs s.mu.
+func (s *session) useless(p Session) bool { return p.AccessToken == "" || p.AccessToken == s.refused }
+
+// due reports whether it is time to replace a token that is still valid. It needs
+// s.mu.
+func (s *session) due(p Session) bool {
+	now := s.config.Now()
+	return !p.RenewTime.IsZero() && !now.Before(p.RenewTime) && !now.Before(s.notYet)
 }
 
 // renew spends the refresh token of the session and returns the new access token.
@@ -160,7 +172,8 @@ func (s *session) renew(present Session) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == present && present.AccessToken != s.refused && present.AccessToken != "" {
+	if s.current == present && !s.useless(present) {
+		s.notYet = s.config.Now().Add(refreshAgain)
 		return present.AccessToken, nil
 	}
 	return "", err

@@ -110,7 +110,7 @@ func TestRefusedToken(t *testing.T) {
 // TestWrongClock ensures that a phone whose clock is wrong renews its tokens when
 // the server refuses them, and not at every call.
 func TestWrongClock(t *testing.T) {
-	for _, off := range []time.Duration{-20 * time.Hour, 20 * time.Minute, 20 * time.Hour} {
+	for _, off := range []time.Duration{-20 * time.Hour, accessLifetime - time.Second, 20 * time.Minute, 20 * time.Hour} {
 		s := newServer(t)
 		p := &phone{t: t, now: s.now.Add(off)}
 		p.start(s)
@@ -200,8 +200,10 @@ func TestStillValidToken(t *testing.T) {
 		}
 		return nil
 	}
-	if err := p.me(); err != nil || s.counted("RefreshToken") == 0 {
-		t.Errorf("got %v, after %d tries to renew", err, s.counted("RefreshToken"))
+	for range 5 {
+		if err := p.me(); err != nil || s.counted("RefreshToken") != refreshTries {
+			t.Errorf("got %v, after %d tries to renew, want %d", err, s.counted("RefreshToken"), refreshTries)
+		}
 	}
 	s.forget()
 	if err := p.me(); status.Code(err) != codes.Unavailable || p.kept.RefreshToken == "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	commands "xuncha/server/internal/command/client"
 	"xuncha/server/internal/sampledata"
@@ -55,24 +56,21 @@ func testAccounts(t *testing.T, store ...string) {
 	if _, err := as("root", "history", "SC-GA-0001"); err == nil || !strings.Contains(err.Error(), "ROLE_NOT_ALLOWED") {
 		t.Errorf("an administrator reads a history: got %v", err)
 	}
-	conn := connect(t, address)
-	ctx, err := commands.SignIn(t.Context(), conn, "root", password)
-	if err != nil {
+	people := newClient(t, address)
+	if _, err := people.SignIn(t.Context(), client.SignIn{Username: "root", Password: password}); err != nil {
 		t.Fatal(err)
 	}
-	made, err := xunchav1.NewAccountServiceClient(conn).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
+	made, err := xunchav1.NewAccountServiceClient(people).CreateAccount(t.Context(), &xunchav1.CreateAccountRequest{
 		Account: &xunchav1.Account{Username: "auditor", Role: xunchav1.Role_ROLE_AUDITOR, DivisionCodes: []string{"511602"}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = commands.SignIn(t.Context(), conn, "auditor", made.OneTimePassword)
+	_, err = people.SignIn(t.Context(), client.SignIn{Username: "auditor", Password: made.OneTimePassword})
 	if err == nil || !strings.Contains(commands.Readable(err).Error(), "PASSWORD_CHANGE_REQUIRED") {
 		t.Errorf("a one-time password alone: got %v", err)
 	}
-	if _, err := xunchav1.NewAccountServiceClient(conn).Login(t.Context(), &xunchav1.LoginRequest{
-		Username: "auditor", Password: made.OneTimePassword, NewPassword: password,
-	}); err != nil {
+	if _, err := people.SignIn(t.Context(), client.SignIn{Username: "auditor", Password: made.OneTimePassword, NewPassword: password}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := as("auditor", "history", "SC-GA-0001"); err != nil || !strings.Contains(out, "sites_imported") {

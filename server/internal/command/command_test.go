@@ -22,11 +22,13 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/command"
 	commands "xuncha/server/internal/command/client"
@@ -124,12 +126,23 @@ func xuncha(t testing.TB, args ...string) (stdout, stderr string, err error) {
 
 func connect(t testing.TB, address string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := commands.Dial(address)
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// newClient returns a client of the server.
+func newClient(t testing.TB, address string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{Address: address, Plaintext: true, Now: time.Now, NewID: uuid.NewString})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // sample writes a sample table to a file of its own.

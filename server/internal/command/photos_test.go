@@ -31,9 +31,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/command"
-	commands "xuncha/server/internal/command/client"
 )
 
 // planted is what must not be left of a photo.
@@ -348,6 +348,29 @@ func testPhotoOverABadLink(t *testing.T, store ...string) {
 	}
 }
 
+// photoOf returns the first photo of a check-in, as it is uploaded.
+func photoOf(c *xunchav1.CheckIn, content []byte) client.Photo {
+	return client.Photo{SiteID: c.SiteId, CheckInID: c.CheckInId, SHA256: c.Photos[0].Sha256, Content: content}
+}
+
+// sendPhoto sends a photo from a place on, and does not try again.
+func sendPhoto(ctx context.Context, photos xunchav1.PhotoServiceClient, p client.Photo, from int) (*xunchav1.UploadPhotoResponse, error) {
+	stream, err := photos.UploadPhoto(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Spec{Spec: &xunchav1.PhotoUploadSpec{
+		Sha256: p.SHA256, CheckInId: p.CheckInID, SiteId: p.SiteID, Offset: int64(from),
+	}}})
+	for part := range slices.Chunk(p.Content[from:], 16<<10) {
+		if err != nil {
+			break // and CloseAndRecv says why
+		}
+		err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Data{Data: part}})
+	}
+	return stream.CloseAndRecv()
+}
+
 // TestKillDuringUploads kills the built server while photos arrive, twenty times
 // on the embedded store. What it acknowledged must be there and whole, what had
 // come must be of use, and nothing else may be left. In MongoDB, what was being
@@ -386,7 +409,7 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	ids := fill(t, address)
 
 	type upload struct {
-		photo  commands.PhotoFile
+		photo  []byte
 		report *xunchav1.CheckIn
 		from   int  // how much had come before
 		done   bool // it was acknowledged
@@ -395,11 +418,11 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	resumed := 0
 	for round := range rounds {
 		conn := connect(t, address)
-		client := xunchav1.NewPhotoServiceClient(conn)
+		photos := xunchav1.NewPhotoServiceClient(conn)
 		// What was interrupted goes on, and new ones are begun.
 		todo := slices.DeleteFunc(slices.Clone(all), func(u *upload) bool { return u.done })
 		for _, u := range todo {
-			state, err := client.GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{Sha256: u.photo.Declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
+			state, err := photos.GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{Sha256: u.report.Photos[0].Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -408,12 +431,8 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 			}
 		}
 		for i := range photosEach {
-			photo, err := commands.ReadPhoto(sample(t, "photo.png", noise(t, uint64(100*round+i), 200_000+larger*(i%4))))
-			if err != nil {
-				t.Fatal(err)
-			}
-			u := &upload{photo: photo, report: newCheckIn(ids[i%5])}
-			u.report.Photos = []*xunchav1.Photo{photo.Declared}
+			u := &upload{photo: noise(t, uint64(100*round+i), 200_000+larger*(i%4)), report: newCheckIn(ids[i%5])}
+			u.report.Photos = []*xunchav1.Photo{client.Declare(u.photo)}
 			submit(t, conn, u.report)
 			all = append(all, u)
 			todo = append(todo, u)
@@ -424,12 +443,15 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 		var group sync.WaitGroup
 		for _, u := range todo {
 			group.Go(func() {
-				err := u.photo.Send(context.Background(), client, u.report, int64(u.from))
+				answer, err := sendPhoto(context.Background(), photos, photoOf(u.report, u.photo), u.from)
 				if err != nil {
 					if status.Code(err) != codes.Unavailable {
 						t.Error(err)
 					}
 					return
+				}
+				if !answer.Stored {
+					t.Errorf("the server has only %d of %d bytes", answer.ReceivedBytes, len(u.photo))
 				}
 				u.done = true
 				if done.Add(1) == target {
@@ -448,11 +470,11 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 	conn := connect(t, address)
 	for _, u := range all {
 		if !u.done {
-			if err := u.photo.Upload(t.Context(), conn, u.report, io.Discard); err != nil {
+			if err := newClient(t, address).UploadPhoto(t.Context(), photoOf(u.report, u.photo)); err != nil {
 				t.Errorf("going on: %v", err)
 			}
 		}
-		stream, err := xunchav1.NewPhotoServiceClient(conn).DownloadPhoto(t.Context(), &xunchav1.DownloadPhotoRequest{Sha256: u.photo.Declared.Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
+		stream, err := xunchav1.NewPhotoServiceClient(conn).DownloadPhoto(t.Context(), &xunchav1.DownloadPhotoRequest{Sha256: u.report.Photos[0].Sha256, SiteId: u.report.SiteId, CheckInId: u.report.CheckInId})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -468,8 +490,8 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 			got = append(got, part.GetData()...)
 		}
 		// Nothing had to be taken out of these.
-		if !bytes.Equal(got, u.photo.Content) {
-			t.Errorf("a photo of %d bytes came back with %d", len(u.photo.Content), len(got))
+		if !bytes.Equal(got, u.photo) {
+			t.Errorf("a photo of %d bytes came back with %d", len(u.photo), len(got))
 		}
 	}
 	if resumed == 0 {
@@ -508,24 +530,27 @@ func TestPhotoOnTwoServers(t *testing.T) {
 	site := fill(t, first)[0]
 	second, _ := serveOn(t, "--store", uri)
 	conns := []*grpc.ClientConn{connect(t, first), connect(t, second)}
-	photo := commands.NewPhotoFile("photo.png", noise(t, 1, 300_000))
+	content := noise(t, 1, 300_000)
 	c := newCheckIn(site)
-	c.Photos = []*xunchav1.Photo{photo.Declared}
+	c.Photos = []*xunchav1.Photo{client.Declare(content)}
 	submit(t, conns[0], c)
-	half := photo
-	half.Content = photo.Content[:150_000]
-	if err := half.Send(t.Context(), xunchav1.NewPhotoServiceClient(conns[0]), c, 0); err == nil || !strings.Contains(err.Error(), "only 150000") {
-		t.Fatalf("got %v, want that half is there", err)
+	half := photoOf(c, content[:150_000])
+	if answer, err := sendPhoto(t.Context(), xunchav1.NewPhotoServiceClient(conns[0]), half, 0); err != nil || answer.Stored {
+		t.Fatalf("got %v, %v, want that half is there", answer, err)
 	}
-	if err := photo.Send(t.Context(), xunchav1.NewPhotoServiceClient(conns[1]), c, 150_000); err != nil {
+	state, err := xunchav1.NewPhotoServiceClient(conns[1]).GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{Sha256: half.SHA256, SiteId: site, CheckInId: c.CheckInId})
+	if err != nil || state.ReceivedBytes != 150_000 || state.Stored {
+		t.Fatalf("got %v, %v, want that half is there", state, err)
+	}
+	if err := newClient(t, second).UploadPhoto(t.Context(), photoOf(c, content)); err != nil {
 		t.Fatal(err)
 	}
 	for i, address := range []string{first, second} {
 		to := filepath.Join(t.TempDir(), "out.png")
-		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", c.CheckInId, "--sha256", hex.EncodeToString(photo.Declared.Sha256), "-o", to); err != nil {
+		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", site, "--check-in", c.CheckInId, "--sha256", hex.EncodeToString(half.SHA256), "-o", to); err != nil {
 			t.Fatal(err, stderr)
 		}
-		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, photo.Content) {
+		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("server %d shows %d bytes, %v", i, len(got), err)
 		}
 	}

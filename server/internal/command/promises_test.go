@@ -1,7 +1,6 @@
 package command_test
 
 import (
-	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,8 +8,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	commands "xuncha/server/internal/command/client"
 )
 
 // aboutPeople matches the words of a field that would be about a person or a
@@ -50,15 +49,12 @@ func TestRecordsHaveNoOtherKeys(t *testing.T) {
 	address, _ := serveFolder(t, t.TempDir())
 	site := fill(t, address)[0]
 	conn := connect(t, address)
-	photo, err := commands.ReadPhoto(sample(t, "photo.jpg", cameraPhoto(t, 3)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	photo := cameraPhoto(t, 3)
 	for range 2 {
 		c := newCheckIn(site)
-		c.Photos = []*xunchav1.Photo{photo.Declared}
+		c.Photos = []*xunchav1.Photo{client.Declare(photo)}
 		submit(t, conn, c)
-		if err := photo.Upload(t.Context(), conn, c, io.Discard); err != nil {
+		if err := newClient(t, address).UploadPhoto(t.Context(), photoOf(c, photo)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"xuncha/server/internal/command/serve"
+	"xuncha/client"
 	"xuncha/server/internal/testcert"
 )
 
@@ -41,7 +41,7 @@ func TestTLS(t *testing.T) {
 func TestTLSVersions(t *testing.T) {
 	a := testcert.New(t)
 	cert, key := a.Issue(t, "server")
-	pool, err := serve.ReadPool(a.File)
+	pool, err := client.LoadCAs(a.File)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"xuncha/server/internal/command/serve"
+	"xuncha/client"
 )
 
 // clientTLS is how a client finds out that it talks to the right server.
@@ -27,7 +27,7 @@ func (c clientTLS) config() (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.TLSCA != "" {
 		var err error
-		if out.RootCAs, err = serve.ReadPool(c.TLSCA); err != nil {
+		if out.RootCAs, err = client.LoadCAs(c.TLSCA); err != nil {
 			return nil, fmt.Errorf("--tls-ca: %w", err)
 		}
 	}

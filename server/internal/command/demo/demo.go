@@ -15,12 +15,12 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/server/internal/command/client"
+	commands "xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/serve"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sampledata"
@@ -53,15 +53,11 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) (err error)
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
 
-	conn, err := client.Dial(server.Address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	// The demo's only; it is in nobody's reach but this machine's.
-	d := demo{out: stdout, err: stderr, conn: conn, roster: xunchav1.NewRosterServiceClient(conn), password: uuid.NewString()}
+	// The password is the demo's only; nobody beyond this machine can reach it.
+	d := demo{out: stdout, err: stderr, address: server.Address, password: uuid.NewString()}
+	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.play(ctx); err != nil {
-		return client.Readable(err)
+		return commands.Readable(err)
 	}
 	if c.Once {
 		return nil
@@ -105,10 +101,11 @@ func demoFolder(asked string) (folder string, clean func() error, err error) {
 // A demo plays a round of inspections against a server.
 type demo struct {
 	out, err io.Writer
-	conn     *grpc.ClientConn
-	roster   xunchav1.RosterServiceClient
-	begin    time.Time // of the order
-	example  *xunchav1.Site
+	address  string
+	// One client for each account.
+	admin, officer, head, auditor *client.Client
+	begin                         time.Time // of the order
+	example                       *xunchav1.Site
 	// shown is the check-in of the example, with a photo.
 	shown *xunchav1.CheckIn
 	// password is that of all accounts.
@@ -116,61 +113,81 @@ type demo struct {
 }
 
 func (d *demo) play(ctx context.Context) error {
-	admin, err := d.account(ctx, "admin", xunchav1.Role_ROLE_ADMIN)
-	if err != nil {
+	// Without accounts, the server lets anybody on this machine create the first.
+	var err error
+	if d.admin, err = d.client(); err != nil {
 		return err
 	}
-	if err := d.fillRoster(admin); err != nil {
+	if err := d.create(ctx, "admin", xunchav1.Role_ROLE_ADMIN); err != nil {
+		return err
+	}
+	if err := commands.SignIn(ctx, d.admin, "admin", d.password); err != nil {
+		return err
+	}
+	if err := d.fillRoster(ctx); err != nil {
 		return err
 	}
 	// The others are created by the administrator, but call as themselves.
-	as := map[xunchav1.Role]context.Context{}
-	for name, role := range map[string]xunchav1.Role{
-		"officer": xunchav1.Role_ROLE_OFFICER, "head": xunchav1.Role_ROLE_HEAD, "auditor": xunchav1.Role_ROLE_AUDITOR,
+	for _, a := range []struct {
+		name   string
+		role   xunchav1.Role
+		client **client.Client
+	}{
+		{"officer", xunchav1.Role_ROLE_OFFICER, &d.officer}, {"head", xunchav1.Role_ROLE_HEAD, &d.head}, {"auditor", xunchav1.Role_ROLE_AUDITOR, &d.auditor},
 	} {
-		if err := d.create(admin, name, role); err != nil {
+		if err := d.create(ctx, a.name, a.role); err != nil {
 			return err
 		}
-		if as[role], err = client.SignIn(ctx, d.conn, name, d.password); err != nil {
+		if *a.client, err = d.client(); err != nil {
+			return err
+		}
+		if err := commands.SignIn(ctx, *a.client, a.name, d.password); err != nil {
 			return err
 		}
 	}
-	byTownship, err := d.sitesByTownship(as[xunchav1.Role_ROLE_OFFICER])
+	byTownship, err := d.sitesByTownship(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.inspect(as[xunchav1.Role_ROLE_OFFICER], byTownship); err != nil {
+	if err := d.inspect(ctx, byTownship); err != nil {
 		return err
 	}
-	if err := d.coverage(as[xunchav1.Role_ROLE_HEAD]); err != nil {
+	if err := d.coverage(ctx); err != nil {
 		return err
 	}
-	return d.history(as[xunchav1.Role_ROLE_AUDITOR])
+	return d.history(ctx)
 }
 
-// create creates an account of the whole city.
+// client returns a client that nobody is signed in with yet.
+func (d *demo) client() (*client.Client, error) {
+	return client.New(client.Config{Address: d.address, Plaintext: true, Now: time.Now, NewID: uuid.NewString})
+}
+
+// close ends the clients' connections.
+func (d *demo) close() (err error) {
+	for _, c := range []*client.Client{d.admin, d.officer, d.head, d.auditor} {
+		if c != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}
+	return err
+}
+
+// create has the administrator create an account of the whole city.
 func (d *demo) create(ctx context.Context, name string, role xunchav1.Role) error {
-	_, err := xunchav1.NewAccountServiceClient(d.conn).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
+	_, err := xunchav1.NewAccountServiceClient(d.admin).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
 		Account: &xunchav1.Account{Username: name, Role: role, DivisionCodes: []string{demoCity}}, Password: d.password,
 	})
 	return err
 }
 
-// account creates the first account and returns a context whose calls are its.
-func (d *demo) account(ctx context.Context, name string, role xunchav1.Role) (context.Context, error) {
-	if err := d.create(ctx, name, role); err != nil {
-		return nil, err
-	}
-	return client.SignIn(ctx, d.conn, name, d.password)
-}
-
 // fillRoster imports the sample tables and puts an order in force.
 func (d *demo) fillRoster(ctx context.Context) error {
-	divisions, err := client.ImportDivisions(ctx, d.conn, d.err, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
+	divisions, err := commands.ImportDivisions(ctx, d.admin, d.err, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
 	if err != nil {
 		return err
 	}
-	imported, err := client.ImportSites(ctx, d.conn, d.err, sampledata.SitesName, sampledata.Sites(), "", false)
+	imported, err := commands.ImportSites(ctx, d.admin, d.err, sampledata.SitesName, sampledata.Sites(), "", false)
 	if err != nil {
 		return err
 	}
@@ -178,7 +195,7 @@ func (d *demo) fillRoster(ctx context.Context) error {
 
 	// From the start of the hour, so that what is captured now is within it.
 	d.begin = time.Now().Truncate(time.Hour)
-	answer, err := d.roster.CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+	answer, err := xunchav1.NewRosterServiceClient(d.admin).CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
 		Number: "样例通知1号", Title: "样例·关于暂停开放的通知", IssuingAuthority: "样例市指挥部",
 		LegalBasis: "《中华人民共和国传染病防治法》第四十二条", DivisionCodes: []string{demoCity},
 		StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.AddDate(0, 0, 60)),
@@ -197,13 +214,14 @@ func (d *demo) fillRoster(ctx context.Context) error {
 // sitesByTownship asks the server for the sites, and for the township that
 // each lies in.
 func (d *demo) sitesByTownship(ctx context.Context) (map[string][]*xunchav1.Site, error) {
-	list, err := d.roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: demoCity, PageSize: 1000})
+	roster := xunchav1.NewRosterServiceClient(d.officer)
+	list, err := roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: demoCity, PageSize: 1000})
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]*xunchav1.Site{}
 	for _, site := range list.Sites {
-		village, err := d.roster.GetDivision(ctx, &xunchav1.GetDivisionRequest{Code: site.DivisionCode})
+		village, err := roster.GetDivision(ctx, &xunchav1.GetDivisionRequest{Code: site.DivisionCode})
 		if err != nil {
 			return nil, err
 		}
@@ -232,7 +250,7 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 			officer := rand.New(rand.NewPCG(uint64(i), 2020))
 			for _, site := range byTownship[township] {
 				if err := d.visit(ctx, site, officer); err != nil {
-					failed <- fmt.Errorf("site %s: %w", site.RegistrationNo, client.Readable(err))
+					failed <- fmt.Errorf("site %s: %w", site.RegistrationNo, commands.Readable(err))
 					return
 				}
 				_ = bar.Add(1) // it is only to look at
@@ -247,40 +265,38 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 // visit submits a check-in with a photo, and once more where the receipt is lost,
 // as it is now and then on a bad network.
 func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Rand) error {
-	now := timestamppb.Now()
 	content, err := demoPhoto()
 	if err != nil {
 		return err
 	}
-	photo := client.NewPhotoFile("door.jpg", content)
-	req := &xunchav1.SubmitCheckInRequest{
-		ClientTime: now,
-		CheckIn: &xunchav1.CheckIn{
-			CheckInId: uuid.NewString(), SiteId: site.SiteId, CaptureTime: now,
-			Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
-			CancelledEventCount: 1 + officer.Int32N(3), DispersedPeopleCount: 180 + officer.Int32N(181),
-			Note: "门口已张贴通知", Photos: []*xunchav1.Photo{photo.Declared},
-			Location: &xunchav1.Location{
-				Latitude: site.GetLatitude() + (officer.Float64()-0.5)/1000, Longitude: site.GetLongitude() + (officer.Float64()-0.5)/1000,
-				AccuracyM: 20, Datum: xunchav1.Datum_DATUM_WGS84,
-			},
+	photo := client.Declare(content)
+	report := &xunchav1.CheckIn{
+		CheckInId: uuid.NewString(), SiteId: site.SiteId, CaptureTime: timestamppb.Now(),
+		Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
+		CancelledEventCount: 1 + officer.Int32N(3), DispersedPeopleCount: 180 + officer.Int32N(181),
+		Note: "门口已张贴通知", Photos: []*xunchav1.Photo{photo},
+		Location: &xunchav1.Location{
+			Latitude: site.GetLatitude() + (officer.Float64()-0.5)/1000, Longitude: site.GetLongitude() + (officer.Float64()-0.5)/1000,
+			AccuracyM: 20, Datum: xunchav1.Datum_DATUM_WGS84,
 		},
 	}
-	inspections := xunchav1.NewInspectionServiceClient(d.conn)
+	var receipt *xunchav1.Receipt
 	for again := true; again; again = officer.IntN(10) == 0 {
-		if _, err := inspections.SubmitCheckIn(ctx, req); err != nil {
+		if receipt, err = d.officer.Submit(ctx, report); err != nil {
 			return err
 		}
 	}
 	if site == d.example {
-		d.shown = req.CheckIn
+		d.shown = report
 	}
-	return photo.Upload(ctx, d.conn, req.CheckIn, io.Discard)
+	return d.officer.UploadPhoto(ctx, client.Photo{
+		SiteID: site.SiteId, CheckInID: report.CheckInId, SHA256: photo.Sha256, Content: content, Receipt: receipt.Photos[0],
+	})
 }
 
 // coverage prints the figures of the round.
 func (d *demo) coverage(ctx context.Context) error {
-	answer, err := xunchav1.NewCoverageServiceClient(d.conn).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
+	answer, err := xunchav1.NewCoverageServiceClient(d.head).GetCoverage(ctx, &xunchav1.GetCoverageRequest{
 		DivisionCode: demoCity, Depth: 1, StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.Add(24 * time.Hour)),
 	})
 	if err != nil {
@@ -289,15 +305,15 @@ func (d *demo) coverage(ctx context.Context) error {
 	r := answer.Row
 	fmt.Fprintf(d.out, "%s: %d of %d sites inspected, %d events cancelled, %d people dispersed.\n\n",
 		r.DivisionName, r.SitesInspected, r.SitesDue, r.CancelledEvents, r.DispersedPeople)
-	return client.PrintCoverage(d.out, answer)
+	return commands.PrintCoverage(d.out, answer)
 }
 
 // history prints the history of one site.
 func (d *demo) history(ctx context.Context) error {
-	entries, err := client.ListHistory(ctx, d.conn, d.example.SiteId, 20, false)
+	entries, err := commands.ListHistory(ctx, d.auditor, d.example.SiteId, 20, false)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(d.out, "\nHistory of %s %s, newest first:\n\n", d.example.RegistrationNo, d.example.Name)
-	return client.PrintHistory(d.out, entries)
+	return commands.PrintHistory(d.out, entries)
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 
+	"xuncha/client"
 	"xuncha/server/internal/accounts"
 )
 
@@ -62,7 +63,7 @@ func checkIssuer(issuer string) error {
 		return errors.New("want https:// and a host")
 	case u.RawQuery != "" || u.Fragment != "":
 		return errors.New("an issuer has neither a query nor a fragment")
-	case u.Scheme == "http" && !IsLoopback(net.JoinHostPort(u.Hostname(), "0")):
+	case u.Scheme == "http" && !client.IsLoopback(net.JoinHostPort(u.Hostname(), "0")):
 		return errors.New("want https://, because whoever can change what is on the way could give out tokens")
 	}
 	return nil

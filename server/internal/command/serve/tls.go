@@ -2,7 +2,6 @@ package serve
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"xuncha/client"
 )
 
 // tlsConfig is with what a server proves who it is, and to whom it listens.
@@ -46,7 +47,7 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	if IsLoopback(address) {
+	if client.IsLoopback(address) {
 		return nil
 	}
 	var missing []string
@@ -64,13 +65,6 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 		text += " and " + missing[1]
 	}
 	return fmt.Errorf("--listen %s: others can reach this address, and the server lacks %s; until then use 127.0.0.1, [::1] or localhost", address, text)
-}
-
-// IsLoopback reports whether only this machine can reach the address.
-func IsLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // looksEvery is how often at most the files are looked at.
@@ -133,7 +127,7 @@ func (c tlsConfig) load() (*tls.Config, error) {
 		out.MinVersion = tls.VersionTLS12
 	}
 	if c.TLSClientCA != "" {
-		if out.ClientCAs, err = ReadPool(c.TLSClientCA); err != nil {
+		if out.ClientCAs, err = client.LoadCAs(c.TLSClientCA); err != nil {
 			return nil, fmt.Errorf("--tls-client-ca: %w", err)
 		}
 		out.ClientAuth = tls.VerifyClientCertIfGiven
@@ -142,19 +136,6 @@ func (c tlsConfig) load() (*tls.Config, error) {
 		}
 	}
 	return out, nil
-}
-
-// ReadPool reads certificates that sign others.
-func ReadPool(name string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM", name)
-	}
-	return pool, nil
 }
 
 // forClient returns the configuration for a new connection. Files that cannot be

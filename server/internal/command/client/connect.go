@@ -1,0 +1,93 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+
+	"xuncha/client"
+)
+
+// clientConfig is what every command has that calls a server.
+type clientConfig struct {
+	Server    string `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
+	Username  string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
+	Token     string `help:"Access token to call with instead, such as that of an identity provider. Better given as XUNCHA_TOKEN."`
+	Password  string `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
+	clientTLS `embed:""`
+	Timeout   time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
+}
+
+// call calls f with a client of the server, signed in to the account if one is
+// named. What a person reads of an error of the server names the fields.
+func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	secure, err := c.clientTLS.config()
+	if err != nil {
+		return err
+	}
+	if c.Username != "" && c.Token != "" {
+		return errors.New("--token: is at odds with --username")
+	}
+	server, err := client.New(client.Config{
+		Address: c.Server, TLS: secure, Plaintext: secure == nil,
+		// Without a password or a token nothing that is sent is a secret.
+		PlaintextAnywhere: c.Username == "" && c.Token == "",
+		Now:               time.Now, NewID: uuid.NewString,
+		Session: client.Session{AccessToken: c.Token},
+	})
+	if errors.Is(err, client.ErrPlaintext) {
+		return fmt.Errorf("--server %s: a password or a token goes to another machine over TLS alone; give --tls or --tls-ca", c.Server)
+	}
+	if err != nil {
+		return fmt.Errorf("--server: %w", err)
+	}
+	return errors.Join(Readable(c.signedIn(ctx, server, f)), server.Close())
+}
+
+// signedIn calls f signed in to the account, and signs out again.
+func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f func(context.Context, *client.Client) error) error {
+	if c.Username == "" {
+		return f(ctx, server)
+	}
+	if err := SignIn(ctx, server, c.Username, c.Password); err != nil {
+		return err
+	}
+	err := f(ctx, server)
+	out := server.SignOut(ctx)
+	return cmp.Or(err, out)
+}
+
+// SignIn signs a client in as a command does.
+func SignIn(ctx context.Context, server *client.Client, username, password string) error {
+	_, err := server.SignIn(ctx, client.SignIn{Username: username, Password: password, DeviceName: "xuncha command"})
+	return err
+}
+
+// Readable names the fields that an error from the server is about.
+func Readable(err error) error {
+	st, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	lines := []string{st.Message()}
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.BadRequest:
+			for _, v := range d.FieldViolations {
+				lines = append(lines, fmt.Sprintf("  %s: %s", v.Field, v.Description))
+			}
+		case *errdetails.ErrorInfo:
+			lines[0] += " (" + d.Reason + ")"
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}

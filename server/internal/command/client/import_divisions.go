@@ -1,0 +1,79 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"xuncha/client"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/table"
+)
+
+// ImportDivisionsCommand is "xuncha import divisions".
+type ImportDivisionsCommand struct {
+	EffectiveDate string `required:"" placeholder:"YYYY-MM-DD" help:"First day on which the table is in force."`
+	importConfig
+}
+
+// Run imports the table, or prints what is wrong with it.
+func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
+		answer, err := ImportDivisions(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
+			done(answer.Changed, c.DryRun), answer.Created, answer.Ended, answer.Renamed, answer.Regrouped, answer.Unchanged, answer.Revision)
+		if len(answer.DisplacedSites) > 0 {
+			fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", len(answer.DisplacedSites))
+			t := newTable("registration no", "name", "village", "address", "site id")
+			for _, site := range answer.DisplacedSites {
+				t.add(site.RegistrationNo, site.Name, site.DivisionCode, site.Address, site.SiteId)
+			}
+			if err := t.print(stdout); err != nil {
+				return err
+			}
+		}
+		for _, o := range answer.OrphanedOrders {
+			fmt.Fprintf(stdout, "closure order %s names a division that has ended\n", o.Number)
+		}
+		return nil
+	})
+}
+
+// ImportDivisions checks the table, prints its problems if it has any, and
+// imports it if it has none.
+func ImportDivisions(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
+	var rows []*xunchav1.ImportDivisionsRequest
+	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {
+		rows = append(rows, &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
+			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
+		}}})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	send := func(dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
+		stream, err := xunchav1.NewRosterServiceClient(conn).ImportDivisions(ctx)
+		if err != nil {
+			return nil, err
+		}
+		header := &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{
+			Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)},
+		}}
+		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
+	}
+	return checkedImport(stderr, file, dryRun, send)
+}

@@ -1,0 +1,66 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"xuncha/client"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/table"
+)
+
+// ImportSitesCommand is "xuncha import sites".
+type ImportSitesCommand struct {
+	EffectiveDate string `placeholder:"YYYY-MM-DD" help:"First day at a new place of the sites that the table moves. Default: today."`
+	importConfig
+}
+
+// Run imports the table, or prints what is wrong with it.
+func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
+		answer, err := ImportSites(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(stdout, "sites %s: %d registered, %d struck off, %d moved, %d corrected, %d unchanged; roster revision %d\n",
+			done(answer.Changed, c.DryRun), answer.Registered, answer.Deregistered, answer.Moved, answer.Updated, answer.Unchanged, answer.Revision)
+		return err
+	})
+}
+
+// ImportSites is ImportDivisions for sites.
+func ImportSites(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
+	var rows []*xunchav1.ImportSitesRequest
+	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {
+		rows = append(rows, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
+			Row: int32(r.Number), RegistrationNo: r.Cells[0], Name: r.Cells[1], DivisionCode: r.Cells[2], Address: r.Cells[3],
+			Latitude: r.Cells[4], Longitude: r.Cells[5], RegisteredOn: r.Cells[6], DeregisteredOn: r.Cells[7],
+		}}})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	send := func(dryRun bool) (*xunchav1.ImportSitesResponse, error) {
+		stream, err := xunchav1.NewRosterServiceClient(conn).ImportSites(ctx)
+		if err != nil {
+			return nil, err
+		}
+		header := &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{
+			Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)},
+		}}
+		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
+	}
+	return checkedImport(stderr, file, dryRun, send)
+}
