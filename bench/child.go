@@ -10,14 +10,14 @@ import (
 	"strings"
 	"syscall"
 
-	"google.golang.org/grpc"
+	"xuncha/client"
 )
 
 // A child is a server in a process of its own, with connections to it.
 type child struct {
 	process *exec.Cmd
 	address string
-	conns   []*grpc.ClientConn
+	conns   []*client.Client
 }
 
 // startChild starts a process that prints its address, behind the prefix, on a

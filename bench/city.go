@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
@@ -131,11 +131,14 @@ func (c *city) enrol(ctx context.Context) error {
 
 // as returns a context whose calls carry an access token, for 15 minutes.
 func (c *city) as(ctx context.Context, name string) (context.Context, error) {
-	answer, err := xunchav1.NewAccountServiceClient(c.conns[0]).Login(ctx, &xunchav1.LoginRequest{Username: name, Password: password})
+	one, err := dialOne(c.address)
 	if err != nil {
 		return nil, err
 	}
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+answer.AccessToken), nil
+	if _, err := one.SignIn(ctx, client.SignIn{Username: name, Password: password}); err != nil {
+		return nil, errors.Join(err, one.Close())
+	}
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+one.Session().AccessToken), one.Close()
 }
 
 // rowsOf counts the rows below a CSV file's header.
@@ -165,7 +168,7 @@ func (c *city) store(ctx context.Context, sites []string, n int) error {
 
 // submit submits a new check-in of a site.
 func (c *city) submit(sites []string) call {
-	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+	return func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
 		now := timestamppb.Now()
 		answer := new(xunchav1.SubmitCheckInResponse)
 		read, err := invoke(ctx, conn, source, xunchav1.InspectionService_SubmitCheckIn_FullMethodName, &xunchav1.SubmitCheckInRequest{
@@ -186,7 +189,7 @@ func (c *city) submit(sites []string) call {
 
 // history asks for the newest page of a site's history.
 func (c *city) history(sites []string) call {
-	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+	return func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
 		page := new(xunchav1.ListSiteHistoryResponse)
 		read, err := invoke(ctx, conn, source, xunchav1.AuditService_ListSiteHistory_FullMethodName, &xunchav1.ListSiteHistoryRequest{
 			SiteId: sites[source.IntN(len(sites))], PageSize: 20,
@@ -200,7 +203,7 @@ func (c *city) history(sites []string) call {
 
 // coverage asks for today's coverage of the city with its counties.
 func (c *city) coverage() call {
-	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+	return func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
 		answer := new(xunchav1.GetCoverageResponse)
 		read, err := invoke(ctx, conn, source, xunchav1.CoverageService_GetCoverage_FullMethodName,
 			&xunchav1.GetCoverageRequest{DivisionCode: cityCode, Depth: 1}, answer)

@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"xuncha/client"
 )
 
 // echoCommand is the argument by which this program serves the echo.
@@ -60,7 +62,7 @@ func startEcho(ctx context.Context) (*echo, error) {
 
 func (*echo) call() call {
 	req := wrapperspb.Bytes(make([]byte, echoBytes))
-	return func(ctx context.Context, conn *grpc.ClientConn, source *rand.Rand) error {
+	return func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
 		answer := new(wrapperspb.BytesValue)
 		read, err := invoke(ctx, conn, source, echoMethod, req, answer)
 		if read && err == nil && len(answer.Value) != echoBytes {

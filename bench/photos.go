@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"image"
@@ -19,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
@@ -27,8 +27,6 @@ const (
 	uploaders, photosEach = 8, 8
 	// atOnce is how many upload at once where the memory is measured.
 	atOnce = 64
-	// uploadPart is how many bytes go in one message.
-	uploadPart = 16 << 10
 )
 
 // An album makes photos that differ, of one picture.
@@ -67,41 +65,25 @@ func (a *album) photo() []byte {
 	return b
 }
 
-// A declared photo is one whose check-in is stored.
-type declared struct {
-	content []byte
-	spec    *xunchav1.PhotoUploadSpec
-}
-
-// declare submits a check-in with a photo.
-func (c *city) declare(ctx context.Context, site string, content []byte) (declared, error) {
-	sum := sha256.Sum256(content)
+// declare submits a check-in with a photo, which is to be uploaded then.
+func (c *city) declare(ctx context.Context, site string, content []byte) (client.Photo, error) {
+	photo := client.Declare(content)
 	report := &xunchav1.CheckIn{
 		CheckInId: uuid.NewString(), SiteId: site, CaptureTime: timestamppb.Now(), Finding: xunchav1.Finding_FINDING_CLOSED,
-		Photos: []*xunchav1.Photo{{Sha256: sum[:], SizeBytes: int64(len(content)), ContentType: "image/jpeg"}},
+		Photos: []*xunchav1.Photo{photo},
 	}
-	_, err := xunchav1.NewInspectionServiceClient(c.conns[0]).SubmitCheckIn(ctx, &xunchav1.SubmitCheckInRequest{CheckIn: report})
-	return declared{content, &xunchav1.PhotoUploadSpec{Sha256: sum[:], CheckInId: report.CheckInId, SiteId: site}}, err
+	receipt, err := c.conns[0].Submit(ctx, report)
+	if err != nil {
+		return client.Photo{}, err
+	}
+	return client.Photo{SiteID: site, CheckInID: report.CheckInId, SHA256: photo.Sha256, Content: content, Receipt: receipt.Photos[0]}, nil
 }
 
-// upload uploads the photo.
-func (c *city) upload(ctx context.Context, conn int, d declared) error {
-	stream, err := xunchav1.NewPhotoServiceClient(c.conns[conn%len(c.conns)]).UploadPhoto(ctx)
-	if err != nil {
-		return err
-	}
-	err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Spec{Spec: d.spec}})
-	for part := range slices.Chunk(d.content, uploadPart) {
-		if err != nil {
-			break // and CloseAndRecv says why
-		}
-		err = stream.Send(&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Data{Data: part}})
-	}
-	answer, err := stream.CloseAndRecv()
-	if err == nil && !answer.Stored {
-		err = errors.New("it is not stored")
-	}
-	return err
+// upload uploads the photo. What the client has to send again is no part of the
+// measurement, so it is told.
+func (c *city) upload(ctx context.Context, conn int, p client.Photo) error {
+	p.Interrupted = func(err error) { fmt.Fprintln(os.Stderr, "bench: an upload was interrupted:", err) }
+	return c.conns[conn%len(c.conns)].UploadPhoto(ctx, p)
 }
 
 // together calls f with each number below n, of all at once, and returns how long
@@ -148,8 +130,8 @@ func comparePhotos(ctx context.Context, o options, binary string) (rows []row, e
 	if err != nil {
 		return nil, err
 	}
-	many := func(n int) ([]declared, error) {
-		out := make([]declared, n)
+	many := func(n int) ([]client.Photo, error) {
+		out := make([]client.Photo, n)
 		for i := range out {
 			var err error
 			if out[i], err = city.declare(ctx, sites[i%len(sites)], album.photo()); err != nil {
@@ -178,7 +160,7 @@ func comparePhotos(ctx context.Context, o options, binary string) (rows []row, e
 		took, err := together(uploaders, func(i int) error {
 			for j := range photosEach {
 				name := filepath.Join(folder, fmt.Sprint("file", i, j))
-				if err := writeFile(name, list[i*photosEach+j].content); err != nil {
+				if err := writeFile(name, list[i*photosEach+j].Content); err != nil {
 					return err
 				}
 				defer os.Remove(name)

@@ -22,7 +22,6 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 	commands "xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/serve"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sampledata"
 )
 
@@ -47,7 +46,7 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) (err error)
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // a line for each call would drown the tables
 	}
-	server, err := serve.Start(ctx, folder, mongostore.Options{}, c.Config, stderr)
+	server, err := serve.Start(ctx, serve.StoreConfig{Data: folder}, c.Config, stderr)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const operator = "operator"
 
 // AccountCreateCommand is "xuncha account create".
 type AccountCreateCommand struct {
-	storeConfig  `embed:""`
+	StoreConfig  `embed:""`
 	Role         string   `required:"" enum:"officer,head,auditor,admin" help:"What the account may do: officer, head, auditor or admin. The first account is an administrator's."`
 	Username     string   `required:"" placeholder:"NAME" help:"Name to sign in with and the one in records: 2 to 32 of a-z, 0-9, '.', '_' and '-'. It can never be changed."`
 	DisplayName  string   `placeholder:"TEXT" help:"What the person is called."`
@@ -34,7 +34,7 @@ type AccountCreateCommand struct {
 }
 
 // withAccounts calls f with the accounts of the store.
-func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service) error) (err error) {
+func (c StoreConfig) withAccounts(ctx context.Context, f func(*accounts.Service) error) (err error) {
 	store, where, err := OpenEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (c storeConfig) withAccounts(ctx context.Context, f func(*accounts.Service)
 
 // AccountReplaceKeysCommand is "xuncha account replace-keys".
 type AccountReplaceKeysCommand struct {
-	storeConfig `embed:""`
+	StoreConfig `embed:""`
 }
 
 // Run replaces the keys.

@@ -74,7 +74,7 @@ func (r *Running) tendPhotos(checkIns *inspections.Service) {
 
 // PurgeCommand is "xuncha purge".
 type PurgeCommand struct {
-	storeConfig `embed:""`
+	StoreConfig `embed:""`
 	photoConfig `embed:""`
 	TimeZone    string `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone of the deployment. Default: ${default}."`
 	DryRun      bool   `help:"Only list what would be deleted."`

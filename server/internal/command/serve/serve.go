@@ -46,19 +46,19 @@ type Config struct {
 	OIDC oidcConfig `kong:"-"`
 }
 
-// storeConfig names a store.
-type storeConfig struct {
+// StoreConfig names a store.
+type StoreConfig struct {
 	Data       string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
 	Store      string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
 	KeepSchema bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
 }
 
 // name is the store's.
-func (c storeConfig) name() string { return cmp.Or(c.Store, c.Data) }
+func (c StoreConfig) name() string { return cmp.Or(c.Store, c.Data) }
 
 // Command is "xuncha serve".
 type Command struct {
-	storeConfig `embed:""`
+	StoreConfig `embed:""`
 	tlsConfig   `embed:""`
 	oidcConfig  `embed:""`
 	Config      `embed:""`
@@ -67,7 +67,7 @@ type Command struct {
 // Run serves until ctx ends, then lets calls end and closes the store.
 func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	c.Config.TLS, c.Config.OIDC = c.tlsConfig, c.oidcConfig
-	server, err := Start(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema}, c.Config, stderr)
+	server, err := Start(ctx, c.StoreConfig, c.Config, stderr)
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ type Running struct {
 	running   sync.WaitGroup
 }
 
-// Start opens the store with the name and serves it.
-func Start(ctx context.Context, name string, o mongostore.Options, c Config, stderr io.Writer) (_ *Running, err error) {
+// Start opens the store and serves it, until Stop is called.
+func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) (_ *Running, err error) {
 	out := newLogWriter(stderr)
 	log, err := newLog(c, out)
 	if err != nil {
@@ -124,7 +124,7 @@ func Start(ctx context.Context, name string, o mongostore.Options, c Config, std
 		return nil, fmt.Errorf("--time-zone: %w", err)
 	}
 	begun := time.Now()
-	store, where, err := OpenEngine(ctx, name, o)
+	store, where, err := OpenEngine(ctx, stored.name(), mongostore.Options{KeepSchema: stored.KeepSchema})
 	if err != nil {
 		return nil, err
 	}
