@@ -188,6 +188,24 @@ func TestLostRefreshAnswer(t *testing.T) {
 	}
 }
 
+// TestLateRenewal ensures that a call that finds out late that the tokens were renewed
+// does not spend an older token again, which would sign the device out.
+func TestLateRenewal(t *testing.T) {
+	s := newServer(t)
+	p := newPhone(t, s)
+	old := p.Session()
+	for range 2 {
+		s.forget()
+		if err := p.me(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token, err := p.session.renew(old)
+	if err != nil || token != p.Session().AccessToken || s.counted("RefreshToken") != 2 {
+		t.Errorf("got %q, %v, after %d renewals; want the present token", token, err, s.counted("RefreshToken"))
+	}
+}
+
 // TestStillValidToken ensures that calls go on with a token that is valid while the
 // tokens cannot be renewed.
 func TestStillValidToken(t *testing.T) {

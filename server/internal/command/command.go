@@ -18,9 +18,9 @@ import (
 	"xuncha/server/internal/command/serve"
 )
 
-// commands is every command with its flags: the operator's manual, which
-// --help prints. Each flag can also be given in the environment, as XUNCHA_ and
-// its name in capitals: --time-zone is XUNCHA_TIME_ZONE.
+// commands has all commands with their flags. It is the operator's manual, which --help
+// prints. Each flag can also be given in the environment: --time-zone is
+// XUNCHA_TIME_ZONE.
 type commands struct {
 	Serve  serve.Command `cmd:"" help:"Run the server."`
 	Demo   demo.Command  `cmd:"" help:"Show a whole round of inspections on a fresh data folder, then keep serving it."`
@@ -46,10 +46,11 @@ type runner interface {
 	Run(ctx context.Context, stdout, stderr io.Writer) error
 }
 
-// stopped is how kong's wish to exit, after --help, comes back to Run.
+// A stopped is the panic with which kong's exit, as after --help, comes back to Run.
 type stopped int
 
-// Run runs the command that args name until it is done or ctx ends.
+// Run runs the command that args name, until it is done or ctx ends. The error is for
+// people to read.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	defer func() {
 		switch p := recover().(type) {

@@ -1,3 +1,4 @@
+// Package client holds the commands that call a running server.
 package client
 
 import (
@@ -15,7 +16,7 @@ import (
 	"xuncha/client"
 )
 
-// clientConfig is what every command has that calls a server.
+// clientConfig holds the flags that all commands share that call a server.
 type clientConfig struct {
 	Server    string `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
 	Username  string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
@@ -25,8 +26,8 @@ type clientConfig struct {
 	Timeout   time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
 }
 
-// call calls f with a client of the server, signed in to the account if one is
-// named. What a person reads of an error of the server names the fields.
+// call calls f with a client of the server. If an account is named, the client is
+// signed in to it. The error is for people to read.
 func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -39,7 +40,7 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.
 	}
 	server, err := client.New(client.Config{
 		Address: c.Server, TLS: secure, Plaintext: secure == nil,
-		// Without a password or a token nothing that is sent is a secret.
+		// Without a password or a token, nothing that is sent is a secret.
 		PlaintextAnywhere: c.Username == "" && c.Token == "",
 		Now:               time.Now, NewID: uuid.NewString,
 		Session: client.Session{AccessToken: c.Token},
@@ -53,7 +54,7 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.
 	return errors.Join(Readable(c.signedIn(ctx, server, f)), server.Close())
 }
 
-// signedIn calls f signed in to the account, and signs out again.
+// signedIn signs in if an account is named, calls f, and signs out again.
 func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f func(context.Context, *client.Client) error) error {
 	if c.Username == "" {
 		return f(ctx, server)
@@ -66,13 +67,14 @@ func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f fun
 	return cmp.Or(err, out)
 }
 
-// SignIn signs a client in as a command does.
+// SignIn signs a client in to an account, under the device name of the commands.
 func SignIn(ctx context.Context, server *client.Client, username, password string) error {
 	_, err := server.SignIn(ctx, client.SignIn{Username: username, Password: password, DeviceName: "xuncha command"})
 	return err
 }
 
-// Readable names the fields that an error from the server is about.
+// Readable turns an error of the server into text with its reason and the fields that
+// it is about. Any other error stays as it is.
 func Readable(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {

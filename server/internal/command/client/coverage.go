@@ -46,8 +46,8 @@ func optional(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// PrintCoverage prints a table with a row for each division, those below one
-// indented.
+// PrintCoverage prints a table with a row for each division. The divisions below
+// another are indented.
 func PrintCoverage(stdout io.Writer, answer *xunchav1.GetCoverageResponse) error {
 	t := newTable("division", "code", "due", "inspected", "overdue", "never", "open", "check-ins", "late", "synced late", "cancelled", "dispersed")
 	t.right(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)

@@ -10,7 +10,8 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
-// findSite returns the id of the site with the id or registration number.
+// findSite returns the id of the site that has this id or registration number. Sites
+// that are struck off are found by their id only.
 func findSite(ctx context.Context, conn grpc.ClientConnInterface, name string) (string, error) {
 	if _, err := uuid.Parse(name); err == nil {
 		return name, nil

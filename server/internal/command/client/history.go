@@ -45,8 +45,8 @@ func (c *HistoryCommand) Run(ctx context.Context, stdout, stderr io.Writer) erro
 	})
 }
 
-// ListHistory returns at most so many entries of a site's history, newest first, and
-// with their records where those are wanted.
+// ListHistory returns the newest entries of a site's history, newest first, and no more
+// than most. If records is true, they have their exact records.
 func ListHistory(ctx context.Context, conn grpc.ClientConnInterface, site string, most int, records bool) ([]*xunchav1.HistoryEntry, error) {
 	audit := xunchav1.NewAuditServiceClient(conn)
 	var out []*xunchav1.HistoryEntry
@@ -65,6 +65,7 @@ func ListHistory(ctx context.Context, conn grpc.ClientConnInterface, site string
 	return out, nil
 }
 
+// PrintHistory prints a table with a row for each entry.
 func PrintHistory(stdout io.Writer, entries []*xunchav1.HistoryEntry) error {
 	t := newTable("received", "history", "seq", "kind", "what", "hash")
 	t.right(2)
@@ -76,7 +77,7 @@ func PrintHistory(stdout io.Writer, entries []*xunchav1.HistoryEntry) error {
 	return t.print(stdout)
 }
 
-// describe says in a line what an entry says.
+// describe returns the content of an entry in a line.
 func describe(e *xunchav1.HistoryEntry) string {
 	switch c := e.Content.(type) {
 	case *xunchav1.HistoryEntry_CheckIn:

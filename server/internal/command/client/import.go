@@ -10,7 +10,7 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
-// importConfig is what both imports have.
+// importConfig holds the flags that both imports share.
 type importConfig struct {
 	File   string `arg:"" type:"existingfile" help:"CSV (UTF-8 or GB18030) or XLSX file."`
 	DryRun bool   `help:"Check everything and change nothing."`
@@ -27,8 +27,7 @@ func done(changed, dryRun bool) string {
 	return "were so already, nothing changed"
 }
 
-// sendAll sends the messages and returns the answer, or an error that says what
-// the server says.
+// sendAll sends the messages and returns the answer. The error is for people to read.
 func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messages []*Req) (*Resp, error) {
 	for _, m := range messages {
 		if stream.Send(m) != nil {
@@ -39,8 +38,8 @@ func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messag
 	return answer, Readable(err)
 }
 
-// checkedImport sends a table as a dry run, prints the problems that come back,
-// and, where there are none and more than a dry run is wanted, sends it again.
+// checkedImport sends a table as a dry run and prints the problems that come back. If
+// there are none, and dryRun is false, it sends the table again to import it.
 func checkedImport[Resp interface {
 	GetProblems() []*xunchav1.ImportProblem
 	GetProblemCount() int32

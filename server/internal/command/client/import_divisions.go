@@ -52,8 +52,8 @@ func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writ
 	})
 }
 
-// ImportDivisions checks the table, prints its problems if it has any, and
-// imports it if it has none.
+// ImportDivisions imports a table of divisions, or prints its problems to stderr if it
+// has any. file is the name that the server puts on record.
 func ImportDivisions(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
 	var rows []*xunchav1.ImportDivisionsRequest
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {

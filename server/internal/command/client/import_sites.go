@@ -39,7 +39,8 @@ func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) 
 	})
 }
 
-// ImportSites is ImportDivisions for sites.
+// ImportSites imports a table of sites, or prints its problems to stderr if it has
+// any. file is the name that the server puts on record.
 func ImportSites(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
 	var rows []*xunchav1.ImportSitesRequest
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {

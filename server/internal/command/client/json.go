@@ -10,9 +10,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// printJSON prints a message as JSON on a line of its own. The library varies
-// the space between tokens on purpose; here there is none, so that the same
-// answer is printed as the same bytes.
+// printJSON prints a message as a line of JSON. The library varies the space between
+// tokens on purpose. Here it is taken out, so that the same answer is always printed
+// as the same bytes.
 func printJSON(stdout io.Writer, m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {

@@ -24,7 +24,7 @@ type PhotoCommand struct {
 	Output       string `required:"" short:"o" placeholder:"FILE" help:"File to write. One that is there is not overwritten."`
 }
 
-// Run writes the file, whole or not at all.
+// Run fetches the photo and writes the file once all of it has come and is right.
 func (c *PhotoCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	sum, err := hex.DecodeString(c.SHA256)
 	if err != nil || len(sum) != sha256.Size {

@@ -10,8 +10,8 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// A textTable is printed in columns that line up on a terminal, where a
-// Chinese character is as wide as two others.
+// A textTable is a table whose columns line up on a terminal. There a Chinese
+// character is as wide as two Latin letters.
 type textTable struct {
 	rows    [][]string
 	numbers []int // columns that end at the right

@@ -8,7 +8,8 @@ import (
 	"xuncha/client"
 )
 
-// clientTLS is how a client finds out that it talks to the right server.
+// clientTLS holds the flags with which a client verifies the server, and proves who it
+// is itself.
 type clientTLS struct {
 	TLS        bool   `name:"tls" help:"Speak TLS with the server, whose certificate the machine's own authorities have signed."`
 	TLSCA      string `name:"tls-ca" type:"existingfile" placeholder:"FILE" help:"Speak TLS with the server, whose certificate those in this file, in PEM, have signed."`

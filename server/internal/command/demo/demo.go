@@ -1,3 +1,5 @@
+// Package demo holds the command that starts a server on sample data and plays a round
+// of inspections against it.
 package demo
 
 import (
@@ -25,7 +27,7 @@ import (
 	"xuncha/server/internal/sampledata"
 )
 
-// demoCity is the code of the city that the sample data is of.
+// demoCity is the division code of the city in the sample data.
 const demoCity = "511600"
 
 // Command is "xuncha demo".
@@ -35,8 +37,8 @@ type Command struct {
 	serve.Config `embed:""`
 }
 
-// Run makes a data folder, serves it, and plays a whole round of inspections
-// as a client. All that it prints came back from the server.
+// Run serves an empty data folder and plays a whole round of inspections as a client.
+// All that it prints comes from the server's answers.
 func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	folder, clean, err := demoFolder(c.Data)
 	if err != nil {
@@ -81,7 +83,7 @@ admin, officer, head and auditor, with this password. In another terminal:
 	}
 }
 
-// demoFolder returns the folder to use and what to do with it afterwards.
+// demoFolder returns the data folder, and a function that is to be called in the end.
 func demoFolder(asked string) (folder string, clean func() error, err error) {
 	if asked == "" {
 		folder, err = os.MkdirTemp("", "xuncha-demo-")
@@ -105,9 +107,9 @@ type demo struct {
 	admin, officer, head, auditor *client.Client
 	begin                         time.Time // of the order
 	example                       *xunchav1.Site
-	// shown is the check-in of the example, with a photo.
+	// shown is the check-in at example.
 	shown *xunchav1.CheckIn
-	// password is that of all accounts.
+	// password is the same for all accounts.
 	password string
 }
 
@@ -192,7 +194,7 @@ func (d *demo) fillRoster(ctx context.Context) error {
 	}
 	fmt.Fprintf(d.out, "Imported %d divisions and %d sites.\n", divisions.Created, imported.Registered)
 
-	// From the start of the hour, so that what is captured now is within it.
+	// It starts with the hour, so that a visit of now falls under it.
 	d.begin = time.Now().Truncate(time.Hour)
 	answer, err := xunchav1.NewRosterServiceClient(d.admin).CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
 		Number: "样例通知1号", Title: "样例·关于暂停开放的通知", IssuingAuthority: "样例市指挥部",
@@ -210,8 +212,7 @@ func (d *demo) fillRoster(ctx context.Context) error {
 	return err
 }
 
-// sitesByTownship asks the server for the sites, and for the township that
-// each lies in.
+// sitesByTownship returns the sites of the city by the code of their township.
 func (d *demo) sitesByTownship(ctx context.Context) (map[string][]*xunchav1.Site, error) {
 	roster := xunchav1.NewRosterServiceClient(d.officer)
 	list, err := roster.ListSites(ctx, &xunchav1.ListSitesRequest{DivisionCode: demoCity, PageSize: 1000})
@@ -231,7 +232,7 @@ func (d *demo) sitesByTownship(ctx context.Context) (map[string][]*xunchav1.Site
 	return out, nil
 }
 
-// inspect has one officer for each township visit its sites, all at once.
+// inspect visits all sites, with one officer for each township, all at the same time.
 func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Site) error {
 	total := 0
 	for _, list := range byTownship {
@@ -245,7 +246,7 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 	failed := make(chan error, len(byTownship))
 	for i, township := range slices.Sorted(maps.Keys(byTownship)) {
 		group.Go(func() {
-			// The same figures at every run.
+			// With a fixed seed, so that every run has the same figures.
 			officer := rand.New(rand.NewPCG(uint64(i), 2020))
 			for _, site := range byTownship[township] {
 				if err := d.visit(ctx, site, officer); err != nil {
@@ -261,8 +262,8 @@ func (d *demo) inspect(ctx context.Context, byTownship map[string][]*xunchav1.Si
 	return cmp.Or(<-failed, bar.Finish())
 }
 
-// visit submits a check-in with a photo, and once more where the receipt is lost,
-// as it is now and then on a bad network.
+// visit submits a check-in and uploads its photo. One check-in in ten is submitted
+// again, as when a bad network has lost the receipt.
 func (d *demo) visit(ctx context.Context, site *xunchav1.Site, officer *rand.Rand) error {
 	content, err := demoPhoto()
 	if err != nil {
@@ -307,7 +308,7 @@ func (d *demo) coverage(ctx context.Context) error {
 	return commands.PrintCoverage(d.out, answer)
 }
 
-// history prints the history of one site.
+// history prints the history of the example.
 func (d *demo) history(ctx context.Context) error {
 	entries, err := commands.ListHistory(ctx, d.auditor, d.example.SiteId, 20, false)
 	if err != nil {

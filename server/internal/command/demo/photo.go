@@ -9,11 +9,11 @@ import (
 	"slices"
 )
 
-// demoSecrets is what a phone writes into a photo: by whom and where it was
-// taken. Nothing of it reaches the store.
+// demoSecrets is the metadata that a phone writes into a photo: who took it, and where.
+// The server takes it out before it stores the photo.
 const demoSecrets = "Exif\x00\x00样例手机 N 30.4560 E 106.6300 样例干部"
 
-// demoPhoto returns a JPEG of a closed door, as a phone might take it.
+// demoPhoto draws a closed door with a notice, and returns it as a JPEG with metadata.
 func demoPhoto() ([]byte, error) {
 	const width, height = 640, 480
 	m := image.NewRGBA(image.Rect(0, 0, width, height))

@@ -26,12 +26,12 @@ type CopyCommand struct {
 	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
 }
 
-// Run copies all histories, the rows and photos that they name and what accounts
-// sign in with, then reads the copy back and checks every chain. What has come of
-// photos that are not stored yet stays behind; phones send it again.
+// Run copies all histories, the rows and photos that they name, and what accounts
+// sign in with. Then it reads the copy and checks every chain. Photos of which only a
+// part has come are not copied; phones send them again.
 func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if !mongostore.Is(c.From) {
-		// Opening a folder would make it.
+		// To open a folder that does not exist would make it.
 		if _, err := os.Stat(filepath.Join(c.From, sqlitestore.File)); err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
@@ -85,17 +85,17 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 	return lost.report(stderr)
 }
 
-// lostPhotos are those that the source of a copy does not have any more.
+// lostPhotos collects the photos that the source of a copy has lost.
 type lostPhotos struct {
 	mu    sync.Mutex
 	lines []string // the first of them
 	n     int
 }
 
-// maxLost is how many are named.
+// maxLost is how many lost photos are named.
 const maxLost = 100
 
-// add is called from several goroutines.
+// add takes note of a lost photo. It is safe for concurrent use.
 func (l *lostPhotos) add(e ledger.Entry, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,7 +104,7 @@ func (l *lostPhotos) add(e ledger.Entry, err error) {
 	}
 }
 
-// report names them, if there are any.
+// report names the lost photos. Any is an error.
 func (l *lostPhotos) report(w io.Writer) error {
 	if l.n == 0 {
 		return nil
@@ -115,7 +115,7 @@ func (l *lostPhotos) report(w io.Writer) error {
 	return fmt.Errorf("all else is copied, but %d photos were lost or altered in the source", l.n)
 }
 
-// progress returns a bar for n entries.
+// progress returns a progress bar for n entries.
 func progress(w io.Writer, what string, n int64) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(max(n, 1),
 		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),

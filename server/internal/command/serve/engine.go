@@ -36,7 +36,7 @@ func OpenEngine(ctx context.Context, name string, o mongostore.Options) (_ Engin
 		return store, where, nil
 	}
 	if strings.Contains(name, "://") {
-		// The name may have a password.
+		// The name may contain a password, so the error does not have it.
 		return nil, "", errors.New("no store has such an address: want a folder, or mongodb:// or mongodb+srv://")
 	}
 	where = "data folder " + name

@@ -11,7 +11,8 @@ import (
 	"xuncha/server/internal/accounts"
 )
 
-// oidcConfig says whose tokens the server takes beside its own.
+// oidcConfig names the identity provider whose tokens the server accepts beside its
+// own.
 type oidcConfig struct {
 	Issuer         string            `name:"oidc-issuer" placeholder:"URL" help:"Take the tokens of the OpenID Connect provider with this address, whose users need no other account."`
 	Audience       string            `name:"oidc-audience" placeholder:"NAME" help:"Take those tokens alone that are for this app: its client id at the provider."`
@@ -52,8 +53,8 @@ func (c oidcConfig) provider() (*accounts.IdentityProvider, error) {
 	return p, nil
 }
 
-// checkIssuer refuses an address over which somebody could put in keys of their
-// own.
+// checkIssuer returns an error for an address where somebody on the way could replace
+// the provider's keys with their own.
 func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	switch {

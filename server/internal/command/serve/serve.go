@@ -1,3 +1,5 @@
+// Package serve holds the commands that open a store: the server itself, and what its
+// operator does with the store while no server has it open.
 package serve
 
 import (
@@ -27,10 +29,11 @@ import (
 	"xuncha/sites"
 )
 
-// DefaultAddress is where the server listens and clients look for it.
+// DefaultAddress is where a server listens, and where the commands call it, unless a
+// flag says otherwise.
 const DefaultAddress = "127.0.0.1:6200"
 
-// Config is what a server works with.
+// Config holds the flags of a server that have nothing to do with its store.
 type Config struct {
 	Listen          string  `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
 	TimeZone        string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
@@ -41,7 +44,7 @@ type Config struct {
 	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
 	photoConfig     `embed:""`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
-	// TLS and OIDC are no flags of the demo, which nobody else can reach.
+	// TLS and OIDC are not flags of the demo, because no other machine can reach it.
 	TLS  tlsConfig  `kong:"-"`
 	OIDC oidcConfig `kong:"-"`
 }
@@ -53,7 +56,7 @@ type StoreConfig struct {
 	KeepSchema bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
 }
 
-// name is the store's.
+// name returns the address of the database, or else the data folder.
 func (c StoreConfig) name() string { return cmp.Or(c.Store, c.Data) }
 
 // Command is "xuncha serve".
@@ -64,7 +67,8 @@ type Command struct {
 	Config      `embed:""`
 }
 
-// Run serves until ctx ends, then lets calls end and closes the store.
+// Run serves until ctx ends. Then it waits for the calls under way and closes the
+// store.
 func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	c.Config.TLS, c.Config.OIDC = c.tlsConfig, c.oidcConfig
 	server, err := Start(ctx, c.StoreConfig, c.Config, stderr)
@@ -79,9 +83,9 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return errors.Join(err, server.Stop())
 }
 
-// A Running is a server that serves.
+// A Running is a server that was started. Stop must be called in the end.
 type Running struct {
-	Address  string
+	Address  string     // HOST:PORT, with the port that was free where 0 was asked for
 	Failed   chan error // has an error if serving ended by itself
 	log      *slog.Logger
 	logged   *logWriter
@@ -90,7 +94,7 @@ type Running struct {
 	store    Engine
 	patient  time.Duration
 	stopping chan struct{}
-	// What runs beside calls ends with beside, and is waited for with endBeside.
+	// beside ends what runs beside the calls, and running waits for it.
 	beside    context.Context
 	endBeside func()
 	running   sync.WaitGroup
@@ -194,13 +198,13 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 	return r, nil
 }
 
-// roomToGrow is how much garbage may gather beside a small heap.
+// roomToGrow is how many bytes of garbage may gather beside a small heap.
 const roomToGrow = 64 << 20
 
-// collectSeldom lets as much garbage as roomToGrow, or four times the heap
-// where that is less, gather before the collector runs. Beside a city's heap of
-// a few MiB Go's standard, the heap once more, keeps the collector busy; a
-// country's is left to it. GOGC in the environment has the last word.
+// collectSeldom lets more garbage gather before Go's collector runs: roomToGrow, but
+// at most four times the heap. By default it is as much as the heap, and a city's heap
+// of a few MiB would keep the collector busy. A country's large heap stays with the
+// default. GOGC in the environment overrides all of this.
 func collectSeldom() {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -211,8 +215,8 @@ func collectSeldom() {
 	debug.SetGCPercent(int(min(400, max(100, 100*roomToGrow/max(m.HeapAlloc, 1)))))
 }
 
-// Stop tells clients that the server goes, waits for the calls under way, and
-// closes the store.
+// Stop tells clients that the server stops, waits for the calls under way, and closes
+// the store.
 func (r *Running) Stop() error {
 	r.log.Info("stopping")
 	r.endBeside()
@@ -236,16 +240,4 @@ func (r *Running) Stop() error {
 	err := r.store.Close()
 	r.log.Info("stopped")
 	return errors.Join(err, r.logged.Close())
-}
-
-func newLog(c Config, w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "text" {
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	}
-	return slog.New(slog.NewJSONHandler(w, options)), nil
 }

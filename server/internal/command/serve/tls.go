@@ -14,7 +14,7 @@ import (
 	"xuncha/client"
 )
 
-// tlsConfig is with what a server proves who it is, and to whom it listens.
+// tlsConfig holds the server's certificate and what the server asks of clients.
 type tlsConfig struct {
 	TLSCert              string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate of the server and those that sign it, in PEM. It is read again when the file changes."`
 	TLSKey               string `name:"tls-key" type:"path" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
@@ -24,7 +24,8 @@ type tlsConfig struct {
 	PlaintextBehindProxy bool   `name:"plaintext-behind-proxy" help:"Speak plaintext on an address that other machines can reach, because a proxy before the server speaks TLS. Nobody but the proxy may reach the address."`
 }
 
-// check returns which flag is missing or in the way of another.
+// check returns an error that names a missing flag, or two that cannot be used
+// together.
 func (c tlsConfig) check() error {
 	switch {
 	case c.TLSCert != "" && c.TLSKey == "":
@@ -41,8 +42,8 @@ func (c tlsConfig) check() error {
 	return nil
 }
 
-// checkListen refuses an address that other machines could reach where calls
-// could be read on the way, or where nobody is asked who they are.
+// checkListen returns an error for an address that other machines can reach, unless
+// calls are encrypted and the server asks who calls.
 func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -67,7 +68,7 @@ func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	return fmt.Errorf("--listen %s: others can reach this address, and the server lacks %s; until then use 127.0.0.1, [::1] or localhost", address, text)
 }
 
-// looksEvery is how often at most the files are looked at.
+// looksEvery is the shortest time between two looks at the files.
 const looksEvery = time.Second
 
 // A keyPair is the server's certificate, read again when a file changes. It is
@@ -83,7 +84,7 @@ type keyPair struct {
 	looked time.Time
 }
 
-// A fileState tells whether a file is another than it was.
+// A fileState tells whether a file has changed.
 type fileState struct {
 	size     int64
 	modified time.Time
@@ -104,7 +105,7 @@ func serverTLS(c tlsConfig, now func() time.Time, log *slog.Logger) (*tls.Config
 	return out, nil
 }
 
-// states looks at the files.
+// states returns the present states of the files.
 func (c tlsConfig) states() (out []fileState) {
 	for _, name := range []string{c.TLSCert, c.TLSKey, c.TLSClientCA} {
 		var state fileState
@@ -116,7 +117,7 @@ func (c tlsConfig) states() (out []fileState) {
 	return out
 }
 
-// load reads the files.
+// load makes the configuration from the files.
 func (c tlsConfig) load() (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 	if err != nil {
@@ -138,9 +139,9 @@ func (c tlsConfig) load() (*tls.Config, error) {
 	return out, nil
 }
 
-// forClient returns the configuration for a new connection. Files that cannot be
-// used leave the one before in its place: while a certificate is replaced, it
-// may not fit its key for a moment.
+// forClient returns the configuration for a new connection. If the files have changed
+// and cannot be used, it is still the one before: while somebody replaces a
+// certificate, it may not match its key for a moment.
 func (k *keyPair) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
