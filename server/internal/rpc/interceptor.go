@@ -143,7 +143,13 @@ type checkedStream struct {
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	err := s.ServerStream.RecvMsg(m)
+	if err == io.ErrUnexpectedEOF || status.Code(err) == codes.Internal {
+		// So grpc says that the stream ended amid a message, or had none. Neither is
+		// the server's fault.
+		return fmt.Errorf("%w: %s", errMalformed, status.Convert(err).Message())
+	}
+	if err != nil {
 		return err
 	}
 	if s.row.looks != nil && s.asked == nil {
@@ -199,9 +205,6 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 	start := c.now()
 	id := c.requestID(ctx)
 	err := guard(call)
-	if err == io.ErrUnexpectedEOF { // of a stream that broke off
-		err = errMalformed
-	}
 	code := codes.OK
 	if err != nil {
 		st := statusOf(ctx, err, id)
@@ -221,21 +224,30 @@ func (c *calls) observe(ctx context.Context, method string, call func() error) e
 // the log has to. That a caller gave up or had no more time says nothing.
 func hides(err error) bool {
 	m := meaningOf(err)
-	return m.private && m.code != codes.Canceled && m.code != codes.DeadlineExceeded && !fromGRPC(err)
+	return m.private && m.code != codes.Canceled && m.code != codes.DeadlineExceeded && ofGRPC(err) == nil
 }
 
-// fromGRPC reports whether grpc itself made the error, such as that of a broken
-// stream.
-func fromGRPC(err error) bool {
-	_, ok := err.(interface{ GRPCStatus() *status.Status })
-	return ok
+// ofGRPC returns the status of an error that grpc itself made, such as that of a
+// stream that was cut. It is nil where the error says anything else, or more.
+func ofGRPC(err error) (st *status.Status) {
+	switch err := err.(type) {
+	case interface{ GRPCStatus() *status.Status }:
+		return err.GRPCStatus()
+	case interface{ Unwrap() []error }: // of errors.Join, also where it joins one alone
+		for _, each := range err.Unwrap() {
+			if st = ofGRPC(each); st == nil {
+				return nil
+			}
+		}
+	}
+	return st
 }
 
 // statusOf returns what the caller sees of an error. A status that grpc itself
 // made stays as it is.
 func statusOf(ctx context.Context, err error, id string) *status.Status {
-	if fromGRPC(err) {
-		return status.Convert(err)
+	if st := ofGRPC(err); st != nil {
+		return st
 	}
 	return toStatus(ctx, err, id)
 }

@@ -8,11 +8,14 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -252,11 +255,7 @@ func TestUploadIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(30 * time.Second); received() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing has come")
-		}
-	}
+	waitFor(t, "some of the photo", func() bool { return received() > 0 })
 	cancel()
 	if err := stream.RecvMsg(new(xunchav1.UploadPhotoResponse)); status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)
@@ -267,6 +266,102 @@ func TestUploadIsCut(t *testing.T) {
 	}
 	if got := must(w.send(t.Context(), c, big, at, len(big)))(t); !got.Stored {
 		t.Errorf("got %v, want it stored", got)
+	}
+}
+
+// callLines returns the log's lines of ended calls of the method, and those of
+// errors.
+func (w *world) callLines(method string) (calls, errs []string) {
+	for l := range strings.Lines(w.log.String()) {
+		switch {
+		case strings.Contains(l, `"level":"ERROR"`):
+			errs = append(errs, l)
+		case strings.Contains(l, `"msg":"call"`) && strings.Contains(l, method+`"`):
+			calls = append(calls, l)
+		}
+	}
+	return calls, errs
+}
+
+// TestCutCalls cuts calls in their middle. That is the caller's doing, or the
+// network's: the log has the call's line and no error of the server.
+func TestCutCalls(t *testing.T) {
+	big := makePhoto(7, 2000, 1500, "")
+	for _, test := range []struct {
+		name, method string
+		cut          func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, hangUp func())
+	}{
+		{"UploadIsCancelled", "UploadPhoto", func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, _ func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			w.beginUpload(t, must(photos.UploadPhoto(ctx))(t), c, big)
+			cancel()
+		}},
+		{"UploadLosesItsConnection", "UploadPhoto", func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, hangUp func()) {
+			w.beginUpload(t, must(photos.UploadPhoto(t.Context()))(t), c, big)
+			hangUp()
+		}},
+		{"UploadRunsOutOfTime", "UploadPhoto", func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, _ func()) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			t.Cleanup(cancel)
+			w.beginUpload(t, must(photos.UploadPhoto(ctx))(t), c, big)
+		}},
+		{"DownloadIsCancelled", "DownloadPhoto", func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, _ func()) {
+			w.mustUpload(t, t.Context(), c, big)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			stream := must(photos.DownloadPhoto(ctx, &xunchav1.DownloadPhotoRequest{Sha256: sum(big), SiteId: c.SiteId, CheckInId: c.CheckInId}))(t)
+			must(stream.Recv())(t) // and no more, so the server waits for room to send
+		}},
+		{"DownloadLosesItsConnection", "DownloadPhoto", func(t *testing.T, w *world, c *xunchav1.CheckIn, photos xunchav1.PhotoServiceClient, hangUp func()) {
+			w.mustUpload(t, t.Context(), c, big)
+			stream := must(photos.DownloadPhoto(t.Context(), &xunchav1.DownloadPhotoRequest{Sha256: sum(big), SiteId: c.SiteId, CheckInId: c.CheckInId}))(t)
+			must(stream.Recv())(t)
+			hangUp()
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			c, _ := w.visit(t, 0, big)
+			conn := w.dial(t)
+			test.cut(t, w, c, xunchav1.NewPhotoServiceClient(conn), func() { conn.Close() })
+			var lines []string
+			waitFor(t, "the call's end", func() bool {
+				lines, _ = w.callLines(test.method)
+				return len(lines) > 0
+			})
+			if !strings.Contains(lines[0], `"code":"Canceled"`) && !strings.Contains(lines[0], `"code":"Unavailable"`) && !strings.Contains(lines[0], `"code":"DeadlineExceeded"`) {
+				t.Errorf("got %s", lines[0])
+			}
+			if _, errs := w.callLines(test.method); len(errs) > 0 {
+				t.Errorf("the log has %s", errs)
+			}
+		})
+	}
+}
+
+// beginUpload sends the beginning of the photo and waits until some of it has
+// come.
+func (w *world) beginUpload(t *testing.T, stream grpc.ClientStreamingClient[xunchav1.UploadPhotoRequest, xunchav1.UploadPhotoResponse], c *xunchav1.CheckIn, file []byte) {
+	t.Helper()
+	for _, m := range []*xunchav1.UploadPhotoRequest{uploadSpec(c, file, 0), data(file[:300_000])} {
+		if err := stream.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "some of the photo", func() bool {
+		return must(w.photos.GetPhotoUpload(t.Context(), &xunchav1.GetPhotoUploadRequest{
+			Sha256: sum(file), SiteId: c.SiteId, CheckInId: c.CheckInId,
+		}))(t).ReceivedBytes > 0
+	})
+}
+
+// waitFor waits until the condition holds.
+func waitFor(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
+		}
 	}
 }
 

@@ -46,6 +46,7 @@ type world struct {
 	audit    xunchav1.AuditServiceClient
 	photos   xunchav1.PhotoServiceClient
 	conn     *grpc.ClientConn
+	listener *bufconn.Listener
 	accounts *accounts.Service
 	visited  map[string]string // ids of check-ins by site
 	log      *syncBuffer
@@ -116,24 +117,31 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := bufconn.Listen(1 << 20)
+	w.listener = bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	w.conn = must(grpc.NewClient("passthrough:///test", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) })))(t)
+	go func() { served <- server.Serve(w.listener) }()
 	t.Cleanup(func() {
-		w.conn.Close()
 		server.GracefulStop()
 		if err := errors.Join(<-served, store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	w.conn = w.dial(t)
 	w.roster = xunchav1.NewRosterServiceClient(w.conn)
 	w.checkIns = xunchav1.NewInspectionServiceClient(w.conn)
 	w.coverage = xunchav1.NewCoverageServiceClient(w.conn)
 	w.audit = xunchav1.NewAuditServiceClient(w.conn)
 	w.photos = xunchav1.NewPhotoServiceClient(w.conn)
 	return w
+}
+
+// dial opens a connection to the server.
+func (w *world) dial(t testing.TB) *grpc.ClientConn {
+	t.Helper()
+	conn := must(grpc.NewClient("passthrough:///test", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return w.listener.DialContext(ctx) })))(t)
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 func newWorld(t testing.TB) *world {

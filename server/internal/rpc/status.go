@@ -182,8 +182,13 @@ var meanings = []meaning{
 var internal = meaning{nil, codes.Internal, xunchav1.ErrorReason_ERROR_REASON_INTERNAL, 0, true,
 	"The server failed. It has logged why.", "服务器内部错误，已记录日志。"}
 
-// meaningOf returns the row of the error.
+// meaningOf returns the row of the error, or, of a request that breaks rules of
+// buf.validate, that of the first of them.
 func meaningOf(err error) meaning {
+	var invalid *protovalidate.ValidationError
+	if errors.As(err, &invalid) {
+		err = ruleError(invalid.Violations[0])
+	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
 			return m
@@ -259,7 +264,6 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	info := map[string]string{"request_id": requestID}
 	switch {
 	case errors.As(err, &invalid):
-		m = meaningOf(ruleError(invalid.Violations[0]))
 		message = "the request is invalid"
 		for i, v := range invalid.Violations {
 			if i == maxViolations {
