@@ -27,9 +27,9 @@ const (
 // Accounts follow on their own, so that whoever is disabled elsewhere is out soon,
 // whatever the others have to do. So does the roster catch up on its own: what
 // somebody has imported may take long to read, and check-ins are counted meanwhile.
-func (r *Running) follow(from ledger.Cursor, people *accounts.Service, roster *sites.Service, checkIns *inspections.Service) {
+func (r *Running) follow(store ledger.Store, from ledger.Cursor, people *accounts.Service, roster *sites.Service, checkIns *inspections.Service) {
 	presence := &presence{r: r, away: map[string]bool{}}
-	ofAccounts := ledger.NewFollower(r.store, from, people.Take)
+	ofAccounts := ledger.NewFollower(store, from, people.Take)
 	r.every(func(ctx context.Context) {
 		err := ofAccounts.CatchUp(ctx)
 		if err == nil || errors.Is(err, ledger.ErrWaiting) {
@@ -37,7 +37,7 @@ func (r *Running) follow(from ledger.Cursor, people *accounts.Service, roster *s
 		}
 		presence.note("accounts", err)
 	}, followTimeout)
-	ofTheRest := ledger.NewFollower(r.store, from, roster.Take, checkIns.Take)
+	ofTheRest := ledger.NewFollower(store, from, roster.Take, checkIns.Take)
 	waiting := false
 	r.every(func(ctx context.Context) {
 		err := ofTheRest.CatchUp(ctx)

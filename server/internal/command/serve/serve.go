@@ -180,7 +180,7 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	r.tendPhotos(checkIns)
 	if store.Shared() {
-		r.follow(feed.Cursor(), people, roster, checkIns)
+		r.follow(store, feed.Cursor(), people, roster, checkIns)
 	}
 	go func() {
 		if err := server.Serve(listener); err != nil {
