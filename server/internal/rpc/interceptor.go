@@ -58,6 +58,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // stream wraps a call with a stream in either direction.
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	defer letGo(stream.Context())
 	method := info.FullMethod
 	if srv == nil {
 		method = "unknown" // and its name is whatever the caller wrote

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -23,13 +24,15 @@ const (
 // read.
 type lingering struct {
 	context.Context
-	done chan struct{}
+	done   chan struct{}
+	detach func() bool // from the other one's end
 
 	mu      sync.Mutex
 	gone    bool        // the other one has ended
 	working bool        // nobody reads just now
 	ended   bool        // done is closed
 	idle    *time.Timer // ends it, while somebody reads
+	last    *time.Timer // ends it at last, whatever it waits for
 }
 
 // linger makes the context of an upload. Once a connection breaks off, grpc gives
@@ -40,14 +43,27 @@ func linger(ctx context.Context, info *tap.Info) (context.Context, error) {
 		return ctx, nil
 	}
 	l := &lingering{Context: ctx, done: make(chan struct{}), working: true}
-	context.AfterFunc(ctx, func() {
+	l.mu.Lock() // for the other one may have ended already
+	defer l.mu.Unlock()
+	l.detach = context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if l.ended {
+			return
+		}
 		l.gone = true
 		l.start()
-		time.AfterFunc(lingerAtMost, l.end)
+		l.last = time.AfterFunc(lingerAtMost, l.end)
 	})
 	return l, nil
+}
+
+// letGo ends the context of an upload whose method has returned, so that nothing
+// holds it, or what it holds, any longer.
+func letGo(ctx context.Context) {
+	if l, ok := ctx.Value(lingeringKey{}).(*lingering); ok {
+		l.end()
+	}
 }
 
 // start lets the time run after which it ends, where somebody reads. It needs
@@ -68,9 +84,16 @@ func (l *lingering) start() {
 func (l *lingering) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ended {
-		l.ended = true
-		close(l.done)
+	if l.ended {
+		return
+	}
+	l.ended = true
+	close(l.done)
+	l.detach()
+	for _, t := range []*time.Timer{l.idle, l.last} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 }
 
@@ -102,7 +125,7 @@ func (l *lingering) Done() <-chan struct{} { return l.done }
 func (l *lingering) Err() error {
 	select {
 	case <-l.done:
-		return l.Context.Err()
+		return cmp.Or(l.Context.Err(), context.Canceled)
 	default:
 		return nil
 	}

@@ -48,6 +48,7 @@ type world struct {
 	conn     *grpc.ClientConn
 	listener *bufconn.Listener
 	accounts *accounts.Service
+	config   Config
 	visited  map[string]string // ids of check-ins by site
 	log      *syncBuffer
 	sites    []*xunchav1.Site
@@ -113,6 +114,7 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	for _, f := range change {
 		f(&config)
 	}
+	w.config = config
 	server, _, err := New(config)
 	if err != nil {
 		t.Fatal(err)
