@@ -30,17 +30,28 @@ func (s *inspectionService) SubmitCheckIn(ctx context.Context, req *xunchav1.Sub
 	if err != nil {
 		return nil, inField("check_in", err)
 	}
-	receipt := fromReceipt(stored, nil)
-	if duplicate {
-		// Of a new one no photo can have come.
-		states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
-		if err != nil {
-			return nil, err
-		}
-		receipt = fromReceipt(stored, states[0])
-		receipt.Duplicate = true
+	if !duplicate { // of a new one no photo can have come
+		return &xunchav1.SubmitCheckInResponse{Receipt: fromReceipt(stored, nil)}, nil
 	}
-	return &xunchav1.SubmitCheckInResponse{Receipt: receipt}, nil
+	receipts, err := s.receipts(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	receipts[0].Duplicate = true
+	return &xunchav1.SubmitCheckInResponse{Receipt: receipts[0]}, nil
+}
+
+// receipts returns the receipts of check-ins, with what has come of their photos.
+func (s *inspectionService) receipts(ctx context.Context, stored ...*inspections.Stored) ([]*xunchav1.Receipt, error) {
+	states, err := s.config.Inspections.PhotoStates(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*xunchav1.Receipt, len(stored))
+	for i, c := range stored {
+		out[i] = fromReceipt(c, states[i])
+	}
+	return out, nil
 }
 
 func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetCheckInRequest) (*xunchav1.GetCheckInResponse, error) {
@@ -48,11 +59,11 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 	if err != nil {
 		return nil, err
 	}
-	states, err := s.config.Inspections.PhotoStates(ctx, []*inspections.Stored{stored})
+	receipts, err := s.receipts(ctx, stored)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: fromReceipt(stored, states[0])}, nil
+	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: receipts[0]}, nil
 }
 
 func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.ListCheckInsRequest) (*xunchav1.ListCheckInsResponse, error) {
@@ -85,13 +96,13 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err != nil {
 		return nil, err
 	}
-	out := &xunchav1.ListCheckInsResponse{}
-	states, err := s.config.Inspections.PhotoStates(ctx, stored)
+	receipts, err := s.receipts(ctx, stored...)
 	if err != nil {
 		return nil, err
 	}
+	out := &xunchav1.ListCheckInsResponse{}
 	for i, c := range stored {
-		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: fromReceipt(c, states[i])})
+		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: receipts[i]})
 	}
 	if last != (coverage.VisitRef{}) {
 		cursor.VisitRef = last
