@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"xuncha/client"
 )
@@ -58,6 +59,31 @@ func (c child) stop() error {
 		return nil // the echo has no other way to end
 	}
 	return err
+}
+
+// clockTick is the unit in which Linux tells the CPU time of a process, on every
+// processor that Go knows: proc(5), getconf CLK_TCK.
+const clockTick = 10 * time.Millisecond
+
+// cpu returns how much CPU time the process has taken, which only Linux tells.
+func (c child) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.process.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return readCPU(string(data))
+}
+
+// readCPU reads the user's and the system's time of a line of /proc/PID/stat: its
+// 14th and 15th fields, of which the second is a name in parentheses.
+func readCPU(stat string) (time.Duration, error) {
+	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
+	if len(fields) < 13 {
+		return 0, errors.New("the kernel does not tell the CPU time")
+	}
+	user, errUser := strconv.ParseInt(fields[11], 10, 64)
+	system, errSystem := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, errors.Join(errUser, errSystem)
 }
 
 // memory returns the process's resident memory in MiB, which only Linux tells.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -65,9 +66,17 @@ func dialOne(address string) (*client.Client, error) {
 	return client.New(client.Config{Address: address, Plaintext: true, Now: time.Now, NewID: uuid.NewString})
 }
 
-// load makes calls from all workers for the window, after a fifth of it that
-// does not count, and returns how many a second ended.
-func load(ctx context.Context, conns []*client.Client, window time.Duration, c call) (float64, error) {
+// A speed is what a load has come to.
+type speed struct {
+	// rate is how many calls a second ended.
+	rate float64
+	// cpu is the server's CPU time a call; NaN where the system does not tell.
+	cpu float64 // in microseconds
+}
+
+// load makes calls of the server from so many workers for the window, after a fifth
+// of it that does not count.
+func load(ctx context.Context, server child, workers int, window time.Duration, c call) (speed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var ended atomic.Int64
@@ -77,7 +86,7 @@ func load(ctx context.Context, conns []*client.Client, window time.Duration, c c
 		group.Go(func() {
 			source := rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano())))
 			for !stop.Load() {
-				if err := c(ctx, conns[i%len(conns)], source); err != nil {
+				if err := c(ctx, server.conns[i%len(server.conns)], source); err != nil {
 					cancel(err)
 					return
 				}
@@ -93,11 +102,17 @@ func load(ctx context.Context, conns []*client.Client, window time.Duration, c c
 	}
 	wait(window / 5)
 	before, begun := ended.Load(), time.Now()
+	cpuBefore, errBefore := server.cpu()
 	wait(window)
-	rate := float64(ended.Load()-before) / time.Since(begun).Seconds()
+	calls, took := float64(ended.Load()-before), time.Since(begun)
+	cpuAfter, errAfter := server.cpu()
 	stop.Store(true)
 	group.Wait()
-	return rate, context.Cause(ctx)
+	out := speed{rate: calls / took.Seconds(), cpu: math.NaN()}
+	if errBefore == nil && errAfter == nil {
+		out.cpu = float64((cpuAfter - cpuBefore).Nanoseconds()) / 1000 / calls
+	}
+	return out, context.Cause(ctx)
 }
 
 // times makes n calls in all from all workers.
