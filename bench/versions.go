@@ -74,9 +74,9 @@ func (v *version) start(ctx context.Context) (float64, error) {
 	return cpu.Seconds() * 1000, err
 }
 
-// upload returns the CPU time in milliseconds a MiB of uploads.
-func (v *version) uploads(ctx context.Context, a *album) (float64, error) {
-	ctx = v.callers[officer]
+// uploads returns the CPU time in milliseconds a MiB of uploads.
+func (v *version) uploads(a *album) (float64, error) {
+	ctx := v.callers[officer]
 	list, err := v.declareMany(ctx, v.sites, a, uploaders*2)
 	if err != nil {
 		return 0, err
@@ -114,7 +114,7 @@ func compareVersions(ctx context.Context, o options, binary string, w io.Writer)
 		{"ListSiteHistory, page of 20", "µs", loaded(workers, auditor, func(v *version) call { return v.history(v.sites) })},
 		{"SubmitCheckIn", "µs", loaded(workers, officer, func(v *version) call { return v.submit(v.sites) })},
 		{fmt.Sprintf("SubmitCheckIn, %d workers", manyWorkers), "µs", loaded(manyWorkers, officer, func(v *version) call { return v.submit(v.sites) })},
-		{"UploadPhoto, a MiB", "ms", func(v *version) (float64, error) { return v.uploads(ctx, album) }},
+		{"UploadPhoto, a MiB", "ms", func(v *version) (float64, error) { return v.uploads(album) }},
 		{"start to ready", "ms", func(v *version) (float64, error) { return v.start(ctx) }},
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
