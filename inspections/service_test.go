@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -164,10 +165,10 @@ func TestSubmitRefuses(t *testing.T) {
 		{"TooManyPeople", func(c *inspections.CheckIn) { c.DispersedPeople = 100_001 }, sites.ErrInvalid, "dispersed_people_count"},
 		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, sites.ErrInvalid, "note"},
 		{"NoteNotUTF8", func(c *inspections.CheckIn) { c.Note = "\xff" }, sites.ErrInvalid, "note"},
-		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = make([]inspections.Photo, 11) }, sites.ErrInvalid, "photos"},
+		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = somePhotos(11) }, sites.ErrInvalid, "photos"},
 		{"PhotoTwice", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{photo, photo} }, sites.ErrInvalid, "photos[1].sha256"},
 		{"PhotoTooLarge", func(c *inspections.CheckIn) {
-			c.Photos = []inspections.Photo{{Size: inspections.MaxPhotoSize + 1, ContentType: "image/png"}}
+			c.Photos = []inspections.Photo{{Size: 20<<20 + 1, ContentType: "image/png"}}
 		}, sites.ErrInvalid, "photos[0].size_bytes"},
 		{"NoPhoto", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 1, ContentType: "text/html"}} }, sites.ErrInvalid, "photos[0].content_type"},
 		{"Latitude", func(c *inspections.CheckIn) {
@@ -197,12 +198,25 @@ func TestSubmitRefuses(t *testing.T) {
 	})
 }
 
+// somePhotos returns n different photos.
+func somePhotos(n int) (out []inspections.Photo) {
+	for i := range n {
+		out = append(out, inspections.Photo{SHA256: inspections.Digest{byte(i)}, Size: 1, ContentType: "image/jpeg"})
+	}
+	return out
+}
+
 func TestSubmitAcceptsTheBounds(t *testing.T) {
 	for name, change := range map[string]func(*world, *inspections.CheckIn){
 		"FirstMomentOfTheOrder": func(_ *world, c *inspections.CheckIn) { c.Captured = start },
 		"FiveMinutesAhead":      func(w *world, c *inspections.CheckIn) { c.Captured = w.now.Add(5 * time.Minute) },
 		"MostCounts":            func(_ *world, c *inspections.CheckIn) { c.CancelledEvents, c.DispersedPeople = 1000, 100_000 },
 		"LongestNote":           func(_ *world, c *inspections.CheckIn) { c.Note = strings.Repeat("门", 500) },
+		"TenPhotos":             func(_ *world, c *inspections.CheckIn) { c.Photos = somePhotos(10) },
+		"LargestPhoto": func(_ *world, c *inspections.CheckIn) {
+			c.Photos = somePhotos(1)
+			c.Photos[0].Size = 20 << 20
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -211,7 +225,8 @@ func TestSubmitAcceptsTheBounds(t *testing.T) {
 			stored := w.submit(t, c)
 			got, err := w.Get(t.Context(), c.Site, c.ID)
 			must(t, err)
-			if got.Note != c.Note || got.CancelledEvents != c.CancelledEvents || got.DispersedPeople != c.DispersedPeople || !got.VisitTime.Equal(c.Captured) {
+			if got.Note != c.Note || got.CancelledEvents != c.CancelledEvents || got.DispersedPeople != c.DispersedPeople ||
+				!slices.Equal(got.Photos, c.Photos) || !got.VisitTime.Equal(c.Captured) {
 				t.Errorf("got %+v, want what was submitted: %+v", got, c)
 			}
 			if got.Entry.Hash != stored.Entry.Hash || got.Order != w.order.ID {
@@ -229,6 +244,9 @@ func TestClockCorrection(t *testing.T) {
 	}{
 		{"Right", 0, false},
 		{"SlowNetwork", -2 * time.Minute, false},
+		{"SlowerThanAnyNetwork", -2*time.Minute - 1, true},
+		{"TwoMinutesAhead", 2 * time.Minute, false},
+		{"MoreThanTwoMinutesAhead", 2*time.Minute + 1, true},
 		{"ThreeHoursBehind", -3 * time.Hour, true},
 		{"ADayAhead", day, true},
 		{"BatteryWasEmpty", -50 * 365 * day, true},
@@ -257,6 +275,15 @@ func TestFlags(t *testing.T) {
 	at := func(lat, lon, accuracy float64, gcj bool) *inspections.Location {
 		return &inspections.Location{Point: sites.Position{Latitude: lat, Longitude: lon}, Accuracy: accuracy, GCJ02: gcj}
 	}
+	// north makes of a check-in a visit that is not late, so many metres north of
+	// the site.
+	north := func(metres, accuracy float64) func(*world, *inspections.CheckIn) {
+		return func(w *world, c *inspections.CheckIn) {
+			const degree = 6_371_008.8 * math.Pi / 180 // metres
+			w.now = start.Add(day)
+			c.Captured, c.Location = w.now, at(30.5+metres/degree, 106.6, accuracy, false)
+		}
+	}
 	for _, test := range []struct {
 		name   string
 		change func(*world, *inspections.CheckIn)
@@ -264,8 +291,12 @@ func TestFlags(t *testing.T) {
 	}{
 		// The order is 60 hours old and its interval a day: the first visit is late.
 		{"FirstVisit", func(*world, *inspections.CheckIn) {}, []inspections.Flag{inspections.VisitedLate}},
-		{"WithinTheInterval", func(w *world, c *inspections.CheckIn) { w.now = start.Add(day); c.Captured = w.now }, nil},
+		{"AtTheEndOfTheInterval", func(w *world, c *inspections.CheckIn) { w.now = start.Add(day); c.Captured = w.now }, nil},
 		{"JustAfterTheInterval", func(w *world, c *inspections.CheckIn) { w.now = start.Add(day + 1); c.Captured = w.now }, []inspections.Flag{inspections.VisitedLate}},
+		{"SyncedAnHourLater", func(w *world, c *inspections.CheckIn) {
+			c.Captured = start.Add(day)
+			w.now = start.Add(day + time.Hour)
+		}, nil},
 		{"SyncedLate", func(w *world, c *inspections.CheckIn) {
 			c.Captured = start.Add(day)
 			w.now = start.Add(day + time.Hour + 1)
@@ -282,6 +313,10 @@ func TestFlags(t *testing.T) {
 			w.now = start.Add(day)
 			c.Captured, c.Location = w.now, at(30.497412, 106.603551, 10, false)
 		}, []inspections.Flag{inspections.AwayFromSite}},
+		{"ThreeHundredMetresAway", north(300, 0), nil},
+		{"JustTooFarAway", north(301, 0), []inspections.Flag{inspections.AwayFromSite}},
+		{"ThreeHundredMetresBeyondItsError", north(340, 40), nil},
+		{"JustTooFarBeyondItsError", north(341, 40), []inspections.Flag{inspections.AwayFromSite}},
 		{"AwayButUnsure", func(w *world, c *inspections.CheckIn) {
 			w.now = start.Add(day)
 			c.Captured, c.Location = w.now, at(30.497412, 106.603551, 500, false)
