@@ -82,6 +82,9 @@ type Account struct {
 }
 
 const (
+	// MaxUsername is the greatest length of a username in characters. The least
+	// is 2.
+	MaxUsername = 32
 	// MaxDisplayName is the greatest length of a display name in characters.
 	MaxDisplayName = 64
 	// MaxDivisions is how many divisions one account can be bound to.
@@ -89,7 +92,7 @@ const (
 )
 
 // usernames are in lower case, so that two never differ in case alone.
-var usernames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,31}$`)
+var usernames = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{1,%d}$`, MaxUsername-1))
 
 // reserved are the names that records have of those who have no account.
 var reserved = map[string]string{
@@ -104,7 +107,7 @@ var reserved = map[string]string{
 func (a *Account) check() error {
 	switch {
 	case !usernames.MatchString(a.Username):
-		return sites.Invalid("username", "must have 2 to 32 of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")
+		return sites.Invalid("username", "must have 2 to %d of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit", MaxUsername)
 	case reserved[a.Username] != "":
 		return sites.Invalid("username", "cannot be %s, which stands for %s", a.Username, reserved[a.Username])
 	case !utf8.ValidString(a.DisplayName) || utf8.RuneCountInString(a.DisplayName) > MaxDisplayName:

@@ -25,6 +25,9 @@ const (
 	OneTimeLifetime = 7 * 24 * time.Hour
 	// MaxDeviceName is the greatest length of a device's name in characters.
 	MaxDeviceName = 64
+	// MaxRefreshToken is the length in bytes beyond which nothing is a refresh
+	// token.
+	MaxRefreshToken = 512
 )
 
 func passwordSecret(account string) string       { return "password/" + account }
@@ -257,7 +260,7 @@ func (t refreshToken) String() string {
 // parseRefreshToken reads what String has written; anything else is ErrToken.
 func parseRefreshToken(text string) (t refreshToken, err error) {
 	parts := strings.Split(text, ".")
-	if len(text) > 512 || len(parts) != 4 || strings.Contains(text, "/") {
+	if len(text) > MaxRefreshToken || len(parts) != 4 || strings.Contains(text, "/") {
 		return t, ErrToken
 	}
 	t.account, t.device = parts[0], parts[1]

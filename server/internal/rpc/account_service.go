@@ -136,13 +136,13 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 	sc := scopeOf(ctx)
 	all := s.config.Accounts.List()
 	from := sort.Search(len(all), func(i int) bool { return all[i].Username > cursor.After })
-	out := &xunchav1.ListAccountsResponse{}
+	out, size := &xunchav1.ListAccountsResponse{}, pageSize(req)
 	var err error
 	for _, a := range all[from:] {
 		if !sc.seesAccount(a) {
 			continue
 		}
-		if n := len(out.Accounts); n == pageSize(req.PageSize, 100, 1000) {
+		if n := len(out.Accounts); n == size {
 			cursor.After = out.Accounts[n-1].Username
 			out.NextPageToken, err = pageToken(cursor, "ListAccounts")
 			break

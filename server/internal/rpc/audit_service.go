@@ -40,7 +40,7 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 	if cursor.Site < 0 || cursor.Roster < 0 {
 		return nil, errBadToken
 	}
-	entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, pageSize(req.PageSize, 50, 200))
+	entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, pageSize(req))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 	if err := cursor.read(req.PageToken, query); err != nil {
 		return nil, err
 	}
-	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req.PageSize, 100, 1000), start, end, func(a *accounts.RecordedAccess) bool {
+	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req), start, end, func(a *accounts.RecordedAccess) bool {
 		in := sc.divisionOf(a)
 		return (req.Account == "" || a.Account == req.Account) && (site == "" || a.Site == site) &&
 			(division == "" || sc.rosterAt.Within(in, division, sc.now)) && sc.seesDivision(in)
@@ -133,7 +133,7 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 		return nil, err
 	}
 	sc := scopeOf(ctx)
-	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req.PageSize, 50, 200), func(e *accounts.Event) bool {
+	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req), func(e *accounts.Event) bool {
 		if id != "" && e.AccountID != id {
 			return false
 		}

@@ -94,13 +94,13 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	if err != nil {
 		return nil, err
 	}
-	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(len(list))}
+	out, size := &xunchav1.ListDueSitesResponse{TotalSize: int32(len(list))}, pageSize(req)
 	for _, status := range list {
 		village := status.Path[0]
 		if village < cursor.Village || village == cursor.Village && status.Site.RegistrationNo <= cursor.After {
 			continue
 		}
-		if len(out.DueSites) == pageSize(req.PageSize, 100, 1000) {
+		if len(out.DueSites) == size {
 			last := out.DueSites[len(out.DueSites)-1].Site
 			cursor.Village, cursor.After = sites.DivisionCode(last.DivisionCode), last.RegistrationNo
 			out.NextPageToken, err = pageToken(cursor, query...)

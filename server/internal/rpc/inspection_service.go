@@ -92,7 +92,7 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	stored, last, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
 		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
 		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
-	}, cursor.VisitRef, pageSize(req.PageSize, 50, 200))
+	}, cursor.VisitRef, pageSize(req))
 	if err != nil {
 		return nil, err
 	}

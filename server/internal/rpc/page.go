@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/inspections"
@@ -104,13 +107,27 @@ func (c *Config) resume(q *inspections.Question, start, end *timestamppb.Timesta
 	return nil
 }
 
-// pageSize returns how many items a page has: what was asked for, standard for
-// 0, and never more than most.
-func pageSize(asked int32, standard, most int) int {
-	if asked == 0 {
-		return standard
-	}
-	return min(int(asked), most)
+// pageSizes says of each list how many items a page has where its request does
+// not say it, and how many at most.
+var pageSizes = map[protoreflect.Name]struct{ standard, most int32 }{
+	"ListDivisionsRequest":      {200, 1000},
+	"ListSitesRequest":          {100, 1000},
+	"ListClosureOrdersRequest":  {50, 200},
+	"ListCheckInsRequest":       {50, 200},
+	"ListDueSitesRequest":       {100, 1000},
+	"ListSiteHistoryRequest":    {50, 200},
+	"ListAccessesRequest":       {100, 1000},
+	"ListAccountHistoryRequest": {50, 200},
+	"ListAccountsRequest":       {100, 1000},
+}
+
+// pageSize returns how many items the page has that a list's request asks for.
+func pageSize(req interface {
+	proto.Message
+	GetPageSize() int32
+}) int {
+	size := pageSizes[req.ProtoReflect().Descriptor().Name()]
+	return int(min(cmp.Or(req.GetPageSize(), size.standard), size.most))
 }
 
 // A sequenceCursor says before which entry of a history a page begins; 0 is the

@@ -58,9 +58,9 @@ func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDiv
 		all = sc.tops(r, at)
 	}
 	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
-	out := &xunchav1.ListDivisionsResponse{}
+	out, size := &xunchav1.ListDivisionsResponse{}, pageSize(req)
 	for i, d := range all[from:] {
-		if i == pageSize(req.PageSize, 200, 1000) {
+		if i == size {
 			cursor.After = all[from+i-1].Code
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
@@ -299,12 +299,12 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 	sc := scopeOf(ctx)
 	all := r.Sites()
 	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
-	out := &xunchav1.ListSitesResponse{}
+	out, size := &xunchav1.ListSitesResponse{}, pageSize(req)
 	for _, site := range all[from:] {
 		if !sc.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}
-		if n := len(out.Sites); n == pageSize(req.PageSize, 100, 1000) {
+		if n := len(out.Sites); n == size {
 			cursor.After = out.Sites[n-1].RegistrationNo
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
@@ -358,7 +358,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	out := &xunchav1.ListClosureOrdersResponse{}
+	out, size := &xunchav1.ListClosureOrdersResponse{}, pageSize(req)
 	sc := scopeOf(ctx)
 	skip := cursor.After != ""
 	for _, o := range slices.Backward(s.config.Roster.Roster().Orders()) {
@@ -369,7 +369,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 		if !sc.seesOrder(o) || !at.IsZero() && !o.InForce(at) {
 			continue
 		}
-		if n := len(out.ClosureOrders); n == pageSize(req.PageSize, 50, 200) {
+		if n := len(out.ClosureOrders); n == size {
 			cursor.After = sites.OrderID(out.ClosureOrders[n-1].ClosureOrderId)
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
