@@ -245,7 +245,7 @@ func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRe
 }
 
 const (
-	pictureFirst = `SELECT site, check_in FROM pictures WHERE sum = ?`
+	pictureFirst = `SELECT site, check_in FROM pictures WHERE sum = +?`
 	pictureClaim = `INSERT INTO pictures (sum, site, check_in) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
 )
 
@@ -307,10 +307,10 @@ func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by in
 
 const (
 	photoColumns  = `site, check_in, sum, stored, size, content_type, closure_order, purged`
-	photosOf      = `SELECT ` + photoColumns + ` FROM photos WHERE site = ? AND check_in = ?`
-	photosUnder   = `SELECT ` + photoColumns + ` FROM photos WHERE closure_order = ?1 AND purged = 0 AND (site, check_in, sum) > (?2, ?3, ?4) ORDER BY site, check_in, sum`
+	photosOf      = `SELECT ` + photoColumns + ` FROM photos WHERE site = +? AND check_in = +?`
+	photosUnder   = `SELECT ` + photoColumns + ` FROM photos WHERE closure_order = +?1 AND purged = 0 AND (site, check_in, sum) > (?2, ?3, ?4) ORDER BY site, check_in, sum`
 	photosFrom    = `SELECT ` + photoColumns + ` FROM photos WHERE (site, check_in, sum) > (?1, ?2, ?3) ORDER BY site, check_in, sum`
-	photosStored  = `SELECT 1 FROM photos WHERE stored = ? AND purged = 0`
+	photosStored  = `SELECT 1 FROM photos WHERE stored = +? AND purged = 0`
 	photoKeep     = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`
 	photoPurge    = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET purged = 1`
 	photosPerPage = 1000

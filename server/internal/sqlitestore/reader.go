@@ -20,17 +20,18 @@ const maxSequence = 1<<32 - 1
 const (
 	entryColumns = `e.sequence, e.id, e.kind, e.time, e.account, e.hash, e.record`
 
-	// How many rows are wanted is no LIMIT, because SQLite plans a query anew
-	// for every LIMIT that is bound.
+	// SQLite plans a statement anew for every value that it might plan by. So a
+	// value that a column must equal stands behind a plus everywhere in this
+	// package, and how many rows are wanted is no LIMIT. TestPlannedOnce holds it.
 	span = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN places p
 		ON p.place BETWEEN (h.id << 32) + ?2 AND (h.id << 32) + ?3
-		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = ?1 ORDER BY p.place`
+		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = +?1 ORDER BY p.place`
 	spanNewestFirst = span + ` DESC`
 
 	byID = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN ids i ON i.history = h.id
-		CROSS JOIN entries e ON e.entry = i.entry WHERE h.name = ?1 AND i.id = ?2`
+		CROSS JOIN entries e ON e.entry = i.entry WHERE h.name = +?1 AND i.id = +?2`
 	byRowAndID = `SELECT ` + entryColumns + ` FROM ids i CROSS JOIN entries e ON e.entry = i.entry
-		WHERE i.history = ?1 AND i.id = ?2`
+		WHERE i.history = +?1 AND i.id = +?2`
 
 	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
 		WHERE e.entry > ? ORDER BY e.entry`
@@ -39,7 +40,7 @@ const (
 	unindexed = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
 		WHERE e.entry > (SELECT entry FROM indexed) ORDER BY e.entry`
 
-	rowsBySum = `SELECT bytes FROM rows WHERE sum = ? ORDER BY part`
+	rowsBySum = `SELECT bytes FROM rows WHERE sum = +? ORDER BY part`
 )
 
 // read calls f with a connection for reading.

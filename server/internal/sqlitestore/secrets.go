@@ -15,7 +15,7 @@ import (
 var _ accounts.Secrets = (*Store)(nil)
 
 const (
-	secretByName = `SELECT value, revision FROM secrets WHERE name = ?`
+	secretByName = `SELECT value, revision FROM secrets WHERE name = +?`
 	// What is greater than a name and does not begin with it ends the walk.
 	secretsFrom = `SELECT name, value FROM secrets WHERE name >= ? ORDER BY name`
 )
@@ -43,7 +43,7 @@ func bytesOf(stmt *sqlite.Stmt, column int) []byte {
 func (s *Store) PutSecret(ctx context.Context, name string, revision int64, value []byte) error {
 	return s.write(ctx, func(w *writer) error {
 		var at int64
-		err := query(w.conn, `SELECT revision FROM secrets WHERE name = ?`, 1,
+		err := query(w.conn, `SELECT revision FROM secrets WHERE name = +?`, 1,
 			func(stmt *sqlite.Stmt) { stmt.BindText(1, name) },
 			func(stmt *sqlite.Stmt) { at = stmt.ColumnInt64(0) })
 		if err != nil {
@@ -64,7 +64,7 @@ func (s *Store) PutSecret(ctx context.Context, name string, revision int64, valu
 // DeleteSecret implements accounts.Secrets.
 func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	return s.write(ctx, func(w *writer) error {
-		return w.bound(`DELETE FROM secrets WHERE name = ?`, func(stmt *sqlite.Stmt) { stmt.BindText(1, name) })
+		return w.bound(`DELETE FROM secrets WHERE name = +?`, func(stmt *sqlite.Stmt) { stmt.BindText(1, name) })
 	})
 }
 
