@@ -1,7 +1,6 @@
 package inspections
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,11 +144,11 @@ type Stored struct {
 	Entry ledger.Entry
 }
 
-// ref names the check-in.
-func (c *CheckIn) ref() CheckInRef { return CheckInRef{c.Site, c.ID} }
+// Ref names the check-in.
+func (c *CheckIn) Ref() CheckInRef { return CheckInRef{c.Site, c.ID} }
 
-// sums are the hashes of the photos, in their order.
-func (c *CheckIn) sums() []Digest {
+// Sums are the hashes of the photos, in their order.
+func (c *CheckIn) Sums() []Digest {
 	out := make([]Digest, len(c.Photos))
 	for i, p := range c.Photos {
 		out[i] = p.SHA256
@@ -166,18 +165,18 @@ const KindCheckIn ledger.Kind = "check_in"
 // record is the content of a check-in's entry. Keys keep their order for ever;
 // a new one goes to the end and is left out where it says nothing.
 type record struct {
-	CaptureTime      time.Time     `json:"capture_time"`
-	VisitTime        time.Time     `json:"visit_time"`
-	Order            sites.OrderID `json:"closure_order_id"`
-	Finding          Finding       `json:"finding"`
-	DutyStaffPresent bool          `json:"duty_staff_present"`
-	CancelledEvents  int32         `json:"cancelled_event_count"`
-	DispersedPeople  int32         `json:"dispersed_people_count"`
-	Distance         *float64      `json:"distance_m"`
-	Note             string        `json:"note"`
-	Photos           []photoRecord `json:"photos"`
-	Flags            []Flag        `json:"flags"`
-	Reused           []firstRecord `json:"reused,omitempty"`
+	CaptureTime      time.Time      `json:"capture_time"`
+	VisitTime        time.Time      `json:"visit_time"`
+	Order            sites.OrderID  `json:"closure_order_id"`
+	Finding          Finding        `json:"finding"`
+	DutyStaffPresent bool           `json:"duty_staff_present"`
+	CancelledEvents  int32          `json:"cancelled_event_count"`
+	DispersedPeople  int32          `json:"dispersed_people_count"`
+	Distance         *float64       `json:"distance_m"`
+	Note             string         `json:"note"`
+	Photos           []photoRecord  `json:"photos"`
+	Flags            []Flag         `json:"flags"`
+	Reused           []reusedRecord `json:"reused,omitempty"`
 }
 
 // A photoRecord is a declared photo.
@@ -185,6 +184,13 @@ type photoRecord struct {
 	SHA256      string `json:"sha256"`
 	Size        int64  `json:"size_bytes"`
 	ContentType string `json:"content_type"`
+}
+
+// A reusedRecord names the check-in that a declared photo was first used for.
+type reusedRecord struct {
+	SHA256  string       `json:"sha256"`
+	Site    sites.SiteID `json:"site_id"`
+	CheckIn CheckInID    `json:"check_in_id"`
 }
 
 // marshalContent returns the content of the check-in's entry.
@@ -203,20 +209,9 @@ func marshalContent(s *Stored) ([]byte, error) {
 		r.Photos[i] = photoRecord{p.SHA256.String(), p.Size, p.ContentType}
 	}
 	for _, p := range s.Reused {
-		r.Reused = append(r.Reused, firstRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
+		r.Reused = append(r.Reused, reusedRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
 	}
-	return marshal(r)
-}
-
-// marshal writes an entry's content, with no space and every character as it is.
-func marshal(content any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(content); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return ledger.MarshalContent(r)
 }
 
 // Parse reads a check-in's entry. What is not one gives an error that wraps
@@ -228,7 +223,7 @@ func Parse(e ledger.Entry) (*Stored, error) {
 	if e.Kind != KindCheckIn {
 		return nil, bad(fmt.Sprintf("kind %q", e.Kind))
 	}
-	site, ok := siteOf(e.History)
+	site, ok := sites.SiteOf(e.History)
 	if !ok {
 		return nil, bad("not a site's history")
 	}
@@ -259,15 +254,6 @@ func Parse(e ledger.Entry) (*Stored, error) {
 		s.Reused = append(s.Reused, ReusedPhoto{sum, CheckInRef{p.Site, p.CheckIn}})
 	}
 	return s, nil
-}
-
-// siteOf returns the site whose history has the name.
-func siteOf(h ledger.History) (sites.SiteID, bool) {
-	const prefix = "site/"
-	if len(h) <= len(prefix) || h[:len(prefix)] != prefix {
-		return "", false
-	}
-	return sites.SiteID(h[len(prefix):]), true
 }
 
 // sameContent reports whether two reports say the same. Location does not

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"xuncha/inspections/coverage"
@@ -31,11 +30,8 @@ const (
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
-	Photos Photos
+	Claims Claims
 	Roster *sites.Service
-	// RetentionDays is for how many days after the end of its closure order a
-	// photo is kept, 1 to MaxRetentionDays.
-	RetentionDays int
 	// Now returns the server's clock.
 	Now func() time.Time
 }
@@ -45,21 +41,10 @@ type Config struct {
 type Service struct {
 	Config
 	index *coverage.Index
-
-	finishing [256]sync.Mutex // by the first byte of a photo's hash
-	finishers chan struct{}   // has as many as may be finished at once
-
-	uploading sync.Mutex
-	uploads   map[PhotoRef][]*Upload // those under way
 }
 
 // New returns a service that has counted nothing yet: Take is to be given the feed.
-func New(c Config) (*Service, error) {
-	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
-		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, sites.ErrInvalid, MaxRetentionDays)
-	}
-	return &Service{Config: c, index: coverage.New(), finishers: make(chan struct{}, maxFinishers), uploads: map[PhotoRef][]*Upload{}}, nil
-}
+func New(c Config) *Service { return &Service{Config: c, index: coverage.New()} }
 
 // Take counts an entry of the feed where it is a check-in. Other kinds, also those
 // that a newer server may have written, do not count.
@@ -132,8 +117,7 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 	if len(c.Photos) == 0 {
 		return nil
 	}
-	_, err := s.Photos.Claim(ctx, c.sums(), c.ref())
-	return err
+	return s.Claims.Claim(ctx, c.Sums(), c.Ref())
 }
 
 // findReused flags a check-in some of whose photos were used for another. Nothing
@@ -142,29 +126,45 @@ func (s *Service) findReused(ctx context.Context, c *Stored) error {
 	if len(c.Photos) == 0 {
 		return nil
 	}
-	firsts, err := s.Photos.Claimed(ctx, c.sums())
+	firsts, err := s.UsedBefore(ctx, c.Sums(), c.Ref())
 	if err != nil {
 		return err
 	}
 	for i, first := range firsts {
-		if first == (CheckInRef{}) || first == c.ref() {
-			continue
+		if first != (CheckInRef{}) {
+			c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
 		}
-		// Earlier versions claimed before they stored, and kept the claim where that
-		// failed.
-		_, err := s.Ledger.Entry(ctx, first.Site.History(), string(first.CheckIn))
-		if errors.Is(err, ledger.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
 	}
 	if len(c.Reused) > 0 {
 		c.Flags = append(c.Flags, PhotoReused)
 	}
 	return nil
+}
+
+// UsedBefore returns for each of the hashes which other check-in than by claimed it
+// first, or the zero one where none did.
+func (s *Service) UsedBefore(ctx context.Context, sums []Digest, by CheckInRef) ([]CheckInRef, error) {
+	firsts, err := s.Claims.Claimed(ctx, sums)
+	if err != nil {
+		return nil, err
+	}
+	for i, first := range firsts {
+		if first == by {
+			firsts[i] = CheckInRef{}
+		}
+		if firsts[i] == (CheckInRef{}) {
+			continue
+		}
+		// Earlier versions claimed before they stored the check-in, and kept the claim
+		// where storing it failed.
+		_, err := s.Ledger.Entry(ctx, first.Site.History(), string(first.CheckIn))
+		if errors.Is(err, ledger.ErrNotFound) {
+			firsts[i] = CheckInRef{}
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return firsts, nil
 }
 
 // repeat answers a check-in whose id is taken by first. The first may have come to

@@ -14,61 +14,31 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
-	"xuncha/inspections/inspectionstest"
+	"xuncha/inspections/photos/photostest"
 	"xuncha/ledger"
 	"xuncha/ledger/ledgertest"
 	"xuncha/sites"
+	"xuncha/sites/sitestest"
 )
 
 const (
-	city    = sites.DivisionCode("511600")
-	village = sites.DivisionCode("511602001003")
+	city    = sitestest.City
+	village = sitestest.Village
+	day     = 24 * time.Hour
 )
 
-var (
-	start = time.Date(2020, 2, 1, 0, 0, 0, 0, time.UTC)
-	day   = 24 * time.Hour
-)
+var start = sitestest.Start
 
-// A world is one site under an order from start on, for 30 days, to be visited
-// every day. The clock stands at the order's third day, at noon.
+// A world is where a service takes check-ins, and who used which picture there.
 type world struct {
+	*sitestest.World
 	*inspections.Service
-	roster *sites.Service
-	store  *inspectionstest.Memory
-	now    time.Time
-	site   *sites.Site
-	order  *sites.ClosureOrder
+	claims *photostest.Memory
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{store: inspectionstest.New(t), now: start.Add(60 * time.Hour)}
-	ids := 0
-	var err error
-	w.roster, err = sites.Open(t.Context(), sites.Config{
-		Ledger: w.store, Rows: &w.store.MemoryRows, Zone: time.UTC, Now: func() time.Time { return w.now },
-		NewID: func() string { ids++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", ids) },
-	})
-	must(t, err)
-	_, err = w.roster.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
-		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
-		{Row: 3, Code: "511602", Name: "广安区", Level: "county", Parent: "511600"},
-		{Row: 4, Code: "511602001", Name: "浓洄街道", Level: "township", Parent: "511602"},
-		{Row: 5, Code: string(village), Name: "柑子园社区居委会", Level: "village", Parent: "511602001"},
-	})
-	must(t, err)
-	w.site, err = w.roster.CreateSite(t.Context(), "test", sites.NewSite{
-		RegistrationNo: "1", Name: "样例", Division: village, Registered: start.Add(-30 * day),
-		Position: &sites.Position{Latitude: 30.5, Longitude: 106.6},
-	})
-	must(t, err)
-	w.order, err = w.roster.CreateOrder(t.Context(), "test", sites.ClosureOrder{
-		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{city},
-		Start: start, End: start.Add(30 * day), Interval: sites.Duration(day),
-	})
-	must(t, err)
-	w.store.Now = func() time.Time { return w.now }
+	w := &world{World: sitestest.NewWorld(t), claims: new(photostest.Memory)}
 	w.Service = w.open(t)
 	return w
 }
@@ -76,12 +46,8 @@ func newWorld(t testing.TB) *world {
 // open opens the world's store once more, as after a restart.
 func (w *world) open(t testing.TB) *inspections.Service {
 	t.Helper()
-	s, err := inspections.New(inspections.Config{
-		Ledger: w.store, Photos: w.store.Photos(), Roster: w.roster, RetentionDays: inspections.DefaultRetentionDays,
-		Now: func() time.Time { return w.now },
-	})
-	must(t, err)
-	must(t, ledger.NewFollower(w.store, "", s.Take).CatchUp(t.Context()))
+	s := inspections.New(inspections.Config{Ledger: w.Ledger, Claims: w.claims, Roster: w.Roster, Now: w.Clock})
+	must(t, ledger.NewFollower(w.Ledger, "", s.Take).CatchUp(t.Context()))
 	return s
 }
 
@@ -95,7 +61,7 @@ func must(t testing.TB, err error) {
 // checkIn returns a check-in made now, with the number in its id.
 func (w *world) checkIn(n int) inspections.CheckIn {
 	return inspections.CheckIn{
-		ID: inspections.CheckInID(fmt.Sprintf("11111111-0000-4000-8000-%012d", n)), Site: w.site.ID, Captured: w.now,
+		ID: inspections.CheckInID(fmt.Sprintf("11111111-0000-4000-8000-%012d", n)), Site: w.Site.ID, Captured: w.Now,
 		Finding: inspections.FoundClosed, CancelledEvents: 2, DispersedPeople: 100,
 	}
 }
@@ -115,22 +81,22 @@ func (w *world) submit(t testing.TB, c inspections.CheckIn) *inspections.Stored 
 // same day leaves out is due and inspected as before.
 func TestVillageLeftOut(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.roster.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+	_, err := w.Roster.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
 		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
 	})
 	must(t, err)
 	w.submit(t, w.checkIn(1))
-	today := inspections.Question{Division: city, Start: w.now.Truncate(day), End: w.now.Truncate(day).Add(day)}
+	today := inspections.Question{Division: city, Start: w.Now.Truncate(day), End: w.Now.Truncate(day).Add(day)}
 	r, _, err := w.Coverage(t.Context(), today)
 	must(t, err)
 	if r.SitesDue != 1 || r.SitesInspected != 1 {
 		t.Errorf("got %+v, want one site due and inspected", r.Figures)
 	}
-	list, _, err := w.List(t.Context(), inspections.Question{Start: today.Start, End: today.End}, coverage.VisitFilter{Site: w.site.ID}, coverage.VisitRef{}, 10)
+	list, _, err := w.List(t.Context(), inspections.Question{Start: today.Start, End: today.End}, coverage.VisitFilter{Site: w.Site.ID}, coverage.VisitRef{}, 10)
 	if err != nil || len(list) != 1 {
 		t.Errorf("got %d check-ins of the site, %v; want one", len(list), err)
 	}
-	history, _, err := w.History(t.Context(), w.site.ID, inspections.HistoryCursor{}, 10)
+	history, _, err := w.History(t.Context(), w.Site.ID, inspections.HistoryCursor{}, 10)
 	if err != nil || len(history) != 5 {
 		t.Errorf("got %d entries, %v; want two imports, the site, the order and the check-in", len(history), err)
 	}
@@ -138,9 +104,9 @@ func TestVillageLeftOut(t *testing.T) {
 
 func TestSubmitRefuses(t *testing.T) {
 	w := newWorld(t)
-	gone, err := w.roster.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "2", Name: "样例", Division: village, Registered: start})
+	gone, err := w.Roster.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "2", Name: "样例", Division: village, Registered: start})
 	must(t, err)
-	_, err = w.roster.DeregisterSite(t.Context(), "test", gone.ID, "", start.Add(day))
+	_, err = w.Roster.DeregisterSite(t.Context(), "test", gone.ID, "", start.Add(day))
 	must(t, err)
 	photo := inspections.Photo{Size: 1, ContentType: "image/jpeg"}
 	for _, test := range []struct {
@@ -156,7 +122,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{"SiteStruckOff", func(c *inspections.CheckIn) { c.Site = gone.ID }, inspections.ErrNotRegistered, "site_id"},
 		{"SiteNotYetRegistered", func(c *inspections.CheckIn) { c.Captured = start.Add(-31 * day) }, inspections.ErrNotRegistered, "site_id"},
 		{"BeforeTheOrder", func(c *inspections.CheckIn) { c.Captured = start.Add(-1) }, inspections.ErrBeforeOrder, "capture_time"},
-		{"InTheFuture", func(c *inspections.CheckIn) { c.Captured = w.now.Add(5*time.Minute + 1) }, inspections.ErrFuture, "capture_time"},
+		{"InTheFuture", func(c *inspections.CheckIn) { c.Captured = w.Now.Add(5*time.Minute + 1) }, inspections.ErrFuture, "capture_time"},
 		{"NoTime", func(c *inspections.CheckIn) { c.Captured = time.Time{} }, sites.ErrInvalid, "capture_time"},
 		{"NoFinding", func(c *inspections.CheckIn) { c.Finding = "" }, sites.ErrInvalid, "finding"},
 		{"NegativeEvents", func(c *inspections.CheckIn) { c.CancelledEvents = -1 }, sites.ErrInvalid, "cancelled_event_count"},
@@ -183,14 +149,14 @@ func TestSubmitRefuses(t *testing.T) {
 			if !errors.Is(err, test.want) || !errors.As(err, &f) || f.Field != test.field {
 				t.Errorf("got %v, want %v in field %s", err, test.want, test.field)
 			}
-			if n := w.store.Count(c.Site.History()); n != 0 {
+			if n := w.Ledger.Count(c.Site.History()); n != 0 {
 				t.Errorf("%d entries were stored", n)
 			}
 		})
 	}
 	t.Run("NoOrderInForce", func(t *testing.T) {
 		w := newWorld(t)
-		w.now = w.order.End
+		w.Now = w.Order.End
 		_, _, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
 		if !errors.Is(err, inspections.ErrNoOrder) {
 			t.Errorf("got %v, want ErrNoOrder", err)
@@ -209,7 +175,7 @@ func somePhotos(n int) (out []inspections.Photo) {
 func TestSubmitAcceptsTheBounds(t *testing.T) {
 	for name, change := range map[string]func(*world, *inspections.CheckIn){
 		"FirstMomentOfTheOrder": func(_ *world, c *inspections.CheckIn) { c.Captured = start },
-		"FiveMinutesAhead":      func(w *world, c *inspections.CheckIn) { c.Captured = w.now.Add(5 * time.Minute) },
+		"FiveMinutesAhead":      func(w *world, c *inspections.CheckIn) { c.Captured = w.Now.Add(5 * time.Minute) },
 		"MostCounts":            func(_ *world, c *inspections.CheckIn) { c.CancelledEvents, c.DispersedPeople = 1000, 100_000 },
 		"LongestNote":           func(_ *world, c *inspections.CheckIn) { c.Note = strings.Repeat("门", 500) },
 		"TenPhotos":             func(_ *world, c *inspections.CheckIn) { c.Photos = somePhotos(10) },
@@ -229,8 +195,8 @@ func TestSubmitAcceptsTheBounds(t *testing.T) {
 				!slices.Equal(got.Photos, c.Photos) || !got.VisitTime.Equal(c.Captured) {
 				t.Errorf("got %+v, want what was submitted: %+v", got, c)
 			}
-			if got.Entry.Hash != stored.Entry.Hash || got.Order != w.order.ID {
-				t.Errorf("got %+v, want the entry of the receipt under order %s", got.Entry, w.order.ID)
+			if got.Entry.Hash != stored.Entry.Hash || got.Order != w.Order.ID {
+				t.Errorf("got %+v, want the entry of the receipt under order %s", got.Entry, w.Order.ID)
 			}
 		})
 	}
@@ -254,9 +220,9 @@ func TestClockCorrection(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			c := w.checkIn(1)
-			visit := w.now.Add(-10 * time.Minute)
+			visit := w.Now.Add(-10 * time.Minute)
 			c.Captured = visit.Add(test.phone)
-			stored, _, err := w.Submit(t.Context(), "test", c, w.now.Add(test.phone))
+			stored, _, err := w.Submit(t.Context(), "test", c, w.Now.Add(test.phone))
 			must(t, err)
 			if stored.Has(inspections.ClockCorrected) != test.corrected {
 				t.Errorf("flags %v", stored.Flags)
@@ -280,8 +246,8 @@ func TestFlags(t *testing.T) {
 	north := func(metres, accuracy float64) func(*world, *inspections.CheckIn) {
 		return func(w *world, c *inspections.CheckIn) {
 			const degree = 6_371_008.8 * math.Pi / 180 // metres
-			w.now = start.Add(day)
-			c.Captured, c.Location = w.now, at(30.5+metres/degree, 106.6, accuracy, false)
+			w.Now = start.Add(day)
+			c.Captured, c.Location = w.Now, at(30.5+metres/degree, 106.6, accuracy, false)
 		}
 	}
 	for _, test := range []struct {
@@ -291,35 +257,35 @@ func TestFlags(t *testing.T) {
 	}{
 		// The order is 60 hours old and its interval a day: the first visit is late.
 		{"FirstVisit", func(*world, *inspections.CheckIn) {}, []inspections.Flag{inspections.VisitedLate}},
-		{"AtTheEndOfTheInterval", func(w *world, c *inspections.CheckIn) { w.now = start.Add(day); c.Captured = w.now }, nil},
-		{"JustAfterTheInterval", func(w *world, c *inspections.CheckIn) { w.now = start.Add(day + 1); c.Captured = w.now }, []inspections.Flag{inspections.VisitedLate}},
+		{"AtTheEndOfTheInterval", func(w *world, c *inspections.CheckIn) { w.Now = start.Add(day); c.Captured = w.Now }, nil},
+		{"JustAfterTheInterval", func(w *world, c *inspections.CheckIn) { w.Now = start.Add(day + 1); c.Captured = w.Now }, []inspections.Flag{inspections.VisitedLate}},
 		{"SyncedAnHourLater", func(w *world, c *inspections.CheckIn) {
 			c.Captured = start.Add(day)
-			w.now = start.Add(day + time.Hour)
+			w.Now = start.Add(day + time.Hour)
 		}, nil},
 		{"SyncedLate", func(w *world, c *inspections.CheckIn) {
 			c.Captured = start.Add(day)
-			w.now = start.Add(day + time.Hour + 1)
+			w.Now = start.Add(day + time.Hour + 1)
 		}, []inspections.Flag{inspections.SyncedLate}},
 		{"AtTheSite", func(w *world, c *inspections.CheckIn) {
-			w.now = start.Add(day)
-			c.Captured, c.Location = w.now, at(30.5, 106.6, 10, false)
+			w.Now = start.Add(day)
+			c.Captured, c.Location = w.Now, at(30.5, 106.6, 10, false)
 		}, nil},
 		{"AtTheSiteOnAChineseMap", func(w *world, c *inspections.CheckIn) {
-			w.now = start.Add(day)
-			c.Captured, c.Location = w.now, at(30.497412, 106.603551, 10, true)
+			w.Now = start.Add(day)
+			c.Captured, c.Location = w.Now, at(30.497412, 106.603551, 10, true)
 		}, nil},
 		{"ThatPointInWGS84", func(w *world, c *inspections.CheckIn) {
-			w.now = start.Add(day)
-			c.Captured, c.Location = w.now, at(30.497412, 106.603551, 10, false)
+			w.Now = start.Add(day)
+			c.Captured, c.Location = w.Now, at(30.497412, 106.603551, 10, false)
 		}, []inspections.Flag{inspections.AwayFromSite}},
 		{"ThreeHundredMetresAway", north(300, 0), nil},
 		{"JustTooFarAway", north(301, 0), []inspections.Flag{inspections.AwayFromSite}},
 		{"ThreeHundredMetresBeyondItsError", north(340, 40), nil},
 		{"JustTooFarBeyondItsError", north(341, 40), []inspections.Flag{inspections.AwayFromSite}},
 		{"AwayButUnsure", func(w *world, c *inspections.CheckIn) {
-			w.now = start.Add(day)
-			c.Captured, c.Location = w.now, at(30.497412, 106.603551, 500, false)
+			w.Now = start.Add(day)
+			c.Captured, c.Location = w.Now, at(30.497412, 106.603551, 500, false)
 		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -361,7 +327,7 @@ func TestRepeat(t *testing.T) {
 		return w.Submit(t.Context(), "test", c, time.Time{})
 	}
 	t.Run("EqualContent", func(t *testing.T) {
-		w.now = w.now.Add(time.Hour)
+		w.Now = w.Now.Add(time.Hour)
 		got, duplicate, err := again(t, c)
 		if err != nil || !duplicate || got.Entry.Hash != first.Entry.Hash || !got.Entry.Time.Equal(first.Entry.Time) {
 			t.Errorf("got %+v, %v, %v; want the first receipt", got, duplicate, err)
@@ -383,15 +349,15 @@ func TestRepeat(t *testing.T) {
 		})
 	}
 	t.Run("AfterTheOrderEndedAndTheSiteWasStruckOff", func(t *testing.T) {
-		_, err := w.roster.EndOrder(t.Context(), "test", w.order.ID, start.Add(time.Hour))
+		_, err := w.Roster.EndOrder(t.Context(), "test", w.Order.ID, start.Add(time.Hour))
 		must(t, err)
-		_, err = w.roster.DeregisterSite(t.Context(), "test", w.site.ID, "", start.Add(time.Hour))
+		_, err = w.Roster.DeregisterSite(t.Context(), "test", w.Site.ID, "", start.Add(time.Hour))
 		must(t, err)
 		if _, duplicate, err := again(t, c); err != nil || !duplicate {
 			t.Errorf("got %v, %v; want the first receipt", duplicate, err)
 		}
 	})
-	if n := w.store.Count(w.site.ID.History()); n != 1 {
+	if n := w.Ledger.Count(w.Site.ID.History()); n != 1 {
 		t.Errorf("got %d entries, want 1", n)
 	}
 }
@@ -400,11 +366,11 @@ func TestRepeat(t *testing.T) {
 // lost is not doubled.
 func TestLostReply(t *testing.T) {
 	w := newWorld(t)
-	w.store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
+	w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
 	if _, _, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	w.store.OnWrite(nil)
+	w.Ledger.OnWrite(nil)
 	stored, duplicate, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
 	if err != nil || !duplicate || stored.Entry.Sequence != 1 {
 		t.Errorf("got %+v, %v, %v; want the entry stored at first", stored, duplicate, err)
@@ -426,7 +392,7 @@ func TestSubmitTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := w.store.Count(w.site.ID.History()); n != 1 || len(slices.Compact(hashes)) != 1 {
+	if n := w.Ledger.Count(w.Site.ID.History()); n != 1 || len(slices.Compact(hashes)) != 1 {
 		t.Errorf("got %d entries and the receipts %x, want one and 100 equal ones", n, slices.Compact(hashes))
 	}
 }
@@ -454,24 +420,24 @@ func TestHistoryPages(t *testing.T) {
 	for size := 1; size <= 8; size++ {
 		w := newWorld(t)
 		for i := range 6 {
-			w.now = w.now.Add(time.Minute)
+			w.Now = w.Now.Add(time.Minute)
 			w.submit(t, w.checkIn(i))
 			if i == 3 {
-				w.now = w.now.Add(time.Minute)
+				w.Now = w.Now.Add(time.Minute)
 				name := "样例·新名"
-				_, err := w.roster.UpdateSite(t.Context(), "test", w.site.ID, "", sites.SiteUpdate{Name: &name})
+				_, err := w.Roster.UpdateSite(t.Context(), "test", w.Site.ID, "", sites.SiteUpdate{Name: &name})
 				must(t, err)
 			}
 		}
 		var got []string
 		var cursor inspections.HistoryCursor
 		for {
-			page, next, err := w.History(t.Context(), w.site.ID, cursor, size)
+			page, next, err := w.History(t.Context(), w.Site.ID, cursor, size)
 			must(t, err)
 			for _, e := range page {
 				got = append(got, fmt.Sprint(strings.SplitN(string(e.History), "/", 2)[0], e.Sequence))
 			}
-			w.now = w.now.Add(time.Minute)
+			w.Now = w.Now.Add(time.Minute)
 			w.submit(t, w.checkIn(100+len(got)))
 			if cursor = next; cursor == (inspections.HistoryCursor{}) {
 				break
@@ -510,9 +476,134 @@ func TestList(t *testing.T) {
 	if len(got) != 5 || !slices.IsSortedFunc(got, func(a, b time.Time) int { return b.Compare(a) }) {
 		t.Errorf("got %v, want 5, the newest first", got)
 	}
-	open, _, err := w.List(t.Context(), inspections.Question{Start: q.Start, End: q.End}, coverage.VisitFilter{Site: w.site.ID, Open: true}, coverage.VisitRef{}, 10)
+	open, _, err := w.List(t.Context(), inspections.Question{Start: q.Start, End: q.End}, coverage.VisitFilter{Site: w.Site.ID, Open: true}, coverage.VisitRef{}, 10)
 	must(t, err)
 	if len(open) != 1 || open[0].Finding != inspections.FoundOpen {
 		t.Errorf("got %v, want the one that found it open", open)
 	}
+}
+
+// TestNewerKinds holds that entries of kinds that this version does not know are
+// left alone.
+func TestNewerKinds(t *testing.T) {
+	w := newWorld(t)
+	w.submit(t, w.checkIn(1))
+	_, _, err := w.Ledger.Append(t.Context(), ledger.Draft{History: w.Site.ID.History(), ID: "x", Kind: "newer", Account: "test", Time: w.Now, Content: []byte(`{"a":1}`)})
+	must(t, err)
+	w.Service = w.open(t)
+	w.submit(t, w.checkIn(2))
+	today := inspections.Question{Division: city, Start: w.Now.Truncate(day), End: w.Now.Truncate(day).Add(day)}
+	r, _, err := w.Coverage(t.Context(), today)
+	if err != nil || r.CheckIns != 2 {
+		t.Errorf("got %d check-ins, %v; want 2", r.CheckIns, err)
+	}
+	history, _, err := w.History(t.Context(), w.Site.ID, inspections.HistoryCursor{}, 10)
+	if err != nil || len(history) < 3 || history[1].Kind != "newer" {
+		t.Errorf("got %v, %v", history, err)
+	}
+}
+
+// withPhoto returns a check-in made now that declares the photo with the hash.
+func (w *world) withPhoto(n int, sums ...inspections.Digest) inspections.CheckIn {
+	c := w.checkIn(n)
+	for _, sum := range sums {
+		c.Photos = append(c.Photos, inspections.Photo{SHA256: sum, Size: 5, ContentType: "image/jpeg"})
+	}
+	return c
+}
+
+func TestPhotoReused(t *testing.T) {
+	w := newWorld(t)
+	first := w.submit(t, w.withPhoto(1, inspections.Digest{1}))
+	if first.Has(inspections.PhotoReused) || len(first.Reused) != 0 {
+		t.Errorf("the first has the flag: %+v", first)
+	}
+	again := w.submit(t, w.withPhoto(2, inspections.Digest{2}, inspections.Digest{1}))
+	if !again.Has(inspections.PhotoReused) || !slices.Equal(again.Reused, []inspections.ReusedPhoto{{SHA256: inspections.Digest{1}, First: first.Ref()}}) {
+		t.Errorf("got %+v, want the flag and the first check-in", again)
+	}
+	read, err := w.Get(t.Context(), again.Site, again.ID)
+	must(t, err)
+	if !slices.Equal(read.Reused, again.Reused) || !read.Has(inspections.PhotoReused) {
+		t.Errorf("read back, got %+v", read)
+	}
+	// A repeat of the first is still the first.
+	repeated, duplicate, err := w.Submit(t.Context(), "test", first.CheckIn, time.Time{})
+	if err != nil || !duplicate || repeated.Has(inspections.PhotoReused) {
+		t.Errorf("got %+v, %v, %v", repeated, duplicate, err)
+	}
+}
+
+// wantUnused submits a check-in with the photos, none of which counts as used.
+func (w *world) wantUnused(t *testing.T, n int, sums ...inspections.Digest) {
+	t.Helper()
+	if got := w.submit(t, w.withPhoto(n, sums...)); got.Has(inspections.PhotoReused) {
+		t.Errorf("an honest photo counts as used by %v", got.Reused)
+	}
+}
+
+// TestRefusedUsesNoPhoto ensures that a check-in that was not stored has used none
+// of its photos.
+func TestRefusedUsesNoPhoto(t *testing.T) {
+	t.Run("StoreFails", func(t *testing.T) {
+		for _, fault := range []ledgertest.Fault{ledgertest.Failed, ledgertest.Refused} {
+			w := newWorld(t)
+			w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return fault })
+			if _, _, err := w.Submit(t.Context(), "test", w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, fault.Err) {
+				t.Fatalf("got %v, want %v", err, fault.Err)
+			}
+			w.Ledger.OnWrite(nil)
+			w.wantUnused(t, 2, inspections.Digest{1})
+		}
+	})
+	t.Run("IDIsTaken", func(t *testing.T) {
+		w := newWorld(t)
+		w.submit(t, w.checkIn(1))
+		if _, _, err := w.Submit(t.Context(), "test", w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+			t.Fatalf("got %v, want ErrConflict", err)
+		}
+		w.wantUnused(t, 2, inspections.Digest{1})
+	})
+	t.Run("AnotherWriterWasFirst", func(t *testing.T) {
+		w := newWorld(t)
+		taken := w.submit(t, w.checkIn(1)).Entry
+		content := ledger.Content(taken.Record)
+		c := w.withPhoto(2, inspections.Digest{1})
+		w.Ledger.OnWrite(func(d ledger.Draft) ledgertest.Fault {
+			d.Content = content
+			return ledgertest.Moved(d)
+		})
+		if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+			t.Fatalf("got %v, want ErrConflict", err)
+		}
+		w.Ledger.OnWrite(nil)
+		w.wantUnused(t, 3, inspections.Digest{1})
+	})
+}
+
+// TestLostReplyUsesThePhoto ensures that a check-in that was stored, but whose
+// reply was lost, has used its photos once the phone has asked again.
+func TestLostReplyUsesThePhoto(t *testing.T) {
+	w := newWorld(t)
+	c := w.withPhoto(1, inspections.Digest{1})
+	w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
+	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Fatalf("got %v, want ErrUnavailable", err)
+	}
+	w.Ledger.OnWrite(nil)
+	if first, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate || first.Has(inspections.PhotoReused) {
+		t.Errorf("got %+v, %v, %v; want the entry stored at first", first, duplicate, err)
+	}
+	if again := w.submit(t, w.withPhoto(2, inspections.Digest{1})); len(again.Reused) != 1 || again.Reused[0].First != c.Ref() {
+		t.Errorf("got %+v, want the first check-in", again.Reused)
+	}
+}
+
+// TestClaimedByNobody ensures that a claim which an earlier version left for a
+// check-in that was never stored flags nothing.
+func TestClaimedByNobody(t *testing.T) {
+	w := newWorld(t)
+	nobody := inspections.CheckInRef{Site: w.Site.ID, CheckIn: "never stored"}
+	must(t, w.claims.Claim(t.Context(), []inspections.Digest{{1}}, nobody))
+	w.wantUnused(t, 1, inspections.Digest{1})
 }

@@ -1,10 +1,24 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"time"
 	"unicode/utf8"
 )
+
+// MarshalContent returns an entry's content as one line of JSON without HTML's
+// escapes.
+func MarshalContent(content any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(content); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
 
 // appendString appends s as a JSON string. Only the quotation mark, the
 // backslash and control characters are escaped; a byte that is no UTF-8

@@ -85,17 +85,6 @@ type divisionChange struct {
 	Parent DivisionCode `json:"parent_code"`
 }
 
-// marshal returns v as one line of JSON without HTML's escapes.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
 // marshalRows returns rows as JSON lines, with the SHA-256 of them all.
 func marshalRows[T any](rows []T) (lines []byte, sum string, err error) {
 	var b bytes.Buffer

@@ -138,7 +138,7 @@ func (s *Service) change(ctx context.Context, account string, decide func(*Roste
 		if err != nil || d == nil {
 			return nil, err
 		}
-		content, err := marshal(d.content)
+		content, err := ledger.MarshalContent(d.content)
 		if err != nil {
 			return nil, err
 		}

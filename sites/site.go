@@ -2,6 +2,7 @@ package sites
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"xuncha/ledger"
@@ -12,6 +13,12 @@ type SiteID string
 
 // History returns the name of the site's own history.
 func (id SiteID) History() ledger.History { return ledger.History("site/" + string(id)) }
+
+// SiteOf returns the site whose own history has the name.
+func SiteOf(h ledger.History) (SiteID, bool) {
+	id, ok := strings.CutPrefix(string(h), "site/")
+	return SiteID(id), ok && id != ""
+}
 
 // A Position is a point in WGS 84, in degrees.
 type Position struct {

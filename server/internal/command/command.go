@@ -12,7 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/demo"
 	"xuncha/server/internal/command/serve"
@@ -68,7 +68,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		kong.Name("xuncha"),
 		kong.Description("Xuncha (巡查): checks that premises closed by a public-health order are closed."),
 		kong.DefaultEnvars("XUNCHA"),
-		kong.Vars{"address": serve.DefaultAddress, "retention": strconv.Itoa(inspections.DefaultRetentionDays)},
+		kong.Vars{"address": serve.DefaultAddress, "retention": strconv.Itoa(photos.DefaultRetentionDays)},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(stopped(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

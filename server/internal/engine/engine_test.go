@@ -3,6 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -81,6 +85,50 @@ func TestQueue(t *testing.T) {
 	for _, b := range batches {
 		if len(b) > 4 {
 			t.Errorf("a batch has %d, want at most 4", len(b))
+		}
+	}
+}
+
+// What the system says has the meaning that callers know, however deep it lies.
+func TestFileError(t *testing.T) {
+	for said, want := range fileErrors {
+		err := &fs.PathError{Op: "write", Path: "x", Err: said}
+		if got := FileError(fmt.Errorf("storing: %w", err)); !errors.Is(got, want) || !errors.Is(got, said) {
+			t.Errorf("%v: got %v, want %v", said, got, want)
+		}
+	}
+	if got := FileError(fs.ErrNotExist); got != fs.ErrNotExist {
+		t.Errorf("got %v, want it as it is", got)
+	}
+	if FileError(nil) != nil {
+		t.Error("nothing became an error")
+	}
+}
+
+// A file is at its path or not at all.
+func TestPlace(t *testing.T) {
+	dir := t.TempDir()
+	file, path := filepath.Join(dir, "new"), filepath.Join(dir, "folder", "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Place(file, path); err == nil {
+		t.Error("it was placed in a folder that is not there")
+	}
+	for range 2 {
+		if err := MakeFolder(filepath.Dir(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Place(file, path); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "x" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	for range 2 {
+		if err := Remove(path); err != nil {
+			t.Error(err)
 		}
 	}
 }

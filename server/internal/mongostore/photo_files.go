@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 )
 
 // A jobDoc is there while a file is written or deleted. What a crash leaves of
@@ -34,13 +36,13 @@ type piecedFile struct {
 	piece []byte
 }
 
-// Size implements inspections.File.
+// Size implements photos.File.
 func (f *piecedFile) Size() int64 { return f.size }
 
-// Close implements inspections.File.
+// Close implements photos.File.
 func (f *piecedFile) Close() error { return nil }
 
-// ReadAt implements inspections.File.
+// ReadAt implements photos.File.
 func (f *piecedFile) ReadAt(b []byte, offset int64) (n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -78,9 +80,9 @@ func (p *photoStore) filesNamed(ctx context.Context, name string) (out []fileDoc
 	return out, cursor.All(ctx, &out)
 }
 
-// Open implements inspections.Photos.
-func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (inspections.File, error) {
-	lost := fmt.Errorf("%s: %w", stored, inspections.ErrPhotoLost)
+// Open implements photos.Store.
+func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (photos.File, error) {
+	lost := fmt.Errorf("%s: %w", stored, photos.ErrLost)
 	var files []fileDoc
 	err := p.do(ctx, func(ctx context.Context) (err error) {
 		files, err = p.filesNamed(ctx, stored.String())
@@ -108,49 +110,71 @@ func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (inspe
 	}}, nil
 }
 
-// store writes a file to GridFS.
-func (p *photoStore) store(ctx context.Context, stored inspections.Digest, content io.WriterTo) error {
+// newPrefix begins the name of a file that is being written: its hash, which names
+// it later, is known at its end.
+const newPrefix = "new/"
+
+// A newFile is a file that was written and that no photo has yet. Its job is there
+// until it has, or is deleted.
+type newFile struct {
+	id   bson.ObjectID
+	sum  inspections.Digest
+	size int64
+}
+
+// writeNew writes a file to GridFS, and takes its hash on the way.
+func (p *photoStore) writeNew(ctx context.Context, content io.WriterTo) (newFile, error) {
 	leave, err := p.gate.Enter(ctx)
 	if err != nil {
-		return err
+		return newFile{}, err
 	}
 	defer leave()
 	select {
 	case p.writing <- struct{}{}:
 		defer func() { <-p.writing }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return newFile{}, ctx.Err()
 	}
 	inner, cancel := context.WithTimeout(ctx, longTimeout)
 	defer cancel()
-	job := jobDoc{ID: bson.NewObjectID()}
-	if _, err := p.jobs.InsertOne(inner, job); err != nil {
-		return translate(ctx, err)
+	out := newFile{id: bson.NewObjectID()}
+	if _, err := p.jobs.InsertOne(inner, jobDoc{ID: out.id}); err != nil {
+		return newFile{}, translate(ctx, err)
 	}
-	err = p.write(inner, job.ID, stored, content)
-	if err != nil {
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
-		defer cancel()
-		// Where that fails, Tidy does it.
-		if p.deleteFile(after, job.ID) == nil {
-			_, _ = p.jobs.DeleteOne(after, bson.D{is("_id", job.ID)})
+	hash := sha256.New()
+	stream, err := p.db.GridFSBucket().OpenUploadStreamWithID(inner, out.id, newPrefix+out.id.Hex())
+	if err == nil {
+		if out.size, err = content.WriteTo(io.MultiWriter(stream, hash)); err != nil {
+			err = errors.Join(err, stream.Abort())
+		} else {
+			err = stream.Close()
 		}
-		return translate(ctx, err)
 	}
-	_, _ = p.jobs.DeleteOne(inner, bson.D{is("_id", job.ID)}) // Tidy finds that the file is whole
-	return nil
+	if err != nil {
+		p.drop(ctx, out)
+		return newFile{}, translate(ctx, err)
+	}
+	hash.Sum(out.sum[:0])
+	return out, nil
 }
 
-// write writes a file with the id.
-func (p *photoStore) write(ctx context.Context, id bson.ObjectID, stored inspections.Digest, content io.WriterTo) error {
-	stream, err := p.db.GridFSBucket().OpenUploadStreamWithID(ctx, id, stored.String())
-	if err != nil {
-		return err
+// place gives the file the name by which photos have it.
+func (p *photoStore) place(ctx context.Context, f newFile) error {
+	_, err := p.files.UpdateOne(ctx, bson.D{is("_id", f.id)}, bson.D{is("$set", bson.D{is("filename", f.sum.String())})})
+	if err == nil {
+		_, _ = p.jobs.DeleteOne(ctx, bson.D{is("_id", f.id)}) // otherwise Tidy finds that a photo has it
 	}
-	if _, err := content.WriteTo(stream); err != nil {
-		return errors.Join(err, stream.Abort())
+	return err
+}
+
+// drop deletes a file that no photo has, whether or not the caller waits. Where that
+// fails, Tidy does it.
+func (p *photoStore) drop(ctx context.Context, f newFile) {
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	defer cancel()
+	if p.deleteFile(after, f.id) == nil {
+		_, _ = p.jobs.DeleteOne(after, bson.D{is("_id", f.id)})
 	}
-	return stream.Close()
 }
 
 // deleteFile deletes a file, also one that was not written to its end.
@@ -185,7 +209,7 @@ func (p *photoStore) finishDeleting(ctx context.Context, job jobDoc) (removed in
 	return removed, err
 }
 
-// Tidy implements inspections.Photos. A file that no photo has is one that was
+// Tidy implements photos.Store. A file that no photo has is one that was
 // being written or deleted, and jobs tell which those were.
 func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 	var jobs []jobDoc

@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"xuncha/inspections"
+	"xuncha/inspections/photos"
 )
 
 // A partDoc is a part of what has come of a photo. Parts may overlap.
@@ -26,8 +26,8 @@ type partDoc struct {
 
 // partsOf returns the parts of what has come of the photo that follow each other
 // from its beginning on, without their bytes.
-func (p *photoStore) partsOf(ctx context.Context, place string) (out []partDoc, received int64, err error) {
-	cursor, err := p.parts.Find(ctx, bson.D{is("photo", place)},
+func (p *photoStore) partsOf(ctx context.Context, key string) (out []partDoc, received int64, err error) {
+	cursor, err := p.parts.Find(ctx, bson.D{is("photo", key)},
 		options.Find().SetSort(bson.D{{Key: "offset", Value: 1}, {Key: "size", Value: 1}}).SetProjection(bson.D{{Key: "bytes", Value: 0}}))
 	if err != nil {
 		return nil, 0, err
@@ -48,25 +48,16 @@ func (p *photoStore) partsOf(ctx context.Context, place string) (out []partDoc, 
 	return out, received, nil
 }
 
-// Received implements inspections.Photos.
-func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n int64, err error) {
-	err = p.do(ctx, func(ctx context.Context) error {
-		_, n, err = p.partsOf(ctx, placeOf(r))
-		return err
-	})
-	return n, err
-}
-
-// Receive implements inspections.Photos.
-func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset int64, b []byte) error {
+// Receive implements photos.Store.
+func (p *photoStore) Receive(ctx context.Context, r photos.Ref, offset int64, b []byte) error {
 	return p.do(ctx, func(ctx context.Context) error {
-		place := placeOf(r)
-		_, received, err := p.partsOf(ctx, place)
+		key := keyOf(r)
+		_, received, err := p.partsOf(ctx, key)
 		if err != nil {
 			return err
 		}
 		if offset > received {
-			return fmt.Errorf("%d %w: %d bytes", offset, inspections.ErrPhotoOffset, received)
+			return fmt.Errorf("%d %w: %d bytes", offset, photos.ErrOffset, received)
 		}
 		there := received - offset
 		if there >= int64(len(b)) {
@@ -74,7 +65,7 @@ func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset
 		}
 		offset, b = received, b[there:]
 		_, err = p.parts.InsertOne(ctx, partDoc{
-			ID: fmt.Sprintf("%s/%d/%d", place, offset, len(b)), Photo: place, Offset: offset, Size: int64(len(b)),
+			ID: fmt.Sprintf("%s/%d/%d", key, offset, len(b)), Photo: key, Offset: offset, Size: int64(len(b)),
 			Came: time.Now().UnixNano(), Bytes: b,
 		})
 		if mongo.IsDuplicateKeyError(err) {
@@ -84,19 +75,19 @@ func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset
 	})
 }
 
-// Secure implements inspections.Photos. A majority has what was received.
-func (p *photoStore) Secure(ctx context.Context, _ inspections.PhotoRef) error { return ctx.Err() }
+// Secure implements photos.Store. A majority has what was received.
+func (p *photoStore) Secure(ctx context.Context, _ photos.Ref) error { return ctx.Err() }
 
-// Discard implements inspections.Photos.
-func (p *photoStore) Discard(ctx context.Context, r inspections.PhotoRef) error {
+// Discard implements photos.Store.
+func (p *photoStore) Discard(ctx context.Context, r photos.Ref) error {
 	return p.do(ctx, func(ctx context.Context) error {
-		_, err := p.parts.DeleteMany(ctx, bson.D{is("photo", placeOf(r))})
+		_, err := p.parts.DeleteMany(ctx, bson.D{is("photo", keyOf(r))})
 		return err
 	})
 }
 
-// Partials implements inspections.Photos.
-func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRef, int64, time.Time) error) error {
+// Partials implements photos.Store.
+func (p *photoStore) Partials(ctx context.Context, each func(photos.Ref, int64, time.Time) error) error {
 	for after := ""; ; {
 		var next partDoc
 		var received, last int64
@@ -122,7 +113,7 @@ func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRe
 			return err
 		}
 		after = next.Photo
-		r, err := readPlace(next.Photo)
+		r, err := readKey(next.Photo)
 		if err != nil {
 			continue // not ours
 		}
@@ -132,18 +123,18 @@ func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRe
 	}
 }
 
-// Partial implements inspections.Photos.
-func (p *photoStore) Partial(ctx context.Context, r inspections.PhotoRef) (inspections.File, error) {
+// Partial implements photos.Store.
+func (p *photoStore) Partial(ctx context.Context, r photos.Ref) (photos.File, error) {
 	f := &piecedFile{}
 	var parts []partDoc
 	err := p.do(ctx, func(ctx context.Context) (err error) {
-		parts, f.size, err = p.partsOf(ctx, placeOf(r))
+		parts, f.size, err = p.partsOf(ctx, keyOf(r))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	missing := fmt.Errorf("%s: %w", r.SHA256, inspections.ErrPhotoMissing)
+	missing := fmt.Errorf("%s: %w", r.SHA256, photos.ErrMissing)
 	if f.size == 0 {
 		return nil, missing
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -15,6 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
+	"xuncha/server/internal/engine"
 	"xuncha/sites"
 )
 
@@ -27,7 +28,7 @@ type pictureDoc struct {
 
 // A photoDoc is a photo that has arrived, or is just being stored.
 type photoDoc struct {
-	Place       string `bson:"_id"`    // site, check-in and the hash that was declared
+	Key         string `bson:"_id"`    // site, check-in and the hash that was declared
 	Stored      string `bson:"stored"` // SHA-256 of its file, which is the file's name in GridFS
 	Size        int64  `bson:"size"`
 	ContentType string `bson:"content_type"`
@@ -46,23 +47,20 @@ const (
 	maxWriting = 2
 	// jobAfter is how old a job is that nobody works on any more.
 	jobAfter = time.Hour
-	// keptPage is how many photos are read at once.
-	keptPage = 1000
 )
 
 // A photoStore keeps files in GridFS, and what is to be found quickly of them in
 // collections beside it.
 type photoStore struct {
 	*Store
-	// storing keeps apart those in this process who store and delete the same
-	// file, by the first byte of its hash.
-	storing                                      [256]sync.Mutex
+	// storing keeps apart those in this process who store and delete the same file.
+	storing                                      engine.Locks
 	writing                                      chan struct{} // has as many as may write at once
 	pictures, photos, parts, jobs, files, chunks *mongo.Collection
 }
 
 // Photos returns where the store keeps photos.
-func (s *Store) Photos() inspections.Photos { return s.photos }
+func (s *Store) Photos() photos.Store { return s.photos }
 
 func newPhotoStore(s *Store) *photoStore {
 	return &photoStore{
@@ -73,20 +71,20 @@ func newPhotoStore(s *Store) *photoStore {
 	}
 }
 
-func placeOf(r inspections.PhotoRef) string {
+func keyOf(r photos.Ref) string {
 	return string(r.Site) + "/" + string(r.CheckIn) + "/" + r.SHA256.String()
 }
 
-// readPlace reads what placeOf has written.
-func readPlace(place string) (r inspections.PhotoRef, err error) {
-	site, rest, _ := strings.Cut(place, "/")
+// readKey reads what keyOf has written.
+func readKey(key string) (r photos.Ref, err error) {
+	site, rest, _ := strings.Cut(key, "/")
 	checkIn, sum, _ := strings.Cut(rest, "/")
 	r.Site, r.CheckIn = sites.SiteID(site), inspections.CheckInID(checkIn)
 	r.SHA256, err = inspections.ParseDigest(sum)
 	return r, err
 }
 
-// Claimed implements inspections.Photos.
+// Claimed implements inspections.Claims.
 func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) ([]inspections.CheckInRef, error) {
 	names := make(bson.A, len(sums))
 	for i, sum := range sums {
@@ -112,32 +110,25 @@ func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) ([]
 	return out, nil
 }
 
-// Claim implements inspections.Photos.
-func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) ([]inspections.CheckInRef, error) {
-	out := make([]inspections.CheckInRef, len(sums))
-	err := p.do(ctx, func(ctx context.Context) error {
-		for i, sum := range sums {
-			doc := pictureDoc{sum.String(), string(by.Site), string(by.CheckIn)}
-			_, err := p.pictures.InsertOne(ctx, doc)
-			if mongo.IsDuplicateKeyError(err) {
-				err = p.pictures.FindOne(ctx, bson.D{is("_id", doc.Sum)}).Decode(&doc)
-			}
-			if err != nil {
+// Claim implements inspections.Claims.
+func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) error {
+	return p.do(ctx, func(ctx context.Context) error {
+		for _, sum := range sums {
+			_, err := p.pictures.InsertOne(ctx, pictureDoc{sum.String(), string(by.Site), string(by.CheckIn)})
+			if err != nil && !mongo.IsDuplicateKeyError(err) {
 				return err
 			}
-			out[i] = inspections.CheckInRef{Site: sites.SiteID(doc.Site), CheckIn: inspections.CheckInID(doc.CheckIn)}
 		}
 		return nil
 	})
-	return out, err
 }
 
 // there are the conditions on photos that have arrived and were not purged.
 var there = []bson.E{is("purged", false), is("held", false)}
 
 // photo reads a document.
-func (d *photoDoc) photo() (k inspections.KeptPhoto, err error) {
-	if k.PhotoRef, err = readPlace(d.Place); err != nil {
+func (d *photoDoc) photo() (k photos.Kept, err error) {
+	if k.Ref, err = readKey(d.Key); err != nil {
 		return k, err
 	}
 	if k.Stored, err = inspections.ParseDigest(d.Stored); err != nil {
@@ -147,8 +138,8 @@ func (d *photoDoc) photo() (k inspections.KeptPhoto, err error) {
 	return k, nil
 }
 
-// list returns up to n photos, by their place; 0 means all.
-func (p *photoStore) list(ctx context.Context, filter bson.D, n int) (out []inspections.KeptPhoto, err error) {
+// list returns up to n photos, by their key; 0 means all.
+func (p *photoStore) list(ctx context.Context, filter bson.D, n int) (out []photos.Kept, err error) {
 	var docs []photoDoc
 	err = p.do(ctx, func(ctx context.Context) error {
 		cursor, err := p.photos.Find(ctx, filter, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(n)))
@@ -163,15 +154,15 @@ func (p *photoStore) list(ctx context.Context, filter bson.D, n int) (out []insp
 	for _, d := range docs {
 		k, err := d.photo()
 		if err != nil {
-			return nil, fmt.Errorf("the document %s of photos: %w", d.Place, err)
+			return nil, fmt.Errorf("the document %s of photos: %w", d.Key, err)
 		}
 		out = append(out, k)
 	}
 	return out, nil
 }
 
-// KeptOf implements inspections.Photos.
-func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) ([]inspections.KeptPhoto, error) {
+// KeptOf implements photos.Store.
+func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) ([]photos.Kept, error) {
 	if len(of) == 0 {
 		return nil, ctx.Err()
 	}
@@ -183,31 +174,18 @@ func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) ([
 	return p.list(ctx, bson.D{is("$or", ranges), is("held", false)}, 0)
 }
 
-// KeptUnder implements inspections.Photos.
-func (p *photoStore) KeptUnder(ctx context.Context, order sites.OrderID, after inspections.PhotoRef, n int) ([]inspections.KeptPhoto, error) {
-	filter := bson.D{is("closure_order", string(order)), is("_id", bson.D{{Key: "$gt", Value: placeOf(after)}})}
+// Kept implements photos.Store.
+func (p *photoStore) Kept(ctx context.Context, order sites.OrderID, after photos.Ref, n int) ([]photos.Kept, error) {
+	filter := bson.D{is("_id", bson.D{{Key: "$gt", Value: keyOf(after)}})}
+	if order != "" {
+		filter = append(filter, is("closure_order", string(order)))
+	}
 	return p.list(ctx, append(filter, there...), n)
 }
 
-// Kept implements inspections.Photos.
-func (p *photoStore) Kept(ctx context.Context, each func(inspections.KeptPhoto) error) error {
-	for after := ""; ; {
-		page, err := p.list(ctx, append(bson.D{is("_id", bson.D{{Key: "$gt", Value: after}})}, there...), keptPage)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, k := range page {
-			if err := each(k); err != nil {
-				return err
-			}
-			after = placeOf(k.PhotoRef)
-		}
-	}
-}
-
-func newPhotoDoc(k inspections.KeptPhoto) photoDoc {
+func newPhotoDoc(k photos.Kept) photoDoc {
 	return photoDoc{
-		Place: placeOf(k.PhotoRef), Stored: k.Stored.String(), Size: k.Size, ContentType: k.ContentType, Order: string(k.Order),
+		Key: keyOf(k.Ref), Stored: k.Stored.String(), Size: k.Size, ContentType: k.ContentType, Order: string(k.Order),
 	}
 }
 
@@ -220,30 +198,74 @@ func (p *photoStore) used(ctx context.Context, stored string) (bool, error) {
 	return err == nil, err
 }
 
-// Keep implements inspections.Photos.
+// Keep implements photos.Store. The file is written under a name that nobody looks
+// for, and gets that of its hash once the photo's document holds on to it.
 //
-// The document comes before the file and holds on to it. Whoever deletes a file
-// announces that, then looks for the files there are, then for documents, and
-// then deletes those files. So either the one who deletes sees the document here,
-// or the announcement is seen here and a new file is written, which is none of
-// those.
-func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content io.WriterTo) error {
-	lock := &p.storing[k.Stored[0]]
-	lock.Lock()
-	defer lock.Unlock()
-	doc := newPhotoDoc(k)
-	doc.Held = true
-	needed, mine := false, false
-	err := p.do(ctx, func(ctx context.Context) error {
-		_, err := p.photos.InsertOne(ctx, doc)
-		mine = err == nil
-		if mongo.IsDuplicateKeyError(err) {
-			var known photoDoc
-			if err := p.photos.FindOne(ctx, bson.D{is("_id", doc.Place)}).Decode(&known); err != nil {
+// Whoever deletes a file announces that, then looks for the files there are, then
+// for documents, and then deletes those files. So either the one who deletes sees
+// the document here, or the announcement is seen here and the new file gets the
+// name, which is none of those.
+func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (photos.Kept, error) {
+	key := keyOf(k.Ref)
+	known, err := p.list(ctx, bson.D{is("_id", key), is("held", false)}, 1)
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	if len(known) > 0 {
+		return known[0], nil
+	}
+	file, err := p.writeNew(ctx, content)
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	k.Stored, k.Size, k.Purged = file.sum, file.size, false
+	defer p.storing.Lock(k.Stored)()
+	doc, needed, err := p.hold(ctx, k)
+	if err != nil || !needed {
+		p.drop(ctx, file)
+	}
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	if !doc.Held {
+		return doc.photo() // somebody has kept or purged it meanwhile
+	}
+	err = p.do(ctx, func(ctx context.Context) error {
+		if needed {
+			if err := p.place(ctx, file); err != nil {
 				return err
 			}
-			doc.Held = known.Held
-			err = nil
+		}
+		_, err := p.pictures.InsertOne(ctx, pictureDoc{doc.Stored, string(k.Site), string(k.CheckIn)})
+		if err != nil && !mongo.IsDuplicateKeyError(err) {
+			return err
+		}
+		_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", key)}, bson.D{is("$set", bson.D{is("held", false)})})
+		return err
+	})
+	if err != nil {
+		// What is held is kept when the photo comes again.
+		return photos.Kept{}, err
+	}
+	return k, nil
+}
+
+// hold stores the photo's document, which holds on to its file from then on, and
+// reports whether the file is needed. The document that is there already, where the
+// photo was kept, purged or is held, is returned.
+func (p *photoStore) hold(ctx context.Context, k photos.Kept) (doc photoDoc, needed bool, err error) {
+	doc = newPhotoDoc(k)
+	doc.Held = true
+	err = p.do(ctx, func(ctx context.Context) error {
+		_, err := p.photos.InsertOne(ctx, doc)
+		if mongo.IsDuplicateKeyError(err) {
+			err = p.photos.FindOne(ctx, bson.D{is("_id", doc.Key)}).Decode(&doc)
+		}
+		if err == nil && doc.Held && doc.Stored != k.Stored.String() {
+			// Another version, which cleans in another way, has died here.
+			doc.Stored, doc.Size = k.Stored.String(), k.Size
+			_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Key), is("held", true)},
+				bson.D{is("$set", bson.D{is("stored", doc.Stored), is("size", doc.Size)})})
 		}
 		if err != nil || !doc.Held {
 			return err
@@ -260,36 +282,12 @@ func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content 
 		needed = len(files) == 0
 		return err
 	})
-	if err != nil || !doc.Held {
-		return err
-	}
-	if needed {
-		if err := p.store(ctx, k.Stored, content); err != nil {
-			if mine {
-				// Otherwise the file could never be deleted. Where this fails too, the photo
-				// comes again and is kept then.
-				after, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
-				defer cancel()
-				_, _ = p.photos.DeleteOne(after, bson.D{is("_id", doc.Place), is("held", true)})
-			}
-			return err
-		}
-	}
-	return p.do(ctx, func(ctx context.Context) error {
-		_, err := p.pictures.InsertOne(ctx, pictureDoc{doc.Stored, string(k.Site), string(k.CheckIn)})
-		if err != nil && !mongo.IsDuplicateKeyError(err) {
-			return err
-		}
-		_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Place)}, bson.D{is("$set", bson.D{is("held", false)})})
-		return err
-	})
+	return doc, needed, err
 }
 
-// Purge implements inspections.Photos.
-func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
-	lock := &p.storing[k.Stored[0]]
-	lock.Lock()
-	defer lock.Unlock()
+// Purge implements photos.Store.
+func (p *photoStore) Purge(ctx context.Context, k photos.Kept) error {
+	defer p.storing.Lock(k.Stored)()
 	return p.do(ctx, func(ctx context.Context) error {
 		job := jobDoc{ID: bson.NewObjectID(), Deletes: k.Stored.String()}
 		if _, err := p.jobs.InsertOne(ctx, job); err != nil {
@@ -298,7 +296,7 @@ func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
 		doc := newPhotoDoc(k)
 		doc.Purged = true
 		if _, err := p.photos.InsertOne(ctx, doc); mongo.IsDuplicateKeyError(err) {
-			_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Place)}, bson.D{is("$set", bson.D{is("purged", true), is("held", false)})})
+			_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Key)}, bson.D{is("$set", bson.D{is("purged", true), is("held", false)})})
 			if err != nil {
 				return err
 			}

@@ -11,22 +11,47 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 )
 
 // photoOf is a photo of the check-in with the content.
-func photoOf(checkIn inspections.CheckInID, content []byte) inspections.KeptPhoto {
+func photoOf(checkIn inspections.CheckInID, content []byte) photos.Kept {
 	sum := sha256.Sum256(content)
-	return inspections.KeptPhoto{
-		PhotoRef: inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: checkIn}, SHA256: sum},
-		Stored:   sum, Size: int64(len(content)), ContentType: "image/png", Order: "order",
+	return photos.Kept{
+		Ref:    photos.Ref{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: checkIn}, SHA256: sum},
+		Stored: sum, Size: int64(len(content)), ContentType: "image/png", Order: "order",
 	}
 }
 
-func mustKeep(tb testing.TB, s *Store, k inspections.KeptPhoto, content []byte) {
+func mustKeep(tb testing.TB, s *Store, k photos.Kept, content []byte) {
 	tb.Helper()
-	if err := s.Photos().Keep(tb.Context(), k, bytes.NewReader(content)); err != nil {
+	if got, err := s.Photos().Keep(tb.Context(), k, bytes.NewReader(content)); err != nil || got != k {
+		tb.Fatalf("got %+v, %v", got, err)
+	}
+}
+
+// mustWriteOld writes a file whose job somebody has begun two hours ago.
+func mustWriteOld(tb testing.TB, s *Store, content []byte) newFile {
+	tb.Helper()
+	f, err := s.photos.writeNew(tb.Context(), bytes.NewReader(content))
+	if err != nil {
 		tb.Fatal(err)
 	}
+	old := f
+	old.id = mustInsertOld(tb, s, "")
+	var doc bson.M
+	if err := s.photos.files.FindOne(tb.Context(), bson.D{is("_id", f.id)}).Decode(&doc); err != nil {
+		tb.Fatal(err)
+	}
+	doc["_id"] = old.id
+	_, errFile := s.photos.files.InsertOne(tb.Context(), doc)
+	_, errChunks := s.photos.chunks.UpdateMany(tb.Context(), bson.D{is("files_id", f.id)}, bson.D{is("$set", bson.D{is("files_id", old.id)})})
+	_, errRest := s.photos.files.DeleteOne(tb.Context(), bson.D{is("_id", f.id)})
+	_, errJob := s.photos.jobs.DeleteOne(tb.Context(), bson.D{is("_id", f.id)})
+	if err := errors.Join(errFile, errChunks, errRest, errJob); err != nil {
+		tb.Fatal(err)
+	}
+	return old
 }
 
 // mustInsertOld notes a job that somebody has begun two hours ago.
@@ -49,10 +74,10 @@ func wantTidied(tb testing.TB, s *Store, want int) {
 	}
 }
 
-func isThere(tb testing.TB, s *Store, k inspections.KeptPhoto, want []byte) bool {
+func isThere(tb testing.TB, s *Store, k photos.Kept, want []byte) bool {
 	tb.Helper()
 	f, err := s.Photos().Open(tb.Context(), k.Stored)
-	if errors.Is(err, inspections.ErrPhotoLost) {
+	if errors.Is(err, photos.ErrLost) {
 		return false
 	}
 	if err != nil {
@@ -79,28 +104,31 @@ func TestLeftByACrash(t *testing.T) {
 			t.Errorf("%d chunks are left, %v", n, err)
 		}
 	})
-	t.Run("Written", func(t *testing.T) {
+	t.Run("Placed", func(t *testing.T) {
 		s := openAt(t, server.Database(t))
 		k := photoOf("a", content)
-		id := mustInsertOld(t, s, "")
-		if err := s.photos.write(t.Context(), id, k.Stored, bytes.NewReader(content)); err != nil {
+		f := mustWriteOld(t, s, content)
+		if _, needed, err := s.photos.hold(t.Context(), k); err != nil || !needed {
+			t.Fatalf("needed %v, %v", needed, err)
+		}
+		if _, err := s.photos.files.UpdateOne(t.Context(), bson.D{is("_id", f.id)}, bson.D{is("$set", bson.D{is("filename", f.sum.String())})}); err != nil {
 			t.Fatal(err)
 		}
+		wantTidied(t, s, 0) // the photo holds on to it, and is kept when it comes again
 		mustKeep(t, s, k, content)
-		wantTidied(t, s, 0)
 		if !isThere(t, s, k, content) {
 			t.Error("the file is gone")
+		}
+		if n, err := s.photos.files.CountDocuments(t.Context(), bson.D{}); n != 1 || err != nil {
+			t.Errorf("there are %d files, %v, want 1", n, err)
 		}
 	})
 	t.Run("WrittenForNobody", func(t *testing.T) {
 		s := openAt(t, server.Database(t))
-		k := photoOf("a", content)
-		if err := s.photos.write(t.Context(), mustInsertOld(t, s, ""), k.Stored, bytes.NewReader(content)); err != nil {
-			t.Fatal(err)
-		}
+		f := mustWriteOld(t, s, content)
 		wantTidied(t, s, 1)
-		if isThere(t, s, k, content) {
-			t.Error("the file is there")
+		if n, err := s.photos.chunks.CountDocuments(t.Context(), bson.D{is("files_id", f.id)}); n != 0 || err != nil {
+			t.Errorf("%d chunks are left, %v", n, err)
 		}
 	})
 	t.Run("Deleting", func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"xuncha/inspections/inspectionstest"
+	"xuncha/inspections/photos/photostest"
 	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/server/internal/mongostore/mongotest"
@@ -66,6 +66,6 @@ func TestContracts(t *testing.T) {
 	}
 	t.Run("Accounts", func(t *testing.T) { accountstest.Run(t, open, reopen) })
 	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, open, reopen) })
-	t.Run("Photos", func(t *testing.T) { inspectionstest.RunPhotos(t, open, reopen) })
+	t.Run("Photos", func(t *testing.T) { photostest.Run(t, open, reopen) })
 	t.Run("Ledger", func(t *testing.T) { ledgertest.Run(t, ledgertest.Harness[*Store]{Open: open, Reopen: reopen}) })
 }

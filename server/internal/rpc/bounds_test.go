@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -240,7 +241,7 @@ func TestSaidBounds(t *testing.T) {
 		{"closure_order.proto", fmt.Sprintf("at most %d days after the start", days(sites.MaxOrderLength))},
 		{"closure_order.proto", fmt.Sprintf("%d hour to %d days", sites.MinInspectionInterval/time.Hour, days(sites.MaxInspectionInterval))},
 		{"error_reason.proto", fmt.Sprintf("lasts at most %d days", days(sites.MaxOrderLength))},
-		{"photo_service.proto", fmt.Sprintf("is kept for %d days", inspections.PartialDays)},
+		{"photo_service.proto", fmt.Sprintf("is kept for %d days", photos.PartialDays)},
 		{"account_service.proto", fmt.Sprintf("%d to %d characters", accounts.MinPassword, accounts.MaxPassword)},
 		{"account_service.proto", fmt.Sprintf("once, within %d days", days(accounts.RefreshLifetime))},
 		{"account_service.proto", fmt.Sprintf("one Login within %d days", days(accounts.OneTimeLifetime))},

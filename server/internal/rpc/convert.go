@@ -12,6 +12,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -246,7 +247,7 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 }
 
 // fromReceipt writes a receipt. Without states, nothing of the photos has come.
-func fromReceipt(s *inspections.Stored, states []inspections.PhotoState) *xunchav1.Receipt {
+func fromReceipt(s *inspections.Stored, states []photos.State) *xunchav1.Receipt {
 	out := &xunchav1.Receipt{
 		CheckInId: string(s.ID), SiteId: string(s.Site), Sequence: int64(s.Entry.Sequence),
 		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Flags: fromFlags(s.Flags),
@@ -261,13 +262,13 @@ func fromReceipt(s *inspections.Stored, states []inspections.PhotoState) *xuncha
 	return out
 }
 
-func toPhotoRef(site, checkIn string, sha256 []byte) (ref inspections.PhotoRef) {
+func toPhotoRef(site, checkIn string, sha256 []byte) (ref photos.Ref) {
 	ref.Site, ref.CheckIn = sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn))
 	copy(ref.SHA256[:], sha256)
 	return ref
 }
 
-func fromPhotoEvent(e *inspections.PhotoEvent) *xunchav1.HistoryEntry_PhotoEvent {
+func fromPhotoEvent(e *photos.Event) *xunchav1.HistoryEntry_PhotoEvent {
 	return &xunchav1.HistoryEntry_PhotoEvent{PhotoEvent: &xunchav1.PhotoEvent{
 		CheckInId: string(e.CheckIn), Sha256: e.SHA256[:], StoredSha256: e.Stored[:], StoredSizeBytes: e.Size, ContentType: e.ContentType,
 		FirstSiteId: string(e.First.Site), FirstCheckInId: string(e.First.CheckIn),
@@ -353,8 +354,8 @@ var kinds = map[ledger.Kind]xunchav1.EntryKind{
 	accounts.KindPasswordChanged: xunchav1.EntryKind_ENTRY_KIND_PASSWORD_CHANGED,
 	accounts.KindPasswordReset:   xunchav1.EntryKind_ENTRY_KIND_PASSWORD_RESET,
 	accounts.KindDeviceRevoked:   xunchav1.EntryKind_ENTRY_KIND_DEVICE_REVOKED,
-	inspections.KindPhotoStored:  xunchav1.EntryKind_ENTRY_KIND_PHOTO_STORED,
-	inspections.KindPhotoPurged:  xunchav1.EntryKind_ENTRY_KIND_PHOTO_PURGED,
+	photos.KindStored:            xunchav1.EntryKind_ENTRY_KIND_PHOTO_STORED,
+	photos.KindPurged:            xunchav1.EntryKind_ENTRY_KIND_PHOTO_PURGED,
 }
 
 // fromHead writes what every entry has, without what it says.
@@ -380,8 +381,8 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		}
 		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored)}
 		return out, nil
-	case inspections.KindPhotoStored, inspections.KindPhotoPurged:
-		event, err := inspections.ParsePhotoEvent(e)
+	case photos.KindStored, photos.KindPurged:
+		event, err := photos.ParseEvent(e)
 		if err != nil {
 			return nil, err
 		}

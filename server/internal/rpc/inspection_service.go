@@ -43,7 +43,7 @@ func (s *inspectionService) SubmitCheckIn(ctx context.Context, req *xunchav1.Sub
 
 // receipts returns the receipts of check-ins, with what has come of their photos.
 func (s *inspectionService) receipts(ctx context.Context, stored ...*inspections.Stored) ([]*xunchav1.Receipt, error) {
-	states, err := s.config.Inspections.PhotoStates(ctx, stored)
+	states, err := s.config.Photos.States(ctx, stored)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
-	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/sites"
@@ -39,7 +39,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 		return err
 	}
 	spec := first.GetSpec()
-	upload, err := s.config.Inspections.BeginUpload(ctx, account(ctx), toPhotoRef(spec.SiteId, spec.CheckInId, spec.Sha256), spec.Offset, gone(ctx))
+	upload, err := s.config.Photos.BeginUpload(ctx, account(ctx), toPhotoRef(spec.SiteId, spec.CheckInId, spec.Sha256), spec.Offset, gone(ctx))
 	if err != nil {
 		return inField("spec", err)
 	}
@@ -68,7 +68,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 }
 
 func (s *photoService) GetPhotoUpload(ctx context.Context, req *xunchav1.GetPhotoUploadRequest) (*xunchav1.GetPhotoUploadResponse, error) {
-	state, err := s.config.Inspections.PhotoState(ctx, toPhotoRef(req.SiteId, req.CheckInId, req.Sha256))
+	state, err := s.config.Photos.State(ctx, toPhotoRef(req.SiteId, req.CheckInId, req.Sha256))
 	if err != nil {
 		return nil, err
 	}
@@ -80,15 +80,15 @@ func (s *photoService) GetPhotoUpload(ctx context.Context, req *xunchav1.GetPhot
 func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream grpc.ServerStreamingServer[xunchav1.DownloadPhotoResponse]) (err error) {
 	ctx := stream.Context()
 	ref := toPhotoRef(req.SiteId, req.CheckInId, req.Sha256)
-	kept, f, err := s.config.Inspections.OpenPhoto(ctx, ref)
+	kept, f, err := s.config.Photos.Open(ctx, ref)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	file := &xunchav1.PhotoFile{ContentType: kept.ContentType, SizeBytes: kept.Size, Sha256: kept.Stored[:]}
 	if req.Variant == xunchav1.Variant_VARIANT_THUMBNAIL {
-		small, err := s.thumbnails.of(ctx, kept, func(ctx context.Context) (inspections.File, error) {
-			_, f, err := s.config.Inspections.OpenPhoto(ctx, ref)
+		small, err := s.thumbnails.of(ctx, kept, func(ctx context.Context) (photos.File, error) {
+			_, f, err := s.config.Photos.Open(ctx, ref)
 			return f, err
 		})
 		if err != nil {
@@ -109,7 +109,7 @@ func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream 
 		part := make([]byte, min(downloadPart, kept.Size-at))
 		if n, err := f.ReadAt(part, at); n < len(part) {
 			if err == nil || err == io.EOF {
-				err = inspections.ErrPhotoLost
+				err = photos.ErrLost
 			}
 			return fmt.Errorf("%s at byte %d: %w", kept.Stored, at+int64(n), err)
 		}

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/sampledata"
@@ -103,12 +104,13 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
 	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
 	roster := must(sites.Open(t.Context(), sites.Config{Ledger: store, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
-	checkIns := must(inspections.New(inspections.Config{
-		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: inspections.DefaultRetentionDays, Now: w.clock,
+	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: w.clock})
+	keeper := must(photos.New(photos.Config{
+		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: photos.DefaultRetentionDays, Now: w.clock,
 	}))(t)
 	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Ledger: store, Secrets: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	config := Config{
-		Roster: roster, Inspections: checkIns, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
+		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)), MaxMessage: 1 << 20,
 	}
 	for _, f := range change {

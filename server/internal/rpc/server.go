@@ -20,6 +20,7 @@ import (
 	_ "google.golang.org/grpc/encoding/gzip"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -49,6 +50,7 @@ const unreadBeyond = 4
 type Config struct {
 	Roster      *sites.Service
 	Inspections *inspections.Service
+	Photos      *photos.Service
 	Accounts    *accounts.Service
 	// Now returns the server's clock.
 	Now func() time.Time
@@ -85,7 +87,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	photos, err := newPhotoService(c)
+	photoService, err := newPhotoService(c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,7 +132,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	s := grpc.NewServer(options...)
 	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
-	xunchav1.RegisterPhotoServiceServer(s, photos)
+	xunchav1.RegisterPhotoServiceServer(s, photoService)
 	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})
 	xunchav1.RegisterAuditServiceServer(s, audit)
 	xunchav1.RegisterAccountServiceServer(s, &accountService{config: c})

@@ -18,6 +18,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -69,21 +70,21 @@ var meanings = []meaning{
 		"The visit lies more than 5 minutes in the future. Check the phone's clock.", "检查时间晚于当前时间5分钟以上，请检查手机时钟。"},
 	{inspections.ErrNotRegistered, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is not registered at that time.", "该场所在此时间未登记或已注销。"},
-	{inspections.ErrPhotoUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
+	{photos.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
 		"The check-in declares no such photo.", "该检查记录没有申报此照片。"},
-	{inspections.ErrPhotoMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
+	{photos.ErrMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
 		"The photo has not been uploaded to its end. Upload the rest first.", "照片尚未上传完成，请先上传其余部分。"},
-	{inspections.ErrPhotoPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
+	{photos.ErrPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
 		"The photo was deleted, because the time for which photos are kept is over.", "照片已超过保存期限并被删除。"},
-	{inspections.ErrPhotoLost, codes.DataLoss, xunchav1.ErrorReason_ERROR_REASON_PHOTO_LOST, 0, true,
+	{photos.ErrLost, codes.DataLoss, xunchav1.ErrorReason_ERROR_REASON_PHOTO_LOST, 0, true,
 		"The stored photo is lost or altered. Tell an auditor.", "已存照片丢失或被改动，请告知审计人员。"},
-	{inspections.ErrPhotoOffset, codes.OutOfRange, xunchav1.ErrorReason_ERROR_REASON_PHOTO_OFFSET, 0, false,
+	{photos.ErrOffset, codes.OutOfRange, xunchav1.ErrorReason_ERROR_REASON_PHOTO_OFFSET, 0, false,
 		"The upload must go on at the byte where it stopped. GetPhotoUpload says which.", "上传必须从中断处继续，请先查询已上传的字节数。"},
-	{inspections.ErrPhotoSize, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_SIZE_MISMATCH, 0, false,
+	{photos.ErrSize, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_SIZE_MISMATCH, 0, false,
 		"The photo has more bytes than its check-in declares.", "照片大小超过申报值。"},
-	{inspections.ErrPhotoHash, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_HASH_MISMATCH, 0, false,
+	{photos.ErrHash, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_HASH_MISMATCH, 0, false,
 		"What arrived is not the photo that was declared. Send it from its beginning.", "收到的内容与申报的照片不符，请从头上传。"},
-	{inspections.ErrPhotoType, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TYPE_MISMATCH, 0, false,
+	{photos.ErrType, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TYPE_MISMATCH, 0, false,
 		"The photo is of another type than its check-in declares.", "照片格式与申报的不符。"},
 	{errThumbnail, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_THUMBNAIL, 0, false,
 		"No thumbnail can be made of this photo. Download it in full.", "无法生成该照片的缩略图，请下载原图。"},

@@ -26,6 +26,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -48,14 +49,14 @@ func TestMeanings(t *testing.T) {
 		{inspections.ErrBeforeOrder, codes.InvalidArgument, "CAPTURE_BEFORE_ORDER", false},
 		{inspections.ErrFuture, codes.InvalidArgument, "CAPTURE_IN_FUTURE", false},
 		{inspections.ErrNotRegistered, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
-		{inspections.ErrPhotoUnknown, codes.NotFound, "PHOTO_NOT_FOUND", false},
-		{inspections.ErrPhotoMissing, codes.FailedPrecondition, "PHOTO_NOT_STORED", false},
-		{inspections.ErrPhotoPurged, codes.FailedPrecondition, "PHOTO_PURGED", false},
-		{inspections.ErrPhotoLost, codes.DataLoss, "PHOTO_LOST", false},
-		{inspections.ErrPhotoOffset, codes.OutOfRange, "PHOTO_OFFSET", false},
-		{inspections.ErrPhotoSize, codes.InvalidArgument, "PHOTO_SIZE_MISMATCH", false},
-		{inspections.ErrPhotoHash, codes.InvalidArgument, "PHOTO_HASH_MISMATCH", false},
-		{inspections.ErrPhotoType, codes.InvalidArgument, "PHOTO_TYPE_MISMATCH", false},
+		{photos.ErrUnknown, codes.NotFound, "PHOTO_NOT_FOUND", false},
+		{photos.ErrMissing, codes.FailedPrecondition, "PHOTO_NOT_STORED", false},
+		{photos.ErrPurged, codes.FailedPrecondition, "PHOTO_PURGED", false},
+		{photos.ErrLost, codes.DataLoss, "PHOTO_LOST", false},
+		{photos.ErrOffset, codes.OutOfRange, "PHOTO_OFFSET", false},
+		{photos.ErrSize, codes.InvalidArgument, "PHOTO_SIZE_MISMATCH", false},
+		{photos.ErrHash, codes.InvalidArgument, "PHOTO_HASH_MISMATCH", false},
+		{photos.ErrType, codes.InvalidArgument, "PHOTO_TYPE_MISMATCH", false},
 		{picture.ErrNotPicture, codes.InvalidArgument, "NOT_A_PICTURE", false},
 		{picture.ErrTooLarge, codes.InvalidArgument, "PICTURE_TOO_LARGE", false},
 		{errThumbnail, codes.FailedPrecondition, "NO_THUMBNAIL", false},

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 )
 
@@ -40,7 +41,7 @@ func newThumbnails() (*thumbnails, error) {
 }
 
 // of returns the thumbnail of the photo, whose file open opens.
-func (t *thumbnails) of(ctx context.Context, k inspections.KeptPhoto, open func(context.Context) (inspections.File, error)) ([]byte, error) {
+func (t *thumbnails) of(ctx context.Context, k photos.Kept, open func(context.Context) (photos.File, error)) ([]byte, error) {
 	if b, ok := t.known.Get(k.Stored); ok {
 		return b, nil
 	}
@@ -63,7 +64,7 @@ func (t *thumbnails) of(ctx context.Context, k inspections.KeptPhoto, open func(
 }
 
 // make makes a thumbnail once there is room for it.
-func (t *thumbnails) make(ctx context.Context, k inspections.KeptPhoto, open func(context.Context) (inspections.File, error)) (_ []byte, err error) {
+func (t *thumbnails) make(ctx context.Context, k photos.Kept, open func(context.Context) (photos.File, error)) (_ []byte, err error) {
 	if err := t.workers.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -93,9 +94,9 @@ func (t *thumbnails) make(ctx context.Context, k inspections.KeptPhoto, open fun
 }
 
 // unlike says that what was stored as a picture is none.
-func unlike(k inspections.KeptPhoto, err error) error {
+func unlike(k photos.Kept, err error) error {
 	if errors.Is(err, picture.ErrNotPicture) || errors.Is(err, picture.ErrTooLarge) {
-		return fmt.Errorf("%s: %w: %v", k.Stored, inspections.ErrPhotoLost, err)
+		return fmt.Errorf("%s: %w: %v", k.Stored, photos.ErrLost, err)
 	}
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"xuncha/server/internal/engine"
 )
 
 // ErrLocked means that another server has the data folder open.
@@ -24,7 +26,7 @@ func lockFolder(dir string) (_ *os.File, err error) {
 			f.Close()
 		}
 	}()
-	if taken, err := tryLock(f); err != nil {
+	if taken, err := engine.TryLock(f); err != nil {
 		return nil, fmt.Errorf("locking it: %w", err)
 	} else if !taken {
 		holder, _ := io.ReadAll(io.LimitReader(f, 64))

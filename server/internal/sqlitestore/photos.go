@@ -1,39 +1,22 @@
 package sqlitestore
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"zombiezen.com/go/sqlite"
 
 	"xuncha/inspections"
-	"xuncha/ledger"
+	"xuncha/inspections/photos"
 	"xuncha/server/internal/engine"
 	"xuncha/sites"
-)
-
-// The folders of photos in the data folder:
-//
-//	photos/ab/cd/abcd…        a file that is stored, named by its own hash
-//	photos/new/…              one that is being written
-//	photos/incoming/S_C_H     what has come of the photo H of the check-in C of the site S
-const (
-	photosFolder   = "photos"
-	newFolder      = "new"
-	incomingFolder = "incoming"
 )
 
 // A photoStore keeps files in folders, and what is to be found quickly of them
@@ -50,199 +33,7 @@ type photoStore struct {
 }
 
 // Photos returns where the store keeps photos.
-func (s *Store) Photos() inspections.Photos { return s.photos }
-
-// openPhotos makes the folders, and deletes what was not written to its end.
-func openPhotos(s *Store, dir string) (*photoStore, error) {
-	p := &photoStore{Store: s, dir: filepath.Join(dir, photosFolder)}
-	if err := os.RemoveAll(filepath.Join(p.dir, newFolder)); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{newFolder, incomingFolder} {
-		if err := os.MkdirAll(filepath.Join(p.dir, name), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	return p, errors.Join(syncFolder(p.dir), syncFolder(dir))
-}
-
-// fileError gives the operating system's errors the meaning that callers know.
-func fileError(err error) error {
-	is := func(target error) bool { return errors.Is(err, target) }
-	switch {
-	case slices.ContainsFunc(fullErrors, is):
-		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
-	case slices.ContainsFunc(unavailableErrors, is):
-		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
-	}
-	return err
-}
-
-// onFiles runs a call that works on files.
-func (p *photoStore) onFiles(ctx context.Context, f func() error) error {
-	leave, err := p.gate.Enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return fileError(f())
-}
-
-// incoming is where what comes of a photo is gathered.
-func (p *photoStore) incoming(r inspections.PhotoRef) string {
-	return filepath.Join(p.dir, incomingFolder, string(r.Site)+"_"+string(r.CheckIn)+"_"+r.SHA256.String())
-}
-
-// path is where a file that is stored lies.
-func (p *photoStore) path(stored inspections.Digest) string {
-	name := stored.String()
-	return filepath.Join(p.dir, name[:2], name[2:4], name)
-}
-
-// Received implements inspections.Photos.
-func (p *photoStore) Received(ctx context.Context, r inspections.PhotoRef) (n int64, err error) {
-	err = p.onFiles(ctx, func() error {
-		info, err := os.Stat(p.incoming(r))
-		if err == nil {
-			n = info.Size()
-		} else if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return err
-	})
-	return n, err
-}
-
-// Receive implements inspections.Photos.
-func (p *photoStore) Receive(ctx context.Context, r inspections.PhotoRef, offset int64, b []byte) error {
-	return p.onFiles(ctx, func() (err error) {
-		defer p.receiving.Lock(r.SHA256)()
-		flags := os.O_WRONLY
-		if offset == 0 {
-			flags |= os.O_CREATE
-		}
-		f, err := os.OpenFile(p.incoming(r), flags, 0o600)
-		beyond := fmt.Errorf("%d %w", offset, inspections.ErrPhotoOffset)
-		if errors.Is(err, fs.ErrNotExist) {
-			return beyond
-		}
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		info, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		there := info.Size() - offset
-		if there < 0 {
-			return beyond
-		}
-		if there < int64(len(b)) {
-			_, err = f.WriteAt(b[there:], info.Size())
-		}
-		return err
-	})
-}
-
-// Secure implements inspections.Photos.
-func (p *photoStore) Secure(ctx context.Context, r inspections.PhotoRef) error {
-	return p.onFiles(ctx, func() error {
-		// For writing, because Windows flushes no file that is open for reading.
-		f, err := os.OpenFile(p.incoming(r), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // somebody else has stored or discarded it
-		}
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Sync(), f.Close(), syncFolder(filepath.Join(p.dir, incomingFolder)))
-	})
-}
-
-// A photoFile is an open file of which the size is known.
-type photoFile struct {
-	*os.File
-	size int64
-}
-
-// Size implements inspections.File.
-func (f photoFile) Size() int64 { return f.size }
-
-// openFile opens a file; one that is not there gives missing.
-func (p *photoStore) openFile(ctx context.Context, path string, missing error) (out inspections.File, err error) {
-	err = p.onFiles(ctx, func() error {
-		f, err := openFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return missing
-		}
-		if err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		out = photoFile{f, info.Size()}
-		return nil
-	})
-	return out, err
-}
-
-// Partial implements inspections.Photos.
-func (p *photoStore) Partial(ctx context.Context, r inspections.PhotoRef) (inspections.File, error) {
-	return p.openFile(ctx, p.incoming(r), fmt.Errorf("%s: %w", r.SHA256, inspections.ErrPhotoMissing))
-}
-
-// Open implements inspections.Photos.
-func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (inspections.File, error) {
-	return p.openFile(ctx, p.path(stored), fmt.Errorf("%s: %w", stored, inspections.ErrPhotoLost))
-}
-
-// remove deletes a file that need not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// Discard implements inspections.Photos.
-func (p *photoStore) Discard(ctx context.Context, r inspections.PhotoRef) error {
-	return p.onFiles(ctx, func() error { return remove(p.incoming(r)) })
-}
-
-// Partials implements inspections.Photos. A file whose name is none of ours is
-// passed over.
-func (p *photoStore) Partials(ctx context.Context, each func(inspections.PhotoRef, int64, time.Time) error) error {
-	var list []fs.DirEntry
-	err := p.onFiles(ctx, func() (err error) {
-		list, err = os.ReadDir(filepath.Join(p.dir, incomingFolder))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range list {
-		site, rest, _ := strings.Cut(d.Name(), "_")
-		checkIn, sum, _ := strings.Cut(rest, "_")
-		r := inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: sites.SiteID(site), CheckIn: inspections.CheckInID(checkIn)}}
-		if r.SHA256, err = inspections.ParseDigest(sum); err != nil {
-			continue
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fileError(err)
-		}
-		if err := each(r, info.Size(), info.ModTime()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (s *Store) Photos() photos.Store { return s.photos }
 
 const (
 	pictureFirst = `SELECT site, check_in FROM pictures WHERE sum = +?`
@@ -277,7 +68,7 @@ func lookClaims(conn *sqlite.Conn, sums []inspections.Digest) (out []inspections
 	return out, nil
 }
 
-// Claimed implements inspections.Photos.
+// Claimed implements inspections.Claims.
 func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) (out []inspections.CheckInRef, err error) {
 	err = p.read(ctx, func(conn *sqlite.Conn) error {
 		out, err = lookClaims(conn, sums)
@@ -286,38 +77,35 @@ func (p *photoStore) Claimed(ctx context.Context, sums []inspections.Digest) (ou
 	return out, err
 }
 
-// Claim implements inspections.Photos.
-func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) ([]inspections.CheckInRef, error) {
+// Claim implements inspections.Claims.
+func (p *photoStore) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) error {
 	// What is claimed already needs no flush of the disk.
-	out, err := p.Claimed(ctx, sums)
-	if err != nil || !slices.Contains(out, inspections.CheckInRef{}) {
-		return out, err
+	firsts, err := p.Claimed(ctx, sums)
+	if err != nil || !slices.Contains(firsts, inspections.CheckInRef{}) {
+		return err
 	}
-	err = p.write(ctx, func(w *writer) error {
+	return p.write(ctx, func(w *writer) error {
 		for _, sum := range sums {
 			if err := w.claim(sum, by); err != nil {
 				return err
 			}
 		}
-		out, err = lookClaims(w.conn, sums)
-		return err
+		return nil
 	})
-	return out, err
 }
 
 const (
-	photoColumns  = `site, check_in, sum, stored, size, content_type, closure_order, purged`
-	photosOf      = `SELECT ` + photoColumns + ` FROM photos WHERE site = +? AND check_in = +?`
-	photosUnder   = `SELECT ` + photoColumns + ` FROM photos WHERE closure_order = +?1 AND purged = 0 AND (site, check_in, sum) > (?2, ?3, ?4) ORDER BY site, check_in, sum`
-	photosFrom    = `SELECT ` + photoColumns + ` FROM photos WHERE (site, check_in, sum) > (?1, ?2, ?3) ORDER BY site, check_in, sum`
-	photosStored  = `SELECT 1 FROM photos WHERE stored = +? AND purged = 0`
-	photoKeep     = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`
-	photoPurge    = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET purged = 1`
-	photosPerPage = 1000
+	photoColumns = `site, check_in, sum, stored, size, content_type, closure_order, purged`
+	photosOf     = `SELECT ` + photoColumns + ` FROM photos WHERE site = +? AND check_in = +?`
+	photosUnder  = `SELECT ` + photoColumns + ` FROM photos WHERE closure_order = +?1 AND purged = 0 AND (site, check_in, sum) > (?2, ?3, ?4) ORDER BY site, check_in, sum`
+	photosAfter  = `SELECT ` + photoColumns + ` FROM photos WHERE purged = 0 AND (site, check_in, sum) > (?1, ?2, ?3) ORDER BY site, check_in, sum`
+	photosStored = `SELECT 1 FROM photos WHERE stored = +? AND purged = 0`
+	photoKeep    = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`
+	photoPurge   = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET purged = 1`
 )
 
 // readPhoto reads photoColumns.
-func readPhoto(stmt *sqlite.Stmt) (k inspections.KeptPhoto) {
+func readPhoto(stmt *sqlite.Stmt) (k photos.Kept) {
 	k.Site, k.CheckIn = sites.SiteID(stmt.ColumnText(0)), inspections.CheckInID(stmt.ColumnText(1))
 	stmt.ColumnBytes(2, k.SHA256[:])
 	stmt.ColumnBytes(3, k.Stored[:])
@@ -326,17 +114,17 @@ func readPhoto(stmt *sqlite.Stmt) (k inspections.KeptPhoto) {
 	return k
 }
 
-// bindPlace binds a photo's place from the parameter on.
-func bindPlace(stmt *sqlite.Stmt, from int, r inspections.PhotoRef) {
+// bindRef binds what names a photo from the parameter on.
+func bindRef(stmt *sqlite.Stmt, from int, r photos.Ref) {
 	stmt.BindText(from, string(r.Site))
 	stmt.BindText(from+1, string(r.CheckIn))
 	stmt.BindBytes(from+2, r.SHA256[:])
 }
 
 // note writes a photo's row.
-func (w *writer) note(sql string, k inspections.KeptPhoto) error {
+func (w *writer) note(sql string, k photos.Kept) error {
 	return w.bound(sql, func(stmt *sqlite.Stmt) {
-		bindPlace(stmt, 1, k.PhotoRef)
+		bindRef(stmt, 1, k.Ref)
 		stmt.BindBytes(4, k.Stored[:])
 		stmt.BindInt64(5, k.Size)
 		stmt.BindText(6, k.ContentType)
@@ -345,15 +133,15 @@ func (w *writer) note(sql string, k inspections.KeptPhoto) error {
 }
 
 // list returns up to n photos of a query.
-func (p *photoStore) list(ctx context.Context, sql string, n int, bind func(*sqlite.Stmt)) (out []inspections.KeptPhoto, err error) {
+func (p *photoStore) list(ctx context.Context, sql string, n int, bind func(*sqlite.Stmt)) (out []photos.Kept, err error) {
 	err = p.read(ctx, func(conn *sqlite.Conn) error {
 		return query(conn, sql, n, bind, func(stmt *sqlite.Stmt) { out = append(out, readPhoto(stmt)) })
 	})
 	return out, err
 }
 
-// KeptOf implements inspections.Photos.
-func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) (out []inspections.KeptPhoto, err error) {
+// KeptOf implements photos.Store.
+func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) (out []photos.Kept, err error) {
 	err = p.read(ctx, func(conn *sqlite.Conn) error {
 		for _, c := range of {
 			err := query(conn, photosOf, math.MaxInt, func(stmt *sqlite.Stmt) {
@@ -369,138 +157,70 @@ func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) (o
 	return out, err
 }
 
-// KeptUnder implements inspections.Photos.
-func (p *photoStore) KeptUnder(ctx context.Context, order sites.OrderID, after inspections.PhotoRef, n int) ([]inspections.KeptPhoto, error) {
+// Kept implements photos.Store.
+func (p *photoStore) Kept(ctx context.Context, order sites.OrderID, after photos.Ref, n int) ([]photos.Kept, error) {
+	if order == "" {
+		return p.list(ctx, photosAfter, n, func(stmt *sqlite.Stmt) { bindRef(stmt, 1, after) })
+	}
 	return p.list(ctx, photosUnder, n, func(stmt *sqlite.Stmt) {
 		stmt.BindText(1, string(order))
-		bindPlace(stmt, 2, after)
+		bindRef(stmt, 2, after)
 	})
 }
 
-// Kept implements inspections.Photos.
-func (p *photoStore) Kept(ctx context.Context, each func(inspections.KeptPhoto) error) error {
-	var after inspections.PhotoRef
-	for {
-		page, err := p.list(ctx, photosFrom, photosPerPage, func(stmt *sqlite.Stmt) { bindPlace(stmt, 1, after) })
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, k := range page {
-			if !k.Purged {
-				if err := each(k); err != nil {
-					return err
-				}
-			}
-			after = k.PhotoRef
-		}
+// kept returns the photo as it is kept, purged or not, or nil.
+func (p *photoStore) kept(ctx context.Context, r photos.Ref) (*photos.Kept, error) {
+	list, err := p.KeptOf(ctx, []inspections.CheckInRef{r.CheckInRef})
+	if i := slices.IndexFunc(list, func(k photos.Kept) bool { return k.Ref == r }); err == nil && i >= 0 {
+		return &list[i], nil
 	}
+	return nil, err
 }
 
-// Keep implements inspections.Photos.
-func (p *photoStore) Keep(ctx context.Context, k inspections.KeptPhoto, content io.WriterTo) error {
+// Keep implements photos.Store. The file is written before anybody knows its name,
+// which is its hash.
+func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (photos.Kept, error) {
+	if known, err := p.kept(ctx, k.Ref); err != nil || known != nil {
+		if known == nil {
+			known = &photos.Kept{}
+		}
+		return *known, err
+	}
+	var file newFile
+	err := p.onFiles(ctx, func() (err error) {
+		file, err = p.writeNew(content)
+		return err
+	})
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	k.Stored, k.Size, k.Purged = file.sum, file.size, false
 	defer p.storing.Lock(k.Stored)()
-	known, err := p.KeptOf(ctx, []inspections.CheckInRef{k.CheckInRef})
-	if err != nil {
-		return err
+	if err := p.onFiles(ctx, func() error { return p.place(file) }); err != nil {
+		return photos.Kept{}, err
 	}
-	for _, other := range known {
-		if other.PhotoRef == k.PhotoRef {
-			return nil
-		}
-	}
-	err = p.onFiles(ctx, func() error {
-		if whole, err := p.isWhole(k.Stored); err != nil || whole {
+	err = p.write(ctx, func(w *writer) error {
+		if err := w.note(photoKeep, k); err != nil {
 			return err
 		}
-		return p.store(k.Stored, content)
+		return w.claim(k.Stored, k.CheckInRef)
 	})
 	if err != nil {
-		return err
+		return photos.Kept{}, err
 	}
-	return p.write(ctx, func(w *writer) error {
-		return cmp.Or(w.note(photoKeep, k), w.claim(k.Stored, k.CheckInRef))
-	})
-}
-
-// isWhole reports whether the file is there and what its name says, and makes that
-// survive a power cut: a crash may have come between its name and its folder's
-// flush. One that somebody has altered is written anew.
-func (p *photoStore) isWhole(stored inspections.Digest) (whole bool, err error) {
-	f, err := openFile(p.path(stored))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	// Somebody may have kept or purged it meanwhile.
+	known, err := p.kept(ctx, k.Ref)
+	if err == nil && known == nil {
+		err = fmt.Errorf("the photo %s is gone as soon as it was kept", k.SHA256)
 	}
 	if err != nil {
-		return false, err
+		return photos.Kept{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return false, err
-	}
-	if !bytes.Equal(sum.Sum(nil), stored[:]) {
-		return false, nil
-	}
-	return true, p.syncPath(stored)
+	return *known, nil
 }
 
-// syncPath makes a file's name, and those of its folders, survive a power cut.
-func (p *photoStore) syncPath(stored inspections.Digest) error {
-	folder := filepath.Dir(p.path(stored))
-	return errors.Join(syncFolder(folder), syncFolder(filepath.Dir(folder)), syncFolder(p.dir))
-}
-
-// store writes a file so that, whenever it ends, it is there whole or not at all.
-func (p *photoStore) store(stored inspections.Digest, content io.WriterTo) (err error) {
-	f, err := os.CreateTemp(filepath.Join(p.dir, newFolder), "")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close() // which may have been done
-			err = errors.Join(err, remove(f.Name()))
-		}
-	}()
-	if _, err := content.WriteTo(f); err != nil {
-		return err
-	}
-	// Windows gives no other name to a file that is open.
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	path := p.path(stored)
-	folder := filepath.Dir(path)
-	if known := &p.folders[int(stored[0])<<8|int(stored[1])]; !known.Load() {
-		if err := makeFolder(filepath.Dir(folder)); err != nil {
-			return err
-		}
-		if err := makeFolder(folder); err != nil {
-			return err
-		}
-		known.Store(true)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	if err := syncFolder(folder); err != nil {
-		// It may not survive. Whoever comes next must not find it there.
-		return errors.Join(err, remove(path))
-	}
-	return nil
-}
-
-// makeFolder makes a folder that survives a power cut, where there is none.
-func makeFolder(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	// Also one that was there may be new, and not yet flushed by who made it.
-	return syncFolder(filepath.Dir(path))
-}
-
-// Purge implements inspections.Photos.
-func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
+// Purge implements photos.Store.
+func (p *photoStore) Purge(ctx context.Context, k photos.Kept) error {
 	defer p.storing.Lock(k.Stored)()
 	// The row first: a file that no photo has is found by Tidy.
 	if err := p.write(ctx, func(w *writer) error { return w.note(photoPurge, k) }); err != nil {
@@ -512,9 +232,9 @@ func (p *photoStore) Purge(ctx context.Context, k inspections.KeptPhoto) error {
 	}
 	return p.onFiles(ctx, func() error {
 		path := p.path(k.Stored)
-		err := remove(path)
+		err := engine.Remove(path)
 		if err == nil {
-			err = syncFolder(filepath.Dir(path))
+			err = engine.SyncFolder(filepath.Dir(path))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -531,7 +251,7 @@ func (p *photoStore) used(ctx context.Context, stored inspections.Digest) (used 
 	return used, err
 }
 
-// Tidy implements inspections.Photos.
+// Tidy implements photos.Store.
 func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 	err = filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -555,7 +275,7 @@ func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 			return err
 		}
 		removed++
-		return remove(path)
+		return engine.Remove(path)
 	})
-	return removed, fileError(err)
+	return removed, engine.FileError(err)
 }

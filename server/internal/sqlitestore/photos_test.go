@@ -11,16 +11,17 @@ import (
 	"testing"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 )
 
 // keep stores a photo with the content and returns it.
-func keep(tb testing.TB, s *Store, content []byte) inspections.KeptPhoto {
+func keep(tb testing.TB, s *Store, content []byte) photos.Kept {
 	tb.Helper()
-	k := inspections.KeptPhoto{
-		PhotoRef: inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: "a"}, SHA256: sha256.Sum256(content)},
-		Stored:   sha256.Sum256(content), Size: int64(len(content)), ContentType: "image/png", Order: "order",
-	}
-	if err := s.Photos().Keep(tb.Context(), k, bytes.NewReader(content)); err != nil {
+	k, err := s.Photos().Keep(tb.Context(), photos.Kept{
+		Ref:         photos.Ref{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: "a"}, SHA256: sha256.Sum256(content)},
+		ContentType: "image/png", Order: "order",
+	}, bytes.NewReader(content))
+	if err != nil {
 		tb.Fatal(err)
 	}
 	return k
@@ -84,7 +85,7 @@ func TestAlteredFile(t *testing.T) {
 	write(t, s.photos.path(kept.Stored), "a pictura")
 	again := kept
 	again.CheckIn = "b"
-	if err := s.Photos().Keep(t.Context(), again, bytes.NewReader(content)); err != nil {
+	if _, err := s.Photos().Keep(t.Context(), again, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(s.photos.path(kept.Stored)); err != nil || !bytes.Equal(got, content) {
@@ -99,8 +100,8 @@ func TestRemovedFile(t *testing.T) {
 	if err := os.Remove(s.photos.path(kept.Stored)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Photos().Open(t.Context(), kept.Stored); !errors.Is(err, inspections.ErrPhotoLost) {
-		t.Errorf("got %v, want ErrPhotoLost", err)
+	if _, err := s.Photos().Open(t.Context(), kept.Stored); !errors.Is(err, photos.ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
 	}
 	// And purging it is no error.
 	if err := s.Photos().Purge(t.Context(), kept); err != nil {
@@ -116,18 +117,12 @@ func (f failing) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), errors.Join(&fs.PathError{Op: "write", Path: "x", Err: f.err}, err)
 }
 
-// TestFileErrors holds what callers are told of a disk that is full or broken,
-// and that nothing half written is left.
-func TestFileErrors(t *testing.T) {
+// TestKeepFails holds that nothing half written is left.
+func TestKeepFails(t *testing.T) {
 	s := open(t)
-	for err, want := range fileErrors {
-		k := inspections.KeptPhoto{Stored: sha256.Sum256([]byte(err.Error()))}
-		if got := s.Photos().Keep(t.Context(), k, failing{err}); !errors.Is(got, want) {
-			t.Errorf("%v: got %v, want %v", err, got, want)
-		}
-		if isThere(t, s.photos.path(k.Stored)) {
-			t.Errorf("%v: a part of it is stored", err)
-		}
+	broken := errors.New("broken")
+	if _, err := s.Photos().Keep(t.Context(), photos.Kept{}, failing{broken}); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the content's error", err)
 	}
 	left, err := os.ReadDir(filepath.Join(s.photos.dir, newFolder))
 	if err != nil || len(left) > 0 {

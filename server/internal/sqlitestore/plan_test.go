@@ -15,6 +15,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -115,12 +116,13 @@ func TestPlannedOnce(t *testing.T) {
 		},
 		"photos": func() error {
 			content := []byte(fmt.Sprint("photo", turns))
-			k := inspections.KeptPhoto{Stored: sha256.Sum256(content), Order: sites.OrderID(content)}
-			k.PhotoRef = inspections.PhotoRef{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: inspections.CheckInID(content)}, SHA256: k.Stored}
-			err := s.Photos().Keep(t.Context(), k, bytes.NewReader(content))
-			_, claim := s.Photos().Claim(t.Context(), []inspections.Digest{k.Stored}, k.CheckInRef)
-			_, under := s.Photos().KeptUnder(t.Context(), k.Order, inspections.PhotoRef{}, 1)
-			return errors.Join(err, claim, under, s.Photos().Purge(t.Context(), k))
+			ref := photos.Ref{CheckInRef: inspections.CheckInRef{Site: "site", CheckIn: inspections.CheckInID(content)}, SHA256: sha256.Sum256(content)}
+			k, err := s.Photos().Keep(t.Context(), photos.Kept{Ref: ref, Order: sites.OrderID(content)}, bytes.NewReader(content))
+			claim := s.Photos().Claim(t.Context(), []inspections.Digest{k.SHA256}, k.CheckInRef)
+			_, claimed := s.Photos().Claimed(t.Context(), []inspections.Digest{k.SHA256, k.Stored})
+			_, under := s.Photos().Kept(t.Context(), k.Order, photos.Ref{}, 1)
+			_, all := s.Photos().Kept(t.Context(), "", photos.Ref{}, 1)
+			return errors.Join(err, claim, claimed, under, all, s.Photos().Purge(t.Context(), k))
 		},
 		"rows": func() error {
 			sum := fmt.Sprint("sum", turns)

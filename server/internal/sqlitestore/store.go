@@ -128,7 +128,7 @@ func createFile(path string) error {
 	}
 	// A new name survives a power cut once its folder is flushed.
 	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
-		if err := syncFolder(dir); err != nil {
+		if err := engine.SyncFolder(dir); err != nil {
 			return err
 		}
 	}

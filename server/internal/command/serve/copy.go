@@ -12,7 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
@@ -55,8 +55,8 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 			if e.History == ledger.Roster {
 				return sites.CopyRows(ctx, from, to, e)
 			}
-			err := inspections.CopyPhoto(ctx, from.Photos(), to.Photos(), e)
-			if errors.Is(err, inspections.ErrPhotoLost) {
+			err := photos.Copy(ctx, from.Photos(), to.Photos(), e)
+			if errors.Is(err, photos.ErrLost) {
 				lost.add(e, err) // the rest is no less worth copying
 				return nil
 			}

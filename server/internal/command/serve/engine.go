@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
@@ -18,7 +18,7 @@ type Engine interface {
 	ledger.Store
 	sites.Rows
 	accounts.Secrets
-	Photos() inspections.Photos
+	Photos() photos.Store
 	// Shared tells whether other servers may store in it too.
 	Shared() bool
 	Close() error

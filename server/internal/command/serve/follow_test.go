@@ -107,9 +107,7 @@ func newNode(t *testing.T, s *shared) node {
 	if n.people, err = accounts.Open(t.Context(), accounts.Config{Ledger: s, Secrets: s, Now: time.Now, NewID: ids, Random: rand.Reader}); err != nil {
 		t.Fatal(err)
 	}
-	if n.checkIns, err = inspections.New(inspections.Config{Ledger: s, Roster: n.roster, RetentionDays: 180, Now: time.Now}); err != nil {
-		t.Fatal(err)
-	}
+	n.checkIns = inspections.New(inspections.Config{Ledger: s, Roster: n.roster, Now: time.Now})
 	return n
 }
 

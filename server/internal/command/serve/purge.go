@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/server/internal/mongostore"
 	"xuncha/sites"
 )
@@ -42,14 +43,15 @@ func (c *PurgeCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	checkIns, err := inspections.New(inspections.Config{
-		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	keeper, err := photos.New(photos.Config{
+		Ledger: store, Store: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+		CheckIns: inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now}),
 	})
 	if err != nil {
 		return err
 	}
 	var size int64
-	n, err := checkIns.Purge(ctx, operator, c.DryRun, func(e inspections.PhotoEvent) {
+	n, err := keeper.Purge(ctx, operator, c.DryRun, func(e photos.Event) {
 		size += e.Size
 		fmt.Fprintf(stdout, "site %s, check-in %s, photo %s, %d bytes: its closure order ended at %s\n",
 			e.Site, e.CheckIn, e.SHA256, e.Size, e.OrderEnd.In(zone).Format(time.DateTime))

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/mongostore"
@@ -148,8 +149,9 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	checkIns, err := inspections.New(inspections.Config{
-		Ledger: store, Photos: store.Photos(), Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now})
+	keeper, err := photos.New(photos.Config{
+		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -161,7 +163,7 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 	collectSeldom()
 	stopping := make(chan struct{})
 	server, health, err := rpc.New(rpc.Config{
-		Roster: roster, Inspections: checkIns, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
+		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 	})
@@ -178,7 +180,7 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 		stopping: stopping,
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
-	r.tendPhotos(checkIns)
+	r.tendPhotos(keeper)
 	if store.Shared() {
 		r.follow(store, feed.Cursor(), people, roster, checkIns)
 	}

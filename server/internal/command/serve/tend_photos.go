@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"xuncha/inspections"
+	"xuncha/inspections/photos"
 )
 
 const (
@@ -21,11 +22,11 @@ const (
 // tendPhotos starts what is done for photos beside the calls. Every hour it finishes
 // what a crash left undone and deletes the photos whose time is over. Once, it reads
 // every stored photo and logs those that are lost or altered.
-func (r *Running) tendPhotos(checkIns *inspections.Service) {
+func (r *Running) tendPhotos(keeper *photos.Service) {
 	ctx := r.beside
 	tend := func() {
-		t, err := checkIns.TendPhotos(ctx)
-		if t != (inspections.Tending{}) {
+		t, err := keeper.Tend(ctx)
+		if t != (photos.Tending{}) {
 			r.log.Info("photos tended", "finished", t.Finished, "refused", t.Refused, "expired", t.Expired, "strays", t.Strays, "purged", t.Purged)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -46,9 +47,9 @@ func (r *Running) tendPhotos(checkIns *inspections.Service) {
 	})
 	r.running.Go(func() {
 		limit := rate.NewLimiter(checkRate, inspections.MaxPhotoSize)
-		n, err := checkIns.CheckPhotos(ctx, func(ctx context.Context, size int64) error {
+		n, err := keeper.Check(ctx, func(ctx context.Context, size int64) error {
 			return limit.WaitN(ctx, int(min(size, inspections.MaxPhotoSize)))
-		}, func(k inspections.KeptPhoto, err error) {
+		}, func(k photos.Kept, err error) {
 			r.log.Error("photo lost or altered", "site", string(k.Site), "check_in", string(k.CheckIn), "sha256", k.SHA256.String(), "error", err.Error())
 		})
 		switch {

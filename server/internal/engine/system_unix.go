@@ -1,6 +1,6 @@
 //go:build !windows
 
-package sqlitestore
+package engine
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// tryLock locks the file by flock(2), which Linux, macOS and the BSDs have.
+// TryLock locks the file by flock(2), which Linux, macOS and the BSDs have.
 // It reports false where another process has it.
-func tryLock(f *os.File) (taken bool, err error) {
+func TryLock(f *os.File) (taken bool, err error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
@@ -18,8 +18,8 @@ func tryLock(f *os.File) (taken bool, err error) {
 	return err == nil, err
 }
 
-// syncFolder makes the names in a folder survive a power cut.
-func syncFolder(dir string) error {
+// SyncFolder makes the names in a folder survive a power cut.
+func SyncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -27,8 +27,8 @@ func syncFolder(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openFile opens a file for reading.
-func openFile(path string) (*os.File, error) { return os.Open(path) }
+// OpenFile opens a file for reading.
+func OpenFile(path string) (*os.File, error) { return os.Open(path) }
 
 // What the system says where a disk is full, and where files cannot be used now.
 var (

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package sqlitestore
+package engine
 
 import (
 	"syscall"

@@ -1,4 +1,4 @@
-package sqlitestore
+package engine
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tryLock locks the file by LockFileEx. It reports false where another process
+// TryLock locks the file by LockFileEx. It reports false where another process
 // has it. Windows lets nobody read a range that is locked, so the lock is on one
 // byte far behind the process's number.
-func tryLock(f *os.File) (taken bool, err error) {
+func TryLock(f *os.File) (taken bool, err error) {
 	behind := windows.Overlapped{Offset: math.MaxUint32, OffsetHigh: math.MaxInt32}
 	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &behind)
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
@@ -21,14 +21,14 @@ func tryLock(f *os.File) (taken bool, err error) {
 	return err == nil, err
 }
 
-// syncFolder does nothing: Windows documents no call that flushes a folder. NTFS
+// SyncFolder does nothing: Windows documents no call that flushes a folder. NTFS
 // keeps names in a journal of its own, so a power cut loses the newest at most.
 // The check at the next start names a photo whose file is lost in this way.
-func syncFolder(string) error { return nil }
+func SyncFolder(string) error { return nil }
 
-// openFile opens a file for reading, so that it can be deleted while it is open,
+// OpenFile opens a file for reading, so that it can be deleted while it is open,
 // as on other systems. os.Open does not allow that on Windows.
-func openFile(path string) (*os.File, error) {
+func OpenFile(path string) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}

@@ -1,4 +1,4 @@
-package sqlitestore
+package engine
 
 import (
 	"golang.org/x/sys/windows"

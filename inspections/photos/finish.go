@@ -1,0 +1,164 @@
+package photos
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"xuncha/inspections"
+	"xuncha/inspections/picture"
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+const (
+	// maxFinishers is how many photos are cleaned and stored at once.
+	maxFinishers = 8
+	// finishTimeout is how long that may take for one, whether or not the phone
+	// waits for it.
+	finishTimeout = time.Minute
+)
+
+// finish stores a photo of which all has come. Whoever else wants the same photo
+// finished meanwhile waits, and is told the same.
+func (s *Service) finish(ctx context.Context, account string, c *inspections.Stored, photo inspections.Photo) error {
+	ref := Ref{c.Ref(), photo.SHA256}
+	key := string(ref.Site) + "/" + string(ref.CheckIn) + "/" + ref.SHA256.String()
+	_, err, _ := s.finishing.Do(key, func() (any, error) {
+		// It is finished for all who wait, so whoever came first may leave.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+		defer cancel()
+		select {
+		case s.finishers <- struct{}{}:
+			defer func() { <-s.finishers }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return nil, s.store(ctx, account, c, photo, ref)
+	})
+	return err
+}
+
+// store cleans what has come of a photo, keeps it and puts that on record.
+func (s *Service) store(ctx context.Context, account string, c *inspections.Stored, photo inspections.Photo, ref Ref) error {
+	kept, err := keptAs(ctx, s.Store, ref)
+	if err != nil {
+		return err
+	}
+	if kept == nil {
+		if kept, err = s.keep(ctx, c, photo, ref); err != nil {
+			return err
+		}
+	}
+	// The picture is safe, and what has come is only given up once the history
+	// says so too. So whatever a crash interrupts is done again from it.
+	if err := s.record(ctx, account, *kept); err != nil {
+		return err
+	}
+	return s.Store.Discard(ctx, ref)
+}
+
+// keep cleans what has come and keeps it. What has come is read twice: once to
+// find the picture in it, which gives the declared hash, and once to write the
+// picture, which gives the stored one.
+func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspections.Photo, ref Ref) (*Kept, error) {
+	f, err := s.Store.Partial(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	refuse := func(err error) (*Kept, error) {
+		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Store.Discard(ctx, ref))
+	}
+	hashed := &hashedFile{File: f, hash: sha256.New()}
+	p, err := picture.Read(hashed, f.Size())
+	if sum, err := hashed.sum(); err != nil {
+		return nil, err
+	} else if sum != photo.SHA256 {
+		// Whatever else is wrong with it, it is not what the phone has.
+		return refuse(fmt.Errorf("%w: %s", ErrHash, sum))
+	}
+	switch {
+	case errors.Is(err, picture.ErrNotPicture), errors.Is(err, picture.ErrTooLarge):
+		return refuse(err)
+	case err != nil:
+		return nil, err
+	case p.ContentType != photo.ContentType:
+		return refuse(fmt.Errorf("%w: %s, not %s", ErrType, p.ContentType, photo.ContentType))
+	}
+	kept, err := s.Store.Keep(ctx, Kept{Ref: ref, ContentType: p.ContentType, Order: c.Order}, p)
+	return &kept, err
+}
+
+// record puts on record that the photo has arrived.
+func (s *Service) record(ctx context.Context, account string, k Kept) error {
+	r := storedRecord{
+		CheckIn: k.CheckIn, SHA256: k.SHA256.String(), StoredSHA256: k.Stored.String(), StoredSize: k.Size,
+		ContentType: k.ContentType, Order: k.Order,
+	}
+	// The same picture may have come in another file.
+	firsts, err := s.CheckIns.UsedBefore(ctx, []inspections.Digest{k.Stored}, k.CheckInRef)
+	if err != nil {
+		return err
+	}
+	if first := firsts[0]; first != (inspections.CheckInRef{}) {
+		r.First = &firstRecord{Site: first.Site, CheckIn: first.CheckIn}
+	}
+	return s.append(ctx, account, KindStored, k.Ref, r)
+}
+
+// append adds an entry about the photo to its site's history.
+func (s *Service) append(ctx context.Context, account string, kind ledger.Kind, ref Ref, content any) error {
+	b, err := ledger.MarshalContent(content)
+	if err != nil {
+		return err
+	}
+	_, _, err = s.Ledger.Append(ctx, ledger.Draft{
+		History: ref.Site.History(), ID: ref.entryID(kind), Kind: kind, Time: s.Now(), Account: account, Content: b,
+	})
+	return err
+}
+
+// A hashedFile takes the hash of a file while it is read for the first time.
+type hashedFile struct {
+	File
+	hash hash.Hash
+	upTo int64 // how much of the file is in it
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *hashedFile) ReadAt(b []byte, at int64) (int, error) {
+	if at > f.upTo {
+		if err := f.catchUp(at); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.File.ReadAt(b, at)
+	if end := at + int64(n); end > f.upTo {
+		f.hash.Write(b[f.upTo-at : n])
+		f.upTo = end
+	}
+	return n, err
+}
+
+// catchUp takes in what was passed over.
+func (f *hashedFile) catchUp(to int64) error {
+	n, err := io.Copy(f.hash, io.NewSectionReader(f.File, f.upTo, to-f.upTo))
+	if f.upTo += n; err == nil && f.upTo < to {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// sum returns the hash of the whole file.
+func (f *hashedFile) sum() (sum inspections.Digest, err error) {
+	if err := f.catchUp(f.Size()); err != nil {
+		return inspections.Digest{}, err
+	}
+	f.hash.Sum(sum[:0])
+	return sum, nil
+}

@@ -1,0 +1,18 @@
+package photostest
+
+import (
+	"testing"
+
+	"xuncha/inspections/photos"
+)
+
+// An opened is a Memory as the suite opens an engine's store.
+type opened struct{ Memory }
+
+// Photos implements Engine.
+func (o *opened) Photos() photos.Store { return &o.Memory }
+
+// TestMemory holds that what tests of the domain stand on keeps the contract.
+func TestMemory(t *testing.T) {
+	Run(t, func(testing.TB) *opened { return &opened{} }, func(_ testing.TB, o *opened) *opened { return o })
+}

@@ -1,0 +1,104 @@
+package photos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+const (
+	// MaxRetentionDays is the longest that photos can be kept after the end of
+	// their closure order: three years.
+	MaxRetentionDays = 3 * 365
+	// DefaultRetentionDays is how long they are kept where nothing else is said.
+	DefaultRetentionDays = 180
+)
+
+// keptUntil is until when the photos of check-ins under the order are kept.
+func (s *Service) keptUntil(o *sites.ClosureOrder) time.Time {
+	return o.End.Add(time.Duration(s.RetentionDays) * 24 * time.Hour)
+}
+
+// over reports whether the photos of check-ins under the order are not kept any
+// more.
+func (s *Service) over(id sites.OrderID) bool {
+	o, err := s.Roster.Roster().Order(id)
+	return err == nil && !s.Now().Before(s.keptUntil(o))
+}
+
+// keptPage is how many photos are asked for at once.
+const keptPage = 500
+
+// kept gives every photo that was not purged, of check-ins under the order or,
+// where that is empty, under any. An error is the last that it gives.
+func (s *Service) kept(ctx context.Context, order sites.OrderID) iter.Seq2[Kept, error] {
+	return func(yield func(Kept, error) bool) {
+		var after Ref
+		for {
+			page, err := s.Store.Kept(ctx, order, after, keptPage)
+			if err != nil {
+				yield(Kept{}, err)
+			}
+			if err != nil || len(page) == 0 {
+				return
+			}
+			for _, k := range page {
+				if !yield(k, nil) {
+					return
+				}
+			}
+			after = page[len(page)-1].Ref
+		}
+	}
+}
+
+// Purge deletes the photos whose time is over, and calls each, where it is not
+// nil, with every one once that is done and on record. A dry run deletes nothing.
+// One that cannot be deleted does not keep the others; the error names it.
+func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each func(Event)) (purged int, err error) {
+	var errs []error
+	for _, o := range s.Roster.Roster().Orders() {
+		if s.Now().Before(s.keptUntil(o)) {
+			continue
+		}
+		for k, err := range s.kept(ctx, o.ID) {
+			if err != nil {
+				return purged, err
+			}
+			event := Event{Kept: k, OrderEnd: o.End, RetentionDays: s.RetentionDays}
+			if !dryRun {
+				err := s.purge(ctx, account, event)
+				if errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFull) || ctx.Err() != nil {
+					return purged, err
+				}
+				if err != nil {
+					errs = append(errs, fmt.Errorf("photo %s of check-in %s: %w", k.SHA256, k.CheckIn, err))
+					continue
+				}
+			}
+			purged++
+			if each != nil {
+				each(event)
+			}
+		}
+	}
+	return purged, errors.Join(errs...)
+}
+
+// purge deletes a photo. What is interrupted is done again by the next purge,
+// which finds the entry there.
+func (s *Service) purge(ctx context.Context, account string, e Event) error {
+	err := s.append(ctx, account, KindPurged, e.Ref, purgedRecord{
+		CheckIn: e.CheckIn, SHA256: e.SHA256.String(), StoredSHA256: e.Stored.String(), Order: e.Order,
+		OrderEnd: e.OrderEnd.UTC(), RetentionDays: e.RetentionDays,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Store.Purge(ctx, e.Kept)
+}
