@@ -231,6 +231,11 @@ func Parse(e ledger.Entry) (*Stored, error) {
 	if err := json.Unmarshal(ledger.Content(e.Record), &r); err != nil {
 		return nil, bad(err)
 	}
+	for _, t := range []time.Time{r.CaptureTime, r.VisitTime} {
+		if y := t.UTC().Year(); y < 0 || y > 9999 {
+			return nil, bad("a time that no record can have")
+		}
+	}
 	s := &Stored{
 		CheckIn: CheckIn{
 			ID: CheckInID(e.ID), Site: site, Captured: r.CaptureTime,

@@ -136,8 +136,8 @@ func wholeRows(ctx context.Context, rows Rows, sum string) ([]byte, error) {
 }
 
 // readRows reads the JSON lines that an entry names, after checking that they
-// are the ones it names.
-func readRows[T any](ctx context.Context, rows Rows, sum string) ([]T, error) {
+// are the ones it names. One that is not whole is ledger.ErrBadRecord.
+func readRows[T any](ctx context.Context, rows Rows, sum string, whole func(T) bool) ([]T, error) {
 	lines, err := wholeRows(ctx, rows, sum)
 	if err != nil {
 		return nil, err
@@ -148,6 +148,9 @@ func readRows[T any](ctx context.Context, rows Rows, sum string) ([]T, error) {
 		var v T
 		if err := dec.Decode(&v); err != nil {
 			return nil, fmt.Errorf("rows %s: %w: %v", sum, ledger.ErrBadRecord, err)
+		}
+		if !whole(v) {
+			return nil, fmt.Errorf("rows %s: %w: row %d lacks what it must have", sum, ledger.ErrBadRecord, len(out)+1)
 		}
 		out = append(out, v)
 	}
@@ -161,21 +164,29 @@ func ParseContent(e ledger.Entry) (Content, error) {
 	if err := json.Unmarshal(ledger.Content(e.Record), &c); err != nil {
 		return c, fmt.Errorf("%w: %s at sequence %d: %v", ledger.ErrBadRecord, e.History, e.Sequence, err)
 	}
-	ok := false
+	var own Content // what an entry of the kind can say
 	switch e.Kind {
 	case KindDivisionsImported:
-		ok = c.Divisions != nil
+		own.Divisions = c.Divisions
 	case KindSitesImported:
-		ok = c.Sites != nil
+		own.Sites = c.Sites
 	case KindSiteRegistered, KindSiteUpdated, KindSiteMoved, KindSiteDeregistered:
-		ok = c.Site != nil && len(c.Site.Places) > 0
+		own.Site = c.Site
 	case KindOrderIssued, KindOrderEnded:
-		ok = c.Order != nil
+		own.Order = c.Order
 	}
-	if !ok {
+	if c != own || own == (Content{}) || own.Site != nil && !own.Site.whole() {
 		return c, fmt.Errorf("%w: %s at sequence %d: kind %q", ledger.ErrBadRecord, e.History, e.Sequence, e.Kind)
 	}
 	return c, nil
+}
+
+// whole reports whether the site has what a site of the roster cannot be without.
+func (s *Site) whole() bool { return s != nil && len(s.Places) > 0 }
+
+// whole reports whether the change says what happens to which kind of division.
+func (d divisionChange) whole() bool {
+	return (d.Op == beginDivision || d.Op == endDivision) && d.Level != 0
 }
 
 // readChange turns an entry into what it does to the roster, fetching the rows
@@ -189,9 +200,9 @@ func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) 
 	switch {
 	case content.Divisions != nil:
 		c.effective = content.Divisions.Effective
-		c.divisions, err = readRows[divisionChange](ctx, rows, content.Divisions.Rows)
+		c.divisions, err = readRows(ctx, rows, content.Divisions.Rows, divisionChange.whole)
 	case content.Sites != nil:
-		c.sites, err = readRows[*Site](ctx, rows, content.Sites.Rows)
+		c.sites, err = readRows(ctx, rows, content.Sites.Rows, (*Site).whole)
 	case content.Site != nil:
 		c.sites = []*Site{content.Site}
 	case content.Order != nil:

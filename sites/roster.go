@@ -410,6 +410,8 @@ func (r *Roster) applyDivisions(changes []divisionChange, effective time.Time) {
 		if old, ok := r.divisions[c.Code]; ok {
 			n.versions = slices.Clone(old.versions)
 			n.children = old.children
+		} else if c.Op == endDivision {
+			continue // what never was cannot end
 		}
 		if k := len(n.versions); k > 0 {
 			last := &n.versions[k-1]
