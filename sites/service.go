@@ -442,7 +442,7 @@ func textProblem(text string, least, most int) string {
 
 // Invisible reports whether the character does not belong in a text: a control
 // character, a break of line or paragraph, or one that makes what follows read
-// in the other direction, by which a text can show something else than it says.
+// in the other direction, which makes a text show what it does not say.
 func Invisible(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }

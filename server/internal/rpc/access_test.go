@@ -41,7 +41,7 @@ type area struct {
 }
 
 // A matrixRow says of a method who may call it. Its request is about something
-// in the area; a nil one says that the area is of no matter.
+// in the area; a nil one says that the area does not matter.
 type matrixRow struct {
 	roles   []accounts.Role
 	request func(w *world, p area) proto.Message
@@ -397,7 +397,8 @@ func TestTokens(t *testing.T) {
 			})
 		}
 	}
-	// Health and reflection are everybody's; a method that there is not, nobody's.
+	// Everybody may call health and reflection, and nobody a method that does not
+	// exist.
 	if err := w.conn.Invoke(t.Context(), "/xuncha.v1.RosterService/Nothing", &xunchav1.GetMeRequest{}, &xunchav1.GetMeResponse{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("an unknown method: got %v, want UNIMPLEMENTED", err)
 	}
@@ -450,7 +451,7 @@ func TestListsAreCut(t *testing.T) {
 	// Nobody gives away what is not theirs.
 	_, err := people.UpdateAccount(ctx, &xunchav1.UpdateAccountRequest{AccountId: areas[0].account, DivisionCodes: []string{"511600"}})
 	wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "division_codes[0]")
-	// What is another's looks as what there is not.
+	// What is another's looks like what does not exist.
 	_, other := w.roster.GetSite(ctx, &xunchav1.GetSiteRequest{SiteId: areas[1].site})
 	nothing := uuid.NewString()
 	_, none := w.roster.GetSite(ctx, &xunchav1.GetSiteRequest{SiteId: nothing})

@@ -233,7 +233,7 @@ func protoTexts(t *testing.T) map[string]string {
 func TestSaidBounds(t *testing.T) {
 	days := func(d time.Duration) int { return int(d / (24 * time.Hour)) }
 	files := protoTexts(t)
-	// Where lines break is of no matter.
+	// Where a comment breaks its lines does not matter.
 	for name, text := range files {
 		files[name] = strings.Join(strings.Fields(strings.ReplaceAll(text, "//", " ")), " ")
 	}

@@ -403,7 +403,7 @@ func TestPhotoAccess(t *testing.T) {
 	w.mustUpload(t, officer, c, late)
 	_, _, err = w.download(officer, c, late, xunchav1.Variant_VARIANT_FULL)
 	wantStatus(t, err, codes.NotFound, "SITE_NOT_FOUND", "site_id")
-	// Of a check-in that there is not, it tells nothing.
+	// A check-in that does not exist tells nothing of its site.
 	_, err = w.send(officer, &xunchav1.CheckIn{SiteId: own, CheckInId: "00000000-0000-4000-8000-000000000000"}, late, 0, 1)
 	wantStatus(t, err, codes.NotFound, "SITE_NOT_FOUND", "spec.site_id")
 }

@@ -131,7 +131,7 @@ func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 	if err == nil && (s.seesSite(site) || at.IsValid() && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
 		return nil
 	}
-	// As roster.Site says it of a site that there is not.
+	// Roster.Site says the same of a site that does not exist.
 	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)}
 }
 
