@@ -67,7 +67,7 @@ func withRows(kind ledger.Kind, rows string) (ledger.Entry, Rows) {
 	if kind == KindSitesImported {
 		c = Content{Sites: &SitesImported{Effective: time.Unix(0, 0).UTC(), Rows: sum}}
 	}
-	content, err := marshal(c)
+	content, err := ledger.MarshalContent(c)
 	if err != nil {
 		panic(err) // of a value that is written out above
 	}
@@ -81,7 +81,7 @@ func TestContentWritesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := marshal(c); err != nil || string(again) != r.content {
+		if again, err := ledger.MarshalContent(c); err != nil || string(again) != r.content {
 			t.Errorf("got %s, %v; want %s", again, err, r.content)
 		}
 	}
@@ -124,7 +124,7 @@ func FuzzParseContent(f *testing.F) {
 			}
 			return
 		}
-		written, err := marshal(c)
+		written, err := ledger.MarshalContent(c)
 		if err != nil {
 			t.Fatalf("%q is read and cannot be written: %v", content, err)
 		}
@@ -132,7 +132,7 @@ func FuzzParseContent(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is written as %q, which is refused: %v", content, written, err)
 		}
-		if rewritten, err := marshal(again); err != nil || string(rewritten) != string(written) {
+		if rewritten, err := ledger.MarshalContent(again); err != nil || string(rewritten) != string(written) {
 			t.Errorf("%q is written as %q and then as %q, %v", content, written, rewritten, err)
 		}
 		if change, err := readChange(t.Context(), rowsByName{}, e); err == nil {
