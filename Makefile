@@ -20,7 +20,7 @@ race: ## Run the tests with the race detector
 	go test -race ./...
 
 .PHONY: bench
-bench: ## Measure what the README promises
+bench: ## Measure what docs/measured.md promises
 	go run ./bench
 
 .PHONY: generate

@@ -1,4 +1,4 @@
-// Command bench measures what the README promises. It builds the server,
+// Command bench measures what docs/measured.md promises. It builds the server,
 // starts it as a child process on a fresh data folder, loads it from here over
 // TCP loopback with 64 workers on 8 connections, and measures a bare gRPC echo
 // of 400 bytes the same way in the same run. Machines differ and are shared, so
