@@ -1,10 +1,14 @@
 // Package ledger holds the form of a history: its entries, the record that an
 // entry is stored as, and the hash chain that makes a later change visible.
-// It is pure; engines store what it makes.
+//
+// Engines keep histories: [Store] is all that they are asked about them. A
+// [Follower] reads a store's feed and gives every entry to those that want to know
+// of it. A [Projection] is what the entries of one history add up to, and the way
+// to change it.
 //
 // A history is a list of entries numbered 1, 2, 3 … without gaps. There is one
-// for each site ("site/" and the site's id), one of the roster ("roster") and one
-// of accounts ("accounts").
+// for each site ("site/" and the site's id), one of the roster ("roster"), one of
+// accounts ("accounts") and one of who looked at what ("accesses").
 // The record of an entry is one line of JSON, UTF-8, with no space between
 // tokens and its keys in this order:
 //
