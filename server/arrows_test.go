@@ -18,6 +18,7 @@ import (
 var arrows = map[string]struct{ ours, others []string }{
 	"ledger":                                {nil, nil},
 	"ledger/ledgertest":                     {[]string{"ledger"}, nil},
+	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest"}, nil},
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"sites":                                 {[]string{"ledger"}, nil},
 	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites"}, nil},

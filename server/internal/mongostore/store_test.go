@@ -8,11 +8,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"xuncha/inspections/photos/photostest"
-	"xuncha/ledger/ledgertest"
-	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/engine/enginetest"
 	"xuncha/server/internal/mongostore/mongotest"
-	"xuncha/sites/sitestest"
 )
 
 // server is what all tests share that do not kill theirs.
@@ -48,24 +45,4 @@ func openAt(tb testing.TB, uri string) *Store {
 	return s
 }
 
-func TestContracts(t *testing.T) {
-	addresses := map[*Store]string{}
-	open := func(tb testing.TB) *Store {
-		uri := server.Database(tb)
-		s := openAt(tb, uri)
-		addresses[s] = uri
-		return s
-	}
-	reopen := func(tb testing.TB, old *Store) *Store {
-		if err := old.Close(); err != nil {
-			tb.Fatal(err)
-		}
-		s := openAt(tb, addresses[old])
-		addresses[s] = addresses[old]
-		return s
-	}
-	t.Run("Accounts", func(t *testing.T) { accountstest.Run(t, open, reopen) })
-	t.Run("Sites", func(t *testing.T) { sitestest.Run(t, open, reopen) })
-	t.Run("Photos", func(t *testing.T) { photostest.Run(t, open, reopen) })
-	t.Run("Ledger", func(t *testing.T) { ledgertest.Run(t, ledgertest.Harness[*Store]{Open: open, Reopen: reopen}) })
-}
+func TestContracts(t *testing.T) { enginetest.Run(t, server.Database, openAt) }
