@@ -5,26 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
+	"xuncha/inspections/coverage"
 	"xuncha/ledger"
 	"xuncha/sites"
-)
-
-// The bounds of what a check-in can say.
-const (
-	// MaxCancelledEvents and MaxDispersedPeople are far above what one visit
-	// can find, so that what is beyond them is a slip of the finger.
-	MaxCancelledEvents = 1_000
-	MaxDispersedPeople = 100_000
-	// MaxNote is the length of a note in characters.
-	MaxNote = 500
-	// MaxPhotos is how many photos a check-in can have.
-	MaxPhotos = 10
-	// MaxPhotoSize is the size of a photo in bytes.
-	MaxPhotoSize = 20 << 20
 )
 
 var (
@@ -261,66 +246,11 @@ func Parse(e ledger.Entry) (*Stored, error) {
 	return s, nil
 }
 
-// sameContent reports whether two reports say the same. Location does not
-// count: the first one was dropped.
-func sameContent(a, b *CheckIn) bool {
-	return a.ID == b.ID && a.Site == b.Site && a.Captured.Equal(b.Captured) && a.Finding == b.Finding &&
-		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
-		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
-}
-
-// The years between which a visit lies, by any clock that is not wholly wrong.
-const (
-	minYear = 1970
-	maxYear = 9000
-)
-
-// check returns the first thing that is wrong with the report in itself. It is a
-// *sites.FieldError.
-func (c *CheckIn) check() error {
-	switch {
-	case c.ID == "":
-		return sites.Invalid("check_in_id", "is missing")
-	case c.Captured.IsZero():
-		return sites.Invalid("capture_time", "is missing")
-	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
-		return sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear)
-	case !slices.Contains(findings, c.Finding):
-		return sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding)
-	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
-		return sites.Invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
-	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
-		return sites.Invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
-	case !utf8.ValidString(c.Note):
-		return sites.Invalid("note", "is not valid UTF-8")
-	case utf8.RuneCountInString(c.Note) > MaxNote:
-		return sites.Invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
-	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
-		return sites.Invalid("note", "must not have control characters other than line feeds and tabs")
-	case len(c.Photos) > MaxPhotos:
-		return sites.Invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+// visit returns what the coverage index needs of a check-in.
+func visit(s *Stored) coverage.Visit {
+	return coverage.Visit{
+		Site: s.Site, Sequence: s.Entry.Sequence, Capture: s.VisitTime, Receive: s.Entry.Time,
+		Open: s.Finding == FoundOpen, VisitedLate: s.Has(VisitedLate), SyncedLate: s.Has(SyncedLate),
+		CancelledEvents: s.CancelledEvents, DispersedPeople: s.DispersedPeople,
 	}
-	for i, p := range c.Photos {
-		field := fmt.Sprintf("photos[%d]", i)
-		switch {
-		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
-			return sites.Invalid(field+".sha256", "is declared twice")
-		case p.Size < 1 || p.Size > MaxPhotoSize:
-			return sites.Invalid(field+".size_bytes", "is %d; a photo has 1 to %d bytes", p.Size, MaxPhotoSize)
-		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
-			return sites.Invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
-		}
-	}
-	if l := c.Location; l != nil {
-		switch {
-		// So written that what is not a number fails too.
-		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
-			return sites.Invalid("location.latitude", "must lie between -90 and 90")
-		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
-			return sites.Invalid("location.longitude", "must lie between -180 and 180")
-		case !(l.Accuracy >= 0):
-			return sites.Invalid("location.accuracy_m", "must not be negative")
-		}
-	}
-	return nil
 }

@@ -3,8 +3,10 @@ package inspections
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -40,4 +42,51 @@ type Claims interface {
 	// once that would survive a power cut. Where another check-in was first, it
 	// stays the first.
 	Claim(ctx context.Context, sums []Digest, by CheckInRef) error
+}
+
+// findReused flags a check-in some of whose photos were used for another. Nothing
+// is claimed yet, because nobody knows whether it will be stored.
+func (s *Service) findReused(ctx context.Context, c *Stored) error {
+	if len(c.Photos) == 0 {
+		return nil
+	}
+	firsts, err := s.UsedBefore(ctx, c.Sums(), c.Ref())
+	if err != nil {
+		return err
+	}
+	for i, first := range firsts {
+		if first != (CheckInRef{}) {
+			c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
+		}
+	}
+	if len(c.Reused) > 0 {
+		c.Flags = append(c.Flags, PhotoReused)
+	}
+	return nil
+}
+
+// UsedBefore returns for each of the hashes which other check-in than by claimed it
+// first, or the zero one where none did.
+func (s *Service) UsedBefore(ctx context.Context, sums []Digest, by CheckInRef) ([]CheckInRef, error) {
+	firsts, err := s.Claims.Claimed(ctx, sums)
+	if err != nil {
+		return nil, err
+	}
+	for i, first := range firsts {
+		if first == by {
+			firsts[i] = CheckInRef{}
+		}
+		if firsts[i] == (CheckInRef{}) {
+			continue
+		}
+		// Earlier versions claimed before they stored the check-in, and kept the claim
+		// where storing it failed.
+		_, err := s.Ledger.Entry(ctx, first.Site.History(), string(first.CheckIn))
+		if errors.Is(err, ledger.ErrNotFound) {
+			firsts[i] = CheckInRef{}
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return firsts, nil
 }

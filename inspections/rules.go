@@ -1,0 +1,174 @@
+package inspections
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"xuncha/sites"
+)
+
+// This file holds all by which a check-in is refused, flagged or found to be a
+// repeat.
+
+// The limits by which a check-in is flagged or refused.
+const (
+	// FutureTolerance is how far in the future a visit may seem to lie.
+	FutureTolerance = 5 * time.Minute
+	// ClockTolerance is how far a phone's clock may be off before it is
+	// corrected. It is more than a slow network takes to deliver a call.
+	ClockTolerance = 2 * time.Minute
+	// SyncedLateAfter is how long after the visit a check-in may arrive.
+	SyncedLateAfter = time.Hour
+	// AwayFromSiteBeyond is how far from the site, in metres, the phone may
+	// have been, beyond its own estimate of its error.
+	AwayFromSiteBeyond = 300.0
+)
+
+// The bounds of what a check-in can say.
+const (
+	// MaxCancelledEvents and MaxDispersedPeople are far above what one visit
+	// can find, so that what is beyond them is a slip of the finger.
+	MaxCancelledEvents = 1_000
+	MaxDispersedPeople = 100_000
+	// MaxNote is the length of a note in characters.
+	MaxNote = 500
+	// MaxPhotos is how many photos a check-in can have.
+	MaxPhotos = 10
+	// MaxPhotoSize is the size of a photo in bytes.
+	MaxPhotoSize = 20 << 20
+)
+
+// The years between which a visit lies, by any clock that is not wholly wrong.
+const (
+	minYear = 1970
+	maxYear = 9000
+)
+
+// check returns the first thing that is wrong with the report in itself. It is a
+// *sites.FieldError.
+func (c *CheckIn) check() error {
+	switch {
+	case c.ID == "":
+		return sites.Invalid("check_in_id", "is missing")
+	case c.Captured.IsZero():
+		return sites.Invalid("capture_time", "is missing")
+	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
+		return sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear)
+	case !slices.Contains(findings, c.Finding):
+		return sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding)
+	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
+		return sites.Invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
+	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
+		return sites.Invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
+	case !utf8.ValidString(c.Note):
+		return sites.Invalid("note", "is not valid UTF-8")
+	case utf8.RuneCountInString(c.Note) > MaxNote:
+		return sites.Invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
+	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
+		return sites.Invalid("note", "must not have control characters other than line feeds and tabs")
+	case len(c.Photos) > MaxPhotos:
+		return sites.Invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+	}
+	for i, p := range c.Photos {
+		field := fmt.Sprintf("photos[%d]", i)
+		switch {
+		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
+			return sites.Invalid(field+".sha256", "is declared twice")
+		case p.Size < 1 || p.Size > MaxPhotoSize:
+			return sites.Invalid(field+".size_bytes", "is %d; a photo has 1 to %d bytes", p.Size, MaxPhotoSize)
+		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
+			return sites.Invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
+		}
+	}
+	if l := c.Location; l != nil {
+		switch {
+		// So written that what is not a number fails too.
+		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
+			return sites.Invalid("location.latitude", "must lie between -90 and 90")
+		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
+			return sites.Invalid("location.longitude", "must lie between -180 and 180")
+		case !(l.Accuracy >= 0):
+			return sites.Invalid("location.accuracy_m", "must not be negative")
+		}
+	}
+	return nil
+}
+
+// accept applies the rules to a check-in that arrives now.
+func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	field := func(name string, err error) error { return &sites.FieldError{Field: name, Err: err} }
+	roster := s.Roster.Roster()
+	site, err := roster.Site(c.Site)
+	if err != nil {
+		return nil, field("site_id", err)
+	}
+	out := &Stored{CheckIn: c, VisitTime: c.Captured.UTC()}
+	var flags [4]bool // in the order of the API's enum
+	if !clientTime.IsZero() {
+		if off := now.Sub(clientTime); off > ClockTolerance || off < -ClockTolerance {
+			out.VisitTime = out.VisitTime.Add(off)
+			flags[3] = true
+		}
+	}
+	if out.VisitTime.After(now.Add(FutureTolerance)) {
+		return nil, field("capture_time", fmt.Errorf("%s %w", out.VisitTime.Format(time.RFC3339), ErrFuture))
+	}
+	if !site.RegisteredAt(out.VisitTime) {
+		return nil, field("site_id", fmt.Errorf("%s at %s: %w", c.Site, out.VisitTime.Format(time.RFC3339), ErrNotRegistered))
+	}
+	order := roster.OrderAt(site, out.VisitTime)
+	if order == nil {
+		if next := roster.OrderAt(site, now); next != nil && out.VisitTime.Before(next.Start) {
+			return nil, field("capture_time", fmt.Errorf("%s %w %s, which starts at %s",
+				out.VisitTime.Format(time.RFC3339), ErrBeforeOrder, next.Number, next.Start.Format(time.RFC3339)))
+		}
+		return nil, field("capture_time", fmt.Errorf("%s: %w", out.VisitTime.Format(time.RFC3339), ErrNoOrder))
+	}
+	out.Order = order.ID
+	flags[0] = now.Sub(out.VisitTime) > SyncedLateAfter
+	flags[1] = s.visitedLate(site, order, out.VisitTime)
+	if at := site.PlaceAt(out.VisitTime).Position; at != nil && c.Location != nil {
+		point := c.Location.Point
+		if c.Location.GCJ02 {
+			point = toWGS84(point)
+		}
+		metres := math.Round(distance(point, *at))
+		out.Distance = &metres
+		flags[2] = metres-c.Location.Accuracy > AwayFromSiteBeyond
+	}
+	out.Location = nil
+	for i, f := range []Flag{SyncedLate, VisitedLate, AwayFromSite, ClockCorrected} {
+		if flags[i] {
+			out.Flags = append(out.Flags, f)
+		}
+	}
+	return out, nil
+}
+
+// visitedLate reports whether a visit comes later than the order's interval
+// after the visit before it, or after the site became due.
+func (s *Service) visitedLate(site *sites.Site, order *sites.ClosureOrder, at time.Time) bool {
+	since := order.Start
+	if site.Registered.After(since) {
+		since = site.Registered
+	}
+	if last, ok := s.index.Last(site.ID, at); ok && last.After(since) {
+		since = last
+	}
+	return at.Sub(since) > time.Duration(order.Interval)
+}
+
+// sameContent reports whether two reports say the same. Location does not
+// count: the first one was dropped.
+func sameContent(a, b *CheckIn) bool {
+	return a.ID == b.ID && a.Site == b.Site && a.Captured.Equal(b.Captured) && a.Finding == b.Finding &&
+		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
+		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
+}
