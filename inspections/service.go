@@ -53,14 +53,18 @@ func (s *Service) Take(e ledger.Entry) error {
 // other content it is ErrConflict.
 func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
 	now := s.Now()
-	draft, err := s.accept(c, clientTime, now)
-	if err != nil {
+	draft, refused := s.accept(c, clientTime, now)
+	if refused != nil {
 		// What was accepted once stays accepted, also where today's roster
-		// would refuse it.
-		if first, found := s.Get(ctx, c.Site, c.ID); found == nil {
-			return s.repeat(ctx, first, &c)
+		// would refuse it. Whoever cannot tell must not say that it is refused.
+		e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil, false, refused
 		}
-		return nil, false, err
+		if err != nil {
+			return nil, false, err
+		}
+		return s.repeat(ctx, e, &c)
 	}
 	if err := s.findReused(ctx, draft); err != nil {
 		return nil, false, err
@@ -76,11 +80,7 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		return nil, false, err
 	}
 	if existed {
-		first, err := Parse(e)
-		if err != nil {
-			return nil, false, err
-		}
-		return s.repeat(ctx, first, &c)
+		return s.repeat(ctx, e, &c)
 	}
 	draft.Entry = e
 	return draft, false, s.stored(ctx, draft)
@@ -96,9 +96,13 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 	return s.Claims.Claim(ctx, c.Sums(), c.Ref())
 }
 
-// repeat answers a check-in whose id is taken by first. The first may have come to
-// another server, or its answer may have been lost before it was counted.
-func (s *Service) repeat(ctx context.Context, first *Stored, c *CheckIn) (*Stored, bool, error) {
+// repeat answers a check-in whose id an entry has. The first may have come to another
+// server, or its answer may have been lost before it was counted.
+func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stored, bool, error) {
+	first, err := Parse(e)
+	if err != nil {
+		return nil, false, err
+	}
 	if !sameContent(&first.CheckIn, c) {
 		return nil, false, &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", c.ID, ErrConflict)}
 	}

@@ -607,3 +607,27 @@ func TestClaimedByNobody(t *testing.T) {
 	must(t, w.claims.Claim(t.Context(), []inspections.Digest{{1}}, nobody))
 	w.wantUnused(t, 1, inspections.Digest{1})
 }
+
+// away is a store that cannot be read just now.
+type away struct{ ledger.Store }
+
+func (away) Entry(context.Context, ledger.History, string) (ledger.Entry, error) {
+	return ledger.Entry{}, ledger.ErrUnavailable
+}
+
+// TestSubmitCannotTell ensures that a check-in that was accepted before is not
+// refused for good where nobody can look it up.
+func TestSubmitCannotTell(t *testing.T) {
+	w := newWorld(t)
+	c := w.checkIn(1)
+	w.submit(t, c)
+	_, err := w.Roster.EndOrder(t.Context(), "test", w.Order.ID, w.Now.Add(-time.Hour))
+	must(t, err)
+	s := inspections.New(inspections.Config{Ledger: away{w.Ledger}, Claims: w.claims, Roster: w.Roster, Now: w.Clock})
+	if _, _, err := s.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if _, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate {
+		t.Errorf("once it can be: duplicate %v, %v", duplicate, err)
+	}
+}
