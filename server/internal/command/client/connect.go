@@ -36,7 +36,7 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.
 		return err
 	}
 	if c.Username != "" && c.Token != "" {
-		return errors.New("--token: is at odds with --username")
+		return errors.New("--token: cannot be used together with --username")
 	}
 	server, err := client.New(client.Config{
 		Address: c.Server, TLS: secure, Plaintext: secure == nil,

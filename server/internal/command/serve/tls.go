@@ -33,7 +33,7 @@ func (c tlsConfig) check() error {
 	case c.TLSCert == "" && c.TLSKey != "":
 		return errors.New("--tls-cert: is missing, and --tls-key is there")
 	case c.TLSCert != "" && c.PlaintextBehindProxy:
-		return errors.New("--plaintext-behind-proxy: is at odds with --tls-cert")
+		return errors.New("--plaintext-behind-proxy: cannot be used together with --tls-cert")
 	case c.TLSCert == "" && c.TLSClientCA != "":
 		return errors.New("--tls-client-ca: needs --tls-cert and --tls-key")
 	case c.TLSRequireClientCert && c.TLSClientCA == "":
