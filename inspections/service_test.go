@@ -599,6 +599,38 @@ func TestLostReplyUsesThePhoto(t *testing.T) {
 	}
 }
 
+// failingClaims fail to note a claim while fail is set.
+type failingClaims struct {
+	inspections.Claims
+	fail error
+}
+
+func (c *failingClaims) Claim(ctx context.Context, sums []inspections.Digest, by inspections.CheckInRef) error {
+	if c.fail != nil {
+		return c.fail
+	}
+	return c.Claims.Claim(ctx, sums, by)
+}
+
+// TestClaimFails ensures that the phone is not told of success, so that it asks
+// again, where its check-in is stored and the use of its photos is not noted.
+func TestClaimFails(t *testing.T) {
+	w := newWorld(t)
+	claims := &failingClaims{Claims: w.claims, fail: ledger.ErrUnavailable}
+	w.Service = inspections.New(inspections.Config{Ledger: w.Ledger, Claims: claims, Roster: w.Roster, Now: w.Clock})
+	c := w.withPhoto(1, inspections.Digest{1})
+	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Fatalf("got %v, want ErrUnavailable", err)
+	}
+	claims.fail = nil
+	if _, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate {
+		t.Errorf("got %v, %v; want the entry stored at first", duplicate, err)
+	}
+	if again := w.submit(t, w.withPhoto(2, inspections.Digest{1})); len(again.Reused) != 1 || again.Reused[0].First != c.Ref() {
+		t.Errorf("got %+v, want the first check-in", again.Reused)
+	}
+}
+
 // TestClaimedByNobody ensures that a claim which an earlier version left for a
 // check-in that was never stored flags nothing.
 func TestClaimedByNobody(t *testing.T) {

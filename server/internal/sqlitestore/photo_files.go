@@ -221,19 +221,19 @@ func (p *photoStore) writeNew(content io.WriterTo) (_ newFile, err error) {
 }
 
 // place gives the file its place, unless it is there already and whole. It needs the
-// lock of its hash.
+// lock of its hash. Where it fails, the caller removes the file.
 func (p *photoStore) place(file newFile) error {
-	if whole, err := p.isWhole(file.sum); err != nil || whole {
-		return errors.Join(err, engine.Remove(file.path))
+	whole, err := p.isWhole(file.sum)
+	switch {
+	case err != nil:
+		return err
+	case whole:
+		return engine.Remove(file.path)
 	}
-	err := p.makeFolders(file.sum)
-	if err == nil {
-		err = engine.Place(file.path, p.path(file.sum))
+	if err := p.makeFolders(file.sum); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, engine.Remove(file.path))
-	}
-	return nil
+	return engine.Place(file.path, p.path(file.sum))
 }
 
 // makeFolders makes the folders in which the file with the hash lies.

@@ -180,14 +180,15 @@ func (p *photoStore) kept(ctx context.Context, r photos.Ref) (*photos.Kept, erro
 // Keep implements photos.Store. The file is written before anybody knows its name,
 // which is its hash.
 func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (photos.Kept, error) {
-	if known, err := p.kept(ctx, k.Ref); err != nil || known != nil {
-		if known == nil {
-			known = &photos.Kept{}
-		}
-		return *known, err
+	known, err := p.kept(ctx, k.Ref)
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	if known != nil {
+		return *known, nil
 	}
 	var file newFile
-	err := p.onFiles(ctx, func() (err error) {
+	err = p.onFiles(ctx, func() (err error) {
 		file, err = p.writeNew(content)
 		return err
 	})
@@ -197,7 +198,8 @@ func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterT
 	k.Stored, k.Size, k.Purged = file.sum, file.size, false
 	defer p.storing.Lock(k.Stored)()
 	if err := p.onFiles(ctx, func() error { return p.place(file) }); err != nil {
-		return photos.Kept{}, err
+		// Also where the caller has left and nothing was tried.
+		return photos.Kept{}, errors.Join(err, engine.Remove(file.path))
 	}
 	err = p.write(ctx, func(w *writer) error {
 		if err := w.note(photoKeep, k); err != nil {
@@ -209,7 +211,7 @@ func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterT
 		return photos.Kept{}, err
 	}
 	// Somebody may have kept or purged it meanwhile.
-	known, err := p.kept(ctx, k.Ref)
+	known, err = p.kept(ctx, k.Ref)
 	if err == nil && known == nil {
 		err = fmt.Errorf("the photo %s is gone as soon as it was kept", k.SHA256)
 	}

@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -126,6 +127,31 @@ func TestKeepFails(t *testing.T) {
 	}
 	left, err := os.ReadDir(filepath.Join(s.photos.dir, newFolder))
 	if err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// cancelling is content whose reader leaves when all of it is written.
+type cancelling struct {
+	content []byte
+	cancel  context.CancelFunc
+}
+
+func (c cancelling) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(c.content)
+	c.cancel()
+	return int64(n), err
+}
+
+// TestKeepLeft holds that a caller who leaves while a file is written leaves nothing
+// of it, before the server is started anew.
+func TestKeepLeft(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := s.Photos().Keep(ctx, photos.Kept{}, cancelling{[]byte("a picture"), cancel}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the caller has gone", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(s.photos.dir, newFolder)); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left, %v", len(left), err)
 	}
 }
