@@ -259,6 +259,7 @@ func TestFarTimes(t *testing.T) {
 // Ensure that nothing is lost or doubled when visits, some of them twice and in
 // any order, come from many goroutines while views are made and given up.
 func TestConcurrent(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, 5000) // more than are counted in one step
 	all := w.roster.Roster().Sites()
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -289,7 +289,10 @@ func drawTable(t *rapid.T) []sites.DivisionRow {
 // TestAgreesWithReference lets things happen at random and asks between them.
 // The index that followed all of it, one that is fed afresh, and the reference
 // have to give the same answers. A stamp that says so has to be right.
-func TestAgreesWithReference(t *testing.T) { rapid.Check(t, agrees) }
+func TestAgreesWithReference(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, agrees)
+}
 
 func agrees(t *rapid.T) {
 	w := newWorld(t, day(10))

@@ -96,6 +96,7 @@ func (w *identityWorld) kinds(t testing.TB) string {
 }
 
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	u := wang()
 	w := newIdentityWorld(t, u)
 	if !w.Any() {
@@ -181,6 +182,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestIdentityRefused(t *testing.T) {
+	t.Parallel()
 	u := wang()
 	w := newIdentityWorld(t, u)
 	tokens := w.provider.SignIn(t, oidctest.Audience, u)
@@ -242,6 +244,7 @@ func TestIdentityRefused(t *testing.T) {
 // TestIdentityClaims ensures that the error names the claim that cannot be used,
 // and that no account is made of it.
 func TestIdentityClaims(t *testing.T) {
+	t.Parallel()
 	with := func(change func(*oidctest.User)) oidctest.User {
 		u := wang()
 		change(&u)

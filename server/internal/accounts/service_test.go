@@ -353,6 +353,7 @@ func TestOneTimePassword(t *testing.T) {
 }
 
 func TestThrottle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	try := func(name, address string) error {
 		_, _, err := w.Login(t.Context(), accounts.SignIn{Username: name, Password: "wrong", Address: address})
@@ -534,6 +535,7 @@ func TestAccesses(t *testing.T) {
 // TestAccessPages ensures that a list of accesses ends, misses none, and goes on
 // where a page had nothing that was asked for.
 func TestAccessPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const count = 12_345
 	for i := range count {

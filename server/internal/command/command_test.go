@@ -203,6 +203,7 @@ func submit(t testing.TB, conn *grpc.ClientConn, c *xunchav1.CheckIn) *xunchav1.
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	out, stderr, err := xuncha(t, "demo", "--once", "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err, stderr)
@@ -281,7 +282,10 @@ func TestBadCommands(t *testing.T) {
 	}
 }
 
-func TestCommands(t *testing.T) { onBothEngines(t, testCommands) }
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, testCommands)
+}
 
 func testCommands(t *testing.T, store ...string) {
 	address, stop := serveOn(t, store...)
@@ -322,6 +326,7 @@ func testCommands(t *testing.T, store ...string) {
 // TestShutdown ensures that a call under way when the server is told to stop
 // ends as if nothing were.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	address, stop := serveFolder(t, t.TempDir())
 	conn := connect(t, address)
 	stream, err := xunchav1.NewRosterServiceClient(conn).ImportDivisions(t.Context())
@@ -415,7 +420,10 @@ func wantAcknowledged(t testing.TB, conn *grpc.ClientConn, sites []string, recei
 }
 
 // TestOneSiteTogether has 64 officers submit to one site at once.
-func TestOneSiteTogether(t *testing.T) { onBothEngines(t, testOneSiteTogether) }
+func TestOneSiteTogether(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, testOneSiteTogether)
+}
 
 func testOneSiteTogether(t *testing.T, store ...string) {
 	address, _ := serveOn(t, store...)
@@ -441,6 +449,7 @@ func testOneSiteTogether(t *testing.T, store ...string) {
 // TestKill kills the built server ten times in the middle of submissions. What
 // it acknowledged must be there after the next start, once and unchanged.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "xuncha")
 	if out, err := exec.Command("go", "build", "-o", binary, "xuncha/server").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))

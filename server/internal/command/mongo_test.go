@@ -100,6 +100,7 @@ func cityCoverage(t testing.TB, conn *grpc.ClientConn) *xunchav1.CoverageRow {
 
 // What one of two servers on one database accepts, the other counts.
 func TestTwoServers(t *testing.T) {
+	t.Parallel()
 	uri := mongo(t).Database(t)
 	var conns []*grpc.ClientConn
 	var ids []string
@@ -164,6 +165,7 @@ func TestTwoServers(t *testing.T) {
 // While the database is away, calls may be tried again and health says so;
 // once it is back, all goes on. What was acknowledged under load is there.
 func TestDatabaseKilled(t *testing.T) {
+	t.Parallel()
 	database := ownMongo(t)
 	address, stop := serveOn(t, "--store", database.Database(t))
 	ids := fill(t, address)
@@ -252,6 +254,7 @@ func wantRetry(t testing.TB, err error) {
 }
 
 func TestNoDatabase(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ uri, says string }{
 		{"mongodb://officer:geheim@127.0.0.1:1/city?connectTimeoutMS=500", "mongodb://127.0.0.1:1/city"},
 		{"mongodb://officer:ge@heim@127.0.0.1:1/", "mongodb://127.0.0.1:1/"},
@@ -324,6 +327,7 @@ func wantSame(t *testing.T, got, want string) {
 // A deployment goes to MongoDB and back, byte for byte, also where a copy was
 // interrupted, and serves on there.
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	first, second, database := t.TempDir(), filepath.Join(t.TempDir(), "new"), mongo(t).Database(t)
 	address, stop := serveFolder(t, first)
 	ids := fill(t, address)

@@ -87,6 +87,7 @@ var photoLine = regexp.MustCompile(`is stored: photo ([0-9a-f]{64})`)
 // TestPhotoCommands takes a camera's file through a deployment's life: reported,
 // fetched, copied to another store and back, lost, and purged.
 func TestPhotoCommands(t *testing.T) {
+	t.Parallel()
 	folder, copied := t.TempDir(), t.TempDir()
 	address, stop := serveFolder(t, folder)
 	site := fill(t, address)[0]
@@ -325,7 +326,10 @@ func (c counting) Write(b []byte) (int, error) {
 }
 
 // TestPhotoOverABadLink sends 12 MB over a link that is cut every 300 KB.
-func TestPhotoOverABadLink(t *testing.T) { onBothEngines(t, testPhotoOverABadLink) }
+func TestPhotoOverABadLink(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, testPhotoOverABadLink)
+}
 
 func testPhotoOverABadLink(t *testing.T, store ...string) {
 	address, _ := serveOn(t, store...)
@@ -376,6 +380,7 @@ func sendPhoto(ctx context.Context, photos xunchav1.PhotoServiceClient, p client
 // come must be of use, and nothing else may be left. In MongoDB, what was being
 // written is only removed after an hour, as another server may be at it.
 func TestKillDuringUploads(t *testing.T) {
+	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "xuncha")
 	if out, err := exec.Command("go", "build", "-o", binary, "xuncha/server").CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -525,6 +530,7 @@ func testKillDuringUploads(t *testing.T, binary string, rounds, photosEach, larg
 // TestPhotoOnTwoServers sends the beginning of a photo to one server and the rest
 // to another on the same database.
 func TestPhotoOnTwoServers(t *testing.T) {
+	t.Parallel()
 	uri := mongo(t).Database(t)
 	first, _ := serveOn(t, "--store", uri)
 	site := fill(t, first)[0]

@@ -54,6 +54,7 @@ type releasedAnswers struct {
 // TestReleased opens deployments that an earlier version made, as README.md beside
 // them says: they answer what they answered then, and go on.
 func TestReleased(t *testing.T) {
+	t.Parallel()
 	const folder = "testdata/released"
 	t.Run("Embedded", func(t *testing.T) {
 		data := t.TempDir()
@@ -120,9 +121,8 @@ func testReleased(t *testing.T, folder string, store ...string) {
 	}
 	const retention = 1095
 	address, stop := serveOn(t, append(store, "--photo-retention-days", fmt.Sprint(retention))...)
-	t.Setenv("XUNCHA_PASSWORD", releasedPassword)
 	as := func(name string, args ...string) (string, error) {
-		out, _, err := xuncha(t, append(args, "--server", address, "--username", name)...)
+		out, _, err := xuncha(t, append(args, "--server", address, "--username", name, "--password", releasedPassword)...)
 		return out, err
 	}
 	signedIn := func(name string) *client.Client {

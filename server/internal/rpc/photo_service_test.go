@@ -286,6 +286,7 @@ func (w *world) callLines(method string) (calls, errs []string) {
 // TestCutCalls cuts calls in their middle. That is the caller's doing, or the
 // network's: the log has the call's line and no error of the server.
 func TestCutCalls(t *testing.T) {
+	t.Parallel()
 	big := makePhoto(7, 2000, 1500, "")
 	for _, test := range []struct {
 		name, method string
@@ -411,6 +412,7 @@ func TestPhotoAccess(t *testing.T) {
 // TestThumbnailsAtOnce asks for the same thumbnail many times at once; whoever
 // leaves early takes it from nobody.
 func TestThumbnailsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	big := makePhoto(1, 4000, 3000, "")
 	c, _ := w.visit(t, 0, big)
@@ -439,6 +441,7 @@ func TestThumbnailsAtOnce(t *testing.T) {
 // TestNoThumbnail holds that a picture that would take too much memory is
 // refused, and still shown in full.
 func TestNoThumbnail(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var b bytes.Buffer
 	// A line of ten million pixels: small, and in a thumbnail's rows very long.

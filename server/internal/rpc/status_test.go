@@ -199,6 +199,7 @@ func TestUnreadableRequests(t *testing.T) {
 // TestTransportErrors ensures that what goes wrong before a method is reached
 // has a reason and a line in the log, too.
 func TestTransportErrors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t) // which takes requests of 1 MiB
 	submit := func(note int, options ...grpc.CallOption) error {
 		c := w.checkIn(0)

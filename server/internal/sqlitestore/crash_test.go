@@ -60,6 +60,7 @@ func writeUntilKilled(dir string) error {
 // TestKilled kills a server that writes, again and again in one folder, and
 // looks for what it has acknowledged.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	acknowledged := map[string]string{} // hashes by id
 	for round := range 6 {

@@ -60,6 +60,7 @@ func wantWhole(t *testing.T, s *Store, id sites.SiteID, want []ledger.Entry) {
 
 // Whatever is indexed, waits to be, or is in memory: the answers are the same.
 func TestIndexesLag(t *testing.T) {
+	t.Parallel()
 	const count = 250
 	of := func(i int) sites.SiteID { return sites.SiteID(fmt.Sprintf("%03d", i)) }
 	s := open(t)
@@ -160,6 +161,7 @@ func TestRosterAcrossTheIndexes(t *testing.T) {
 // Where bringing the indexes up to date fails, the whole transaction does, and
 // all goes on once it can.
 func TestIndexFails(t *testing.T) {
+	t.Parallel()
 	s := open(t)
 	mustExec(t, s.writer.conn, `CREATE TEMP TRIGGER disk_error BEFORE INSERT ON main.places
 		BEGIN SELECT RAISE(ROLLBACK, 'as a disk error would'); END`)

@@ -533,6 +533,7 @@ func TestDiskFull(t *testing.T) {
 // The log starts anew now and then, also while somebody reads everything, and
 // who reads everything may use the store meanwhile.
 func TestLogStaysBounded(t *testing.T) {
+	t.Parallel()
 	s := open(t)
 	mustAppend(t, s, draft("first"))
 	mustAppend(t, s, draft("second"))
