@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -77,6 +78,9 @@ type row struct {
 }
 
 func bench(ctx context.Context, o options, w io.Writer) (err error) {
+	if runtime.GOOS != "linux" {
+		return errors.New("only Linux tells the CPU time and the memory of another process: measure there")
+	}
 	folder, err := os.MkdirTemp("", "xuncha-bench-")
 	if err != nil {
 		return err
