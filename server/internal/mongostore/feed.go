@@ -46,8 +46,10 @@ type feedReader struct {
 	store *Store
 	at    *vector
 	yield func(ledger.FeedEntry, error) bool
-	// last are the sequences passed in this reading.
+	// last are the sequences that are known to be behind the reader.
 	last map[ledger.History]ledger.Sequence
+	// passed tells that this reading gave the caller something.
+	passed bool
 	// ask are the writers that may have something new.
 	ask []string
 }
@@ -70,7 +72,7 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 		return err
 	}
 	var err error
-	r := &feedReader{store: s, yield: yield, last: map[ledger.History]ledger.Sequence{}}
+	r := &feedReader{store: s, yield: yield, last: s.recall(from)}
 	if from == "" {
 		r.at, err = s.beginning(ctx)
 	} else {
@@ -87,7 +89,51 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 			return nil // there is nothing at all
 		}
 	}
-	return r.follow(ctx)
+	err = r.follow(ctx)
+	if err == nil || errors.Is(err, ledger.ErrWaiting) {
+		if r.passed {
+			from = r.at.cursor()
+		}
+		s.remember(from, r.last)
+	}
+	return err
+}
+
+// A remembered is what a reader knew when it had come to the cursor. Without it, a
+// reader looks in the database for the entries before those that are new.
+type remembered struct {
+	at   ledger.Cursor
+	last map[ledger.History]ledger.Sequence
+}
+
+// maxRemembered is how many of them are kept: a server has two readers, which may be
+// at the same cursor.
+const maxRemembered = 4
+
+// recall hands over what a reader knew at the cursor; nothing where nobody was there.
+func (s *Store) recall(at ledger.Cursor) map[ledger.History]ledger.Sequence {
+	s.readers.Lock()
+	defer s.readers.Unlock()
+	i := slices.IndexFunc(s.readers.list, func(r remembered) bool { return r.at == at })
+	if i < 0 {
+		return map[ledger.History]ledger.Sequence{}
+	}
+	last := s.readers.list[i].last
+	s.readers.list = slices.Delete(s.readers.list, i, i+1)
+	return last
+}
+
+// remember keeps what a reader knows at the cursor for the one that comes next.
+func (s *Store) remember(at ledger.Cursor, last map[ledger.History]ledger.Sequence) {
+	if len(last) > maxHeads {
+		return
+	}
+	s.readers.Lock()
+	defer s.readers.Unlock()
+	s.readers.list = append(s.readers.list, remembered{at, last})
+	if over := len(s.readers.list) - maxRemembered; over > 0 {
+		s.readers.list = slices.Delete(s.readers.list, 0, over)
+	}
 }
 
 // pass gives an entry to the caller.
@@ -96,6 +142,7 @@ func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
 		return err
 	}
 	r.last[e.History] = e.Sequence
+	r.passed = true
 	if !r.yield(ledger.FeedEntry{Entry: e, After: r.at.cursor}, nil) {
 		return errLeft
 	}

@@ -71,6 +71,11 @@ type Store struct {
 	writer  *writer
 	gate    engine.Gate
 
+	// readers is what readers of the feed knew last.
+	readers struct {
+		sync.Mutex
+		list []remembered
+	}
 	// heard is what each writer had said when it was first heard of.
 	heard struct {
 		sync.Mutex
