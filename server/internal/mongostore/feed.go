@@ -85,9 +85,6 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 		if err := r.readWhole(ctx); err != nil {
 			return err
 		}
-		if r.at.whole != nil {
-			return nil // there is nothing at all
-		}
 	}
 	err = r.follow(ctx)
 	if err == nil || errors.Is(err, ledger.ErrWaiting) {
@@ -231,7 +228,12 @@ func (r *feedReader) readWhole(ctx context.Context) error {
 			return err
 		}
 	}
-	return cursor.Err()
+	if err := cursor.Err(); err != nil {
+		return err
+	}
+	// Also where nothing lies behind the bookmark: that was the end, and is it still.
+	r.at.whole = nil
+	return nil
 }
 
 // follow passes what the numbers tell.
@@ -241,11 +243,10 @@ func (r *feedReader) follow(ctx context.Context) error {
 		return err
 	}
 	for {
-		docs, err := r.next(ctx)
+		docs, more, err := r.next(ctx)
 		if err != nil {
 			return err
 		}
-		full := len(docs) == feedPage
 		if docs, err = r.complete(ctx, docs); err != nil {
 			return err
 		}
@@ -258,7 +259,7 @@ func (r *feedReader) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		if !full {
+		if !more {
 			break
 		}
 	}
@@ -313,26 +314,34 @@ func (s *Store) works(d writerDoc) bool {
 	return known && first != d.Seen
 }
 
-// next returns up to feedPage documents that are not behind the reader.
-func (r *feedReader) next(ctx context.Context) (docs []entryDoc, err error) {
+// maxGaps is how many gaps one query asks about.
+const maxGaps = 500
+
+// next returns up to feedPage documents that are not behind the reader, and whether
+// there may be more.
+func (r *feedReader) next(ctx context.Context) (docs []entryDoc, more bool, err error) {
 	var news bson.A
 	for _, id := range r.ask {
 		for _, gap := range r.at.of(id).gaps() {
 			news = append(news, marksBetween(id, gap))
 		}
 	}
-	if len(news) == 0 {
-		return nil, nil
-	}
-	err = r.store.do(ctx, func(ctx context.Context) error {
-		cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", news)},
-			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
+	for len(news) > 0 && len(docs) == 0 {
+		part := news[:min(maxGaps, len(news))]
+		news = news[len(part):]
+		err = r.store.do(ctx, func(ctx context.Context) error {
+			cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", part)},
+				options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
+			if err != nil {
+				return err
+			}
+			return cursor.All(ctx, &docs)
+		})
 		if err != nil {
-			return err
+			return nil, false, err
 		}
-		return cursor.All(ctx, &docs)
-	})
-	return docs, err
+	}
+	return docs, len(docs) == feedPage || len(docs) > 0 && len(news) > 0, nil
 }
 
 // complete adds the entries of which others are the next, where they are not behind

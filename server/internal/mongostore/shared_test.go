@@ -291,6 +291,57 @@ func TestFeedKeepsOrder(t *testing.T) {
 	r.want(t, want, nil)
 }
 
+// A reader that was cut off at the very end of what was there goes on with what is
+// new, wherever that lies.
+func TestFeedCutAtTheEnd(t *testing.T) {
+	a, b := two(t)
+	for i := range feedPage {
+		mustAppend(t, a, fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	f := ledger.NewFollower(b, "", func(ledger.Entry) error {
+		if n++; n == feedPage-1 {
+			cancel() // so that nobody can ask what lies behind the last one
+		}
+		return nil
+	})
+	if err := f.CatchUp(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want context.Canceled", err)
+	}
+	first := draft("before all others")
+	first.History = ledger.Accesses
+	if _, _, err := a.Append(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n < feedPage+1 {
+		t.Errorf("got %d entries of %d", n, feedPage+1)
+	}
+}
+
+// A reader with more gaps than one query can ask about gets what lies in any of them.
+func TestFeedOfManyGaps(t *testing.T) {
+	a, b := two(t)
+	w := idle(a, "w")
+	mustInsert(t, w, draft("1"))
+	const count = 3 * maxGaps
+	v := &vector{writers: map[string]*position{w.id: {}}}
+	for n := int64(1); n < 2*count; n += 2 {
+		v.writers[w.id].add(n)
+	}
+	w.mark = 2*count - 3
+	mustInsert(t, w, draft("in the last gap but one"))
+	w.mark = 2 * count
+	mustInsert(t, w, draft("behind all"))
+	r := &reader{store: b, at: v.cursor()}
+	if got, err := r.next(t); got != "in the last gap but one behind all " {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestSchemaIsChecked(t *testing.T) {
 	create := func(t *testing.T, s *Store, name string, unique bool, keys bson.D) {
 		t.Helper()
