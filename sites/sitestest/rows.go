@@ -18,9 +18,13 @@ import (
 // Run tests the engine's promises. Open returns rows of which there are none, and
 // reopen what has become of them after the server was started anew.
 func Run[S sites.Rows](t *testing.T, open func(testing.TB) S, reopen func(testing.TB, S) S) {
-	t.Run("Rows", func(t *testing.T) { testRows(t, open(t), reopen) })
-	t.Run("RowsKeepTheirOwnCopy", func(t *testing.T) { testOwnCopy(t, open(t)) })
-	t.Run("RowsCancelled", func(t *testing.T) { testCancelled(t, open(t)) })
+	for name, test := range map[string]func(*testing.T, S){
+		"Rows":                 func(t *testing.T, s S) { testRows(t, s, reopen) },
+		"RowsKeepTheirOwnCopy": func(t *testing.T, s S) { testOwnCopy(t, s) },
+		"RowsCancelled":        func(t *testing.T, s S) { testCancelled(t, s) },
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
 }
 
 func sum(rows []byte) string {
