@@ -50,6 +50,8 @@ type feedReader struct {
 	last map[ledger.History]ledger.Sequence
 	// passed tells that this reading gave the caller something.
 	passed bool
+	// sifted are the numbers up to which this reading has gone through a writer's.
+	sifted map[string]int64
 	// ask are the writers that may have something new.
 	ask []string
 }
@@ -72,7 +74,7 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 		return err
 	}
 	var err error
-	r := &feedReader{store: s, yield: yield, last: s.recall(from)}
+	r := &feedReader{store: s, yield: yield, last: s.recall(from), sifted: map[string]int64{}}
 	if from == "" {
 		r.at, err = s.beginning(ctx)
 	} else {
@@ -314,34 +316,75 @@ func (s *Store) works(d writerDoc) bool {
 	return known && first != d.Seen
 }
 
-// maxGaps is how many gaps one query asks about.
-const maxGaps = 500
+const (
+	// maxGaps is how many gaps one query asks about.
+	maxGaps = 500
+	// manyGaps is of how many gaps a writer's numbers are read from the first on,
+	// because asking about each would take longer. So many there are with a writer
+	// that was new when somebody began to read everything.
+	manyGaps = 100
+)
 
-// next returns up to feedPage documents that are not behind the reader, and whether
-// there may be more.
+// next returns documents that are not behind the reader, about feedPage at most, and
+// whether there may be more.
 func (r *feedReader) next(ctx context.Context) (docs []entryDoc, more bool, err error) {
 	var news bson.A
 	for _, id := range r.ask {
-		for _, gap := range r.at.of(id).gaps() {
+		gaps := r.at.of(id).gaps()
+		if len(gaps) > manyGaps {
+			if docs, err = r.sift(ctx, id); err != nil || len(docs) > 0 {
+				return docs, true, err
+			}
+			continue
+		}
+		for _, gap := range gaps {
 			news = append(news, marksBetween(id, gap))
 		}
 	}
 	for len(news) > 0 && len(docs) == 0 {
 		part := news[:min(maxGaps, len(news))]
 		news = news[len(part):]
-		err = r.store.do(ctx, func(ctx context.Context) error {
-			cursor, err := r.store.entries.Find(ctx, bson.D{is("$or", part)},
-				options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
-			if err != nil {
-				return err
-			}
-			return cursor.All(ctx, &docs)
-		})
-		if err != nil {
+		if docs, err = r.page(ctx, bson.D{is("$or", part)}); err != nil {
 			return nil, false, err
 		}
 	}
 	return docs, len(docs) == feedPage || len(docs) > 0 && len(news) > 0, nil
+}
+
+// page returns up to feedPage documents that the filter lets through, by their marks.
+func (r *feedReader) page(ctx context.Context, filter bson.D) (docs []entryDoc, err error) {
+	err = r.store.do(ctx, func(ctx context.Context) error {
+		cursor, err := r.store.entries.Find(ctx, filter,
+			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	return docs, err
+}
+
+// sift goes through a writer's documents from where this reading has got to, and
+// returns the next ones that are not behind the reader; none at the end.
+func (r *feedReader) sift(ctx context.Context, id string) (news []entryDoc, err error) {
+	p := r.at.of(id)
+	for len(news) == 0 {
+		docs, err := r.page(ctx, marksBetween(id, run{first: max(p.done, r.sifted[id])}))
+		if err != nil || len(docs) == 0 {
+			return nil, err
+		}
+		for _, d := range docs {
+			_, n, err := readMark(d.Mark)
+			if err != nil {
+				return nil, err
+			}
+			if !p.has(n) {
+				news = append(news, d)
+			}
+			r.sifted[id] = n
+		}
+	}
+	return news, nil
 }
 
 // complete adds the entries of which others are the next, where they are not behind

@@ -1,6 +1,7 @@
 package mongostore
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -22,7 +23,12 @@ type position struct {
 
 // has reports whether the number is behind the reader.
 func (p *position) has(n int64) bool {
-	return n <= p.done || slices.ContainsFunc(p.beyond, func(r run) bool { return r.first <= n && n <= r.last })
+	if n <= p.done {
+		return true
+	}
+	// The first run that does not end before the number.
+	at, _ := slices.BinarySearchFunc(p.beyond, n, func(r run, n int64) int { return cmp.Compare(r.last, n) })
+	return at < len(p.beyond) && p.beyond[at].first <= n
 }
 
 // add puts a number behind the reader.
@@ -30,7 +36,7 @@ func (p *position) add(n int64) {
 	if p.has(n) {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(p.beyond, n, func(r run, n int64) int { return int(r.first - n) })
+	at, _ := slices.BinarySearchFunc(p.beyond, n, func(r run, n int64) int { return cmp.Compare(r.first, n) })
 	p.beyond = slices.Insert(p.beyond, at, run{n, n})
 	if next := at + 1; next < len(p.beyond) && p.beyond[next].first == n+1 {
 		p.beyond[at].last = p.beyond[next].last

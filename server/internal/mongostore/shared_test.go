@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -189,6 +190,7 @@ func TestFeedOfEarlierVersions(t *testing.T) {
 		t.Helper()
 		d := draft(id)
 		d.History = h
+		delete(old.heads, h)
 		head, err := old.head(t.Context(), h)
 		if err != nil {
 			t.Fatal(err)
@@ -319,6 +321,135 @@ func TestFeedCutAtTheEnd(t *testing.T) {
 	}
 	if n < feedPage+1 {
 		t.Errorf("got %d entries of %d", n, feedPage+1)
+	}
+}
+
+// A server that begins to write while another reads everything is given whole, once and
+// in order, however its numbers lie scattered over the histories.
+func TestFeedOfANewServer(t *testing.T) {
+	a, b := two(t)
+	const histories, each = 30, 40
+	of := func(h int, id string) ledger.Draft {
+		d := draft(id)
+		d.History = ledger.History(fmt.Sprintf("site/%02d", h))
+		return d
+	}
+	for h := range histories {
+		mustAppendDraft(t, a, of(h, "0"))
+	}
+	heads := map[ledger.History]ledger.Head{}
+	var at ledger.Cursor
+	take := func(e ledger.FeedEntry) {
+		t.Helper()
+		head, err := heads[e.History].Follow(e.Entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads[e.History] = head
+	}
+	first := true
+	for e, err := range b.Feed(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first {
+			// Most of it is met in the order of histories, and the rest by its number.
+			w := idle(a, "new")
+			for i := range each {
+				for h := range histories {
+					mustInsert(t, w, of(h, fmt.Sprint(i+1)))
+				}
+			}
+			first = false
+		}
+		take(e)
+		at = e.After()
+	}
+	for e, err := range b.Feed(t.Context(), at) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(e)
+	}
+	for h, head := range heads {
+		if head.Sequence != each+1 {
+			t.Errorf("%s was given up to %d, want %d", h, head.Sequence, each+1)
+		}
+	}
+	// One whose numbers are nearly all gaps is gone through, not asked for each.
+	v := &vector{writers: map[string]*position{"new": {}}}
+	for n := int64(2); n <= histories*each; n += 2 {
+		v.writers["new"].add(n)
+	}
+	r := &feedReader{store: b, at: v, sifted: map[string]int64{}, ask: []string{"new"}}
+	found := 0
+	for more := true; more; {
+		var docs []entryDoc
+		var err error
+		if docs, more, err = r.next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		found += len(docs)
+	}
+	if found != histories*each/2 {
+		t.Errorf("%d were found in the gaps, want %d", found, histories*each/2)
+	}
+}
+
+// What was read of the heads is not read again where the time ran out: on a slow
+// database a server would otherwise begin anew for ever.
+func TestColdHeads(t *testing.T) {
+	a, b := two(t)
+	const histories = 40
+	var batch []*job
+	for h := range histories {
+		d := draft("first")
+		d.History = ledger.History(fmt.Sprintf("site/%02d", h))
+		mustAppendDraft(t, a, d)
+		d.ID = "second"
+		batch = append(batch, &job{ctx: t.Context(), draft: d, done: make(chan error, 1)})
+	}
+	w := idle(b, "cold")
+	if err := w.ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The time runs out in the midst of reading the heads.
+	ctx, cancel := context.WithCancel(t.Context())
+	batch[histories/2].ctx = cutting{t.Context(), cancel}
+	for left := slices.Clone(batch); len(left) > 0; {
+		left = w.insert(ctx, left)
+	}
+	failed := 0
+	for _, j := range batch {
+		if err := <-j.done; err != nil {
+			failed++
+		}
+	}
+	if failed == 0 || len(w.heads) < histories/2 {
+		t.Errorf("%d failed, and %d heads are known, want at least %d", failed, len(w.heads), histories/2)
+	}
+	for h, head := range w.heads {
+		if head.Sequence != 1 {
+			t.Errorf("%s is thought to be at %d, and is at 1", h, head.Sequence)
+		}
+	}
+}
+
+// cutting is a caller's context that ends something when it is looked at.
+type cutting struct {
+	context.Context
+	cut func()
+}
+
+func (c cutting) Err() error {
+	c.cut()
+	return c.Context.Err()
+}
+
+func mustAppendDraft(t *testing.T, s *Store, d ledger.Draft) {
+	t.Helper()
+	if _, _, err := s.Append(t.Context(), d); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,8 +218,9 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 		return nil
 	}
 	var docs []any
-	var taken []*job // those whose documents are among docs
-	var ends []int   // where each of them has its last one
+	before := map[ledger.History]ledger.Head{} // as they are stored
+	var taken []*job                           // those whose documents are among docs
+	var ends []int                             // where each of them has its last one
 	for i, j := range batch {
 		if len(docs) > 0 && len(docs)+max(1, len(j.sealed)) > maxBatch {
 			again = append(again, batch[i:]...)
@@ -227,10 +229,10 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 		entries, err := w.seal(ctx, j)
 		if err != nil {
 			if !errors.Is(err, ledger.ErrMoved) && j.ctx.Err() == nil {
-				// The others would wait for the same in vain.
-				left := append(taken, batch[i:]...)
-				w.forget(left)
-				w.fail(ctx, left, err)
+				// The others would wait for the same in vain. Nothing was sent, so what was
+				// read of the heads holds, and the next batch need not read it again.
+				maps.Copy(w.heads, before)
+				w.fail(ctx, append(taken, batch[i:]...), err)
 				return nil
 			}
 			j.done <- err
@@ -239,6 +241,9 @@ func (w *writer) insert(ctx context.Context, batch []*job) (again []*job) {
 		if len(entries) == 0 {
 			j.done <- nil
 			continue
+		}
+		if _, again := before[j.history()]; !again {
+			before[j.history()] = w.heads[j.history()]
 		}
 		for _, e := range entries {
 			docs = append(docs, document(e, markOf(w.id, w.mark+int64(len(docs))+1)))
@@ -420,10 +425,15 @@ func (w *writer) head(ctx context.Context, h ledger.History) (ledger.Head, error
 		return head, nil
 	}
 	newest, err := w.store.newest(ctx, h, 0, 1)
-	if err != nil || len(newest) == 0 {
+	if err != nil {
 		return ledger.Head{}, err
 	}
-	return newest[0].Head(), nil
+	var head ledger.Head
+	if len(newest) > 0 {
+		head = newest[0].Head()
+	}
+	w.heads[h] = head
+	return head, nil
 }
 
 // document returns the entry as it is stored.
