@@ -1,13 +1,17 @@
 package client
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"google.golang.org/grpc"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/table"
 )
 
 // importConfig holds the flags that both imports share.
@@ -27,26 +31,40 @@ func done(changed, dryRun bool) string {
 	return "were so already, nothing changed"
 }
 
-// sendAll sends the messages and returns the answer. The error is for people to read.
-func sendAll[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], messages []*Req) (*Resp, error) {
-	for _, m := range messages {
-		if stream.Send(m) != nil {
-			break // CloseAndRecv has the error
-		}
-	}
-	answer, err := stream.CloseAndRecv()
-	return answer, Readable(err)
-}
-
-// checkedImport sends a table as a dry run and prints the problems that come back. If
-// there are none, and dryRun is false, it sends the table again to import it.
-func checkedImport[Resp interface {
+// An importAnswer is what the server answers to a table.
+type importAnswer[Answer any] interface {
+	*Answer
 	GetProblems() []*xunchav1.ImportProblem
 	GetProblemCount() int32
-}](stderr io.Writer, file string, dryRun bool, send func(dryRun bool) (Resp, error)) (Resp, error) {
+}
+
+// A tableImport is how a kind of table is sent.
+type tableImport[Message, Answer any, A importAnswer[Answer]] struct {
+	columns []table.Column
+	begin   func(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[Message, Answer], error)
+	header  func(*xunchav1.ImportHeader) *Message
+	row     func(table.Row) *Message
+}
+
+// run sends the table as a dry run and prints the problems that come back to stderr. If
+// there are none, and dryRun is false, it sends the table again to import it. file is the
+// name that the server puts on record.
+func (i tableImport[Message, Answer, A]) run(ctx context.Context, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
+	var rows []*Message
+	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), i.columns, func(r table.Row) error {
+		rows = append(rows, i.row(r))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	send := func(dryRun bool) (A, error) {
+		header := i.header(&xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)})
+		return i.send(ctx, header, rows)
+	}
 	answer, err := send(true)
 	if err != nil {
-		return answer, err
+		return nil, err
 	}
 	if n := answer.GetProblemCount(); n > 0 {
 		t := newTable("row", "column", "problem")
@@ -54,11 +72,28 @@ func checkedImport[Resp interface {
 		for _, p := range answer.GetProblems() {
 			t.add(count(int64(p.Row)), p.Column, p.Description)
 		}
-		return answer, errors.Join(t.print(stderr),
+		return nil, errors.Join(t.print(stderr),
 			fmt.Errorf("%s: %d problems (%d shown); nothing was changed", file, n, len(answer.GetProblems())))
 	}
 	if dryRun {
 		return answer, nil
 	}
 	return send(false)
+}
+
+// send sends the messages and returns the answer. The error is for people to read.
+func (i tableImport[Message, Answer, A]) send(ctx context.Context, header *Message, rows []*Message) (A, error) {
+	stream, err := i.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if stream.Send(header) == nil {
+		for _, m := range rows {
+			if stream.Send(m) != nil {
+				break
+			}
+		}
+	}
+	answer, err := stream.CloseAndRecv() // and, after an error of Send, why
+	return answer, Readable(err)
 }

@@ -1,13 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"google.golang.org/grpc"
 
@@ -55,25 +52,17 @@ func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writ
 // ImportDivisions imports a table of divisions, or prints its problems to stderr if it
 // has any. file is the name that the server puts on record.
 func ImportDivisions(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
-	var rows []*xunchav1.ImportDivisionsRequest
-	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Divisions, func(r table.Row) error {
-		rows = append(rows, &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
-			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
-		}}})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	send := func(dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
-		stream, err := xunchav1.NewRosterServiceClient(conn).ImportDivisions(ctx)
-		if err != nil {
-			return nil, err
-		}
-		header := &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{
-			Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)},
-		}}
-		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
-	}
-	return checkedImport(stderr, file, dryRun, send)
+	type message = xunchav1.ImportDivisionsRequest
+	return tableImport[message, xunchav1.ImportDivisionsResponse, *xunchav1.ImportDivisionsResponse]{
+		columns: table.Divisions,
+		begin:   xunchav1.NewRosterServiceClient(conn).ImportDivisions,
+		header: func(h *xunchav1.ImportHeader) *message {
+			return &message{Part: &xunchav1.ImportDivisionsRequest_Header{Header: h}}
+		},
+		row: func(r table.Row) *message {
+			return &message{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
+				Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
+			}}}
+		},
+	}.run(ctx, stderr, file, data, effective, dryRun)
 }

@@ -1,13 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"google.golang.org/grpc"
 
@@ -42,26 +39,18 @@ func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) 
 // ImportSites imports a table of sites, or prints its problems to stderr if it has
 // any. file is the name that the server puts on record.
 func ImportSites(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
-	var rows []*xunchav1.ImportSitesRequest
-	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), table.Sites, func(r table.Row) error {
-		rows = append(rows, &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
-			Row: int32(r.Number), RegistrationNo: r.Cells[0], Name: r.Cells[1], DivisionCode: r.Cells[2], Address: r.Cells[3],
-			Latitude: r.Cells[4], Longitude: r.Cells[5], RegisteredOn: r.Cells[6], DeregisteredOn: r.Cells[7],
-		}}})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	send := func(dryRun bool) (*xunchav1.ImportSitesResponse, error) {
-		stream, err := xunchav1.NewRosterServiceClient(conn).ImportSites(ctx)
-		if err != nil {
-			return nil, err
-		}
-		header := &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{
-			Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)},
-		}}
-		return sendAll(stream, slices.Insert(slices.Clone(rows), 0, header))
-	}
-	return checkedImport(stderr, file, dryRun, send)
+	type message = xunchav1.ImportSitesRequest
+	return tableImport[message, xunchav1.ImportSitesResponse, *xunchav1.ImportSitesResponse]{
+		columns: table.Sites,
+		begin:   xunchav1.NewRosterServiceClient(conn).ImportSites,
+		header: func(h *xunchav1.ImportHeader) *message {
+			return &message{Part: &xunchav1.ImportSitesRequest_Header{Header: h}}
+		},
+		row: func(r table.Row) *message {
+			return &message{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
+				Row: int32(r.Number), RegistrationNo: r.Cells[0], Name: r.Cells[1], DivisionCode: r.Cells[2], Address: r.Cells[3],
+				Latitude: r.Cells[4], Longitude: r.Cells[5], RegisteredOn: r.Cells[6], DeregisteredOn: r.Cells[7],
+			}}}
+		},
+	}.run(ctx, stderr, file, data, effective, dryRun)
 }
