@@ -199,7 +199,7 @@ func question(t *testing.T, c change) {
 	c.event.Sequence = 3
 	r = r.apply(c)
 	now := time.Date(2020, 2, 3, 0, 0, 0, 0, time.UTC)
-	for _, s := range r.Sites() {
+	for s := range r.Sites() {
 		r.Path(s.PlaceAt(now).Division, now)
 		r.Closures(s)
 		r.OrderAt(s, now)

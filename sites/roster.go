@@ -3,8 +3,10 @@ package sites
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"xuncha/ledger"
@@ -85,9 +87,79 @@ func (r *Roster) SiteByRegistration(no string) (*Site, error) {
 	return r.sites[id], nil
 }
 
-// Sites returns every site that is or ever was on the roster, ordered by
-// registration number. The slice is the roster's own: do not change it.
-func (r *Roster) Sites() []*Site { return r.listed }
+// Sites gives every site that is or ever was on the roster, by registration
+// number.
+func (r *Roster) Sites() iter.Seq[*Site] { return slices.Values(r.listed) }
+
+// NumSites is how many sites Sites gives.
+func (r *Roster) NumSites() int { return len(r.listed) }
+
+// SitesAfter gives the sites with a registration number greater than no, by
+// registration number. Where divisions are named, it gives only those that
+// SitesIn gives for one of them, each once.
+func (r *Roster) SitesAfter(no string, in ...DivisionCode) iter.Seq[*Site] {
+	return func(yield func(*Site) bool) {
+		var within map[SiteID]bool
+		if len(in) > 0 {
+			within = map[SiteID]bool{}
+			for _, code := range in {
+				for s := range r.SitesIn(code) {
+					within[s.ID] = true
+				}
+			}
+		}
+		from := sort.Search(len(r.listed), func(i int) bool { return r.listed[i].RegistrationNo > no })
+		for _, s := range r.listed[from:] {
+			if (within == nil || within[s.ID]) && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// SitesIn gives every site that ever stands in the division, or in one below
+// any that ever named it as its parent. Each comes once, in no order.
+func (r *Roster) SitesIn(code DivisionCode) iter.Seq[*Site] {
+	return func(yield func(*Site) bool) {
+		below := map[DivisionCode]bool{}
+		var descend func(DivisionCode)
+		descend = func(c DivisionCode) {
+			if below[c] {
+				return
+			}
+			below[c] = true
+			if d, ok := r.divisions[c]; ok {
+				for _, child := range d.children {
+					descend(child)
+				}
+			}
+		}
+		descend(code)
+		for _, s := range r.listed {
+			if slices.ContainsFunc(s.Places, func(p Place) bool { return below[p.Division] }) && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// Touched gives the sites that the roster's entries after the revision since
+// may have changed. It promises this: a site is among them if its Registered,
+// Deregistered, Placements or Closures differ between r and the roster at that
+// revision, also if one of the two rosters does not have it. Others may be among
+// them too. Each comes once, in no order.
+func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
+	return func(yield func(SiteID) bool) {
+		if since >= r.Revision() {
+			return
+		}
+		for _, s := range r.listed {
+			if !yield(s.ID) {
+				return
+			}
+		}
+	}
+}
 
 // Order returns the closure order, or ErrOrderUnknown.
 func (r *Roster) Order(id OrderID) (*ClosureOrder, error) {

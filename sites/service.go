@@ -48,15 +48,30 @@ type Service struct {
 	past   []*Roster // the last few rosters of the past asked for, newest use first
 }
 
-// Open reads the roster's history from the store. What other servers add to it
-// comes in by Take and CatchUp.
-func Open(ctx context.Context, c Config) (*Service, error) {
+// New returns a service with an empty roster. Refresh reads the history.
+func New(c Config) *Service {
 	s := &Service{Config: c}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Roster, newRoster(), s.applyAll)
-	if err := s.projection.Refresh(ctx); err != nil {
-		return nil, fmt.Errorf("reading the roster: %w", err)
+	return s
+}
+
+// Open returns a service that has read the roster's history from the store. What
+// other servers add to it comes in by Take and CatchUp.
+func Open(ctx context.Context, c Config) (*Service, error) {
+	s := New(c)
+	if err := s.Refresh(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// Refresh applies the entries of the roster's history that are in the store by
+// now.
+func (s *Service) Refresh(ctx context.Context) error {
+	if err := s.projection.Refresh(ctx); err != nil {
+		return fmt.Errorf("reading the roster: %w", err)
+	}
+	return nil
 }
 
 // applyAll returns the roster after some entries of its history.

@@ -20,7 +20,7 @@ const village = sites.DivisionCode("511602001003")
 
 func TestImportSites(t *testing.T) {
 	w := filled(t)
-	if got := len(w.Roster().Sites()); got != 85 {
+	if got := w.Roster().NumSites(); got != 85 {
 		t.Fatalf("got %d sites, want 85", got)
 	}
 	revision := w.Roster().Revision()
@@ -283,7 +283,7 @@ func snapshot(r *sites.Roster, at time.Time) any {
 		Villages map[sites.DivisionCode][]sites.Division
 	}
 	out := seen{Revision: r.Revision(), Villages: map[sites.DivisionCode][]sites.Division{}}
-	for _, s := range r.Sites() {
+	for s := range r.Sites() {
 		out.Sites = append(out.Sites, *s)
 		out.Etags = append(out.Etags, s.Etag())
 		for _, code := range r.Path(s.Places[0].Division, at) {
@@ -336,7 +336,7 @@ func TestPlacementsCoverAllTime(t *testing.T) {
 	w.importDivisions(t, "2023", "2023-06-30")
 	r := w.Roster()
 	rapid.Check(t, func(t *rapid.T) {
-		site := rapid.SampledFrom(r.Sites()).Draw(t, "site")
+		site := rapid.SampledFrom(slices.Collect(r.Sites())).Draw(t, "site")
 		at := time.Unix(rapid.Int64Range(1_500_000_000, 1_800_000_000).Draw(t, "at"), 0)
 		var holds []sites.Placement
 		for _, p := range r.Placements(site) {

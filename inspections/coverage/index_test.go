@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func (w *world) report(tb tester, q coverage.Query) (coverage.Report, coverage.S
 
 func TestLast(t *testing.T) {
 	w := newTown(t, 1)
-	site := w.roster.Roster().Sites()[0].ID
+	site := slices.Collect(w.roster.Roster().Sites())[0].ID
 	if _, ok := w.index.Last(site, day(31)); ok {
 		t.Error("a site without visits has a last one")
 	}
@@ -117,7 +118,7 @@ func TestErrors(t *testing.T) {
 // where several have the same capture.
 func TestVisitsOfSite(t *testing.T) {
 	w := newTown(t, 2)
-	site := w.roster.Roster().Sites()[1].ID
+	site := slices.Collect(w.roster.Roster().Sites())[1].ID
 	q := w.today()
 	q.Division = ""
 	var want []coverage.VisitRef
@@ -126,7 +127,7 @@ func TestVisitsOfSite(t *testing.T) {
 		want = append(want, coverage.VisitRef{Capture: q.Start, Site: site, Sequence: w.numbers[site]})
 	}
 	w.visit(coverage.Visit{Site: site, Capture: q.Start.Add(-1)})
-	w.visit(coverage.Visit{Site: w.roster.Roster().Sites()[0].ID, Capture: q.Start})
+	w.visit(coverage.Visit{Site: slices.Collect(w.roster.Roster().Sites())[0].ID, Capture: q.Start})
 
 	var got []coverage.VisitRef
 	after := coverage.VisitRef{}
@@ -185,7 +186,7 @@ func TestStamp(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w = newTown(t, 1)
-			site = w.roster.Roster().Sites()[0].ID
+			site = slices.Collect(w.roster.Roster().Sites())[0].ID
 			w.visit(coverage.Visit{Site: site, Capture: day(14).Add(9 * time.Hour)})
 			before, stamp := w.report(t, w.today())
 			test.change()
@@ -211,7 +212,7 @@ func TestStamp(t *testing.T) {
 // Ensure that what a wrong clock has made overdue is not, once it is put right.
 func TestClockSetBack(t *testing.T) {
 	w := newTown(t, 1)
-	w.visit(coverage.Visit{Site: w.roster.Roster().Sites()[0].ID, Capture: w.now.Add(-time.Hour)})
+	w.visit(coverage.Visit{Site: slices.Collect(w.roster.Roster().Sites())[0].ID, Capture: w.now.Add(-time.Hour)})
 	q := w.today()
 	q.End = q.End.AddDate(0, 0, 10)
 	for _, test := range []struct {
@@ -233,7 +234,7 @@ func TestClockSetBack(t *testing.T) {
 // Ensure that windows and visits of any time are answered.
 func TestFarTimes(t *testing.T) {
 	w := newTown(t, 1)
-	site := w.roster.Roster().Sites()[0].ID
+	site := slices.Collect(w.roster.Roster().Sites())[0].ID
 	w.visit(coverage.Visit{Site: site, Capture: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)})
 	w.visit(coverage.Visit{Site: site, Capture: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)})
 	w.visit(coverage.Visit{Site: site, Capture: day(12)})
@@ -261,7 +262,7 @@ func TestFarTimes(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, 5000) // more than are counted in one step
-	all := w.roster.Roster().Sites()
+	all := slices.Collect(w.roster.Roster().Sites())
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var feed []coverage.Visit
 	for i := range 20_000 {
@@ -300,7 +301,7 @@ func TestConcurrent(t *testing.T) {
 				}
 				before = r.CheckIns
 				if i == 0 && n%50 == 0 {
-					w.rename(t, w.roster.Roster().Sites()[0].ID, fmt.Sprint("Site ", n))
+					w.rename(t, slices.Collect(w.roster.Roster().Sites())[0].ID, fmt.Sprint("Site ", n))
 				}
 				if _, err := w.asked().Sites(q, coverage.Overdue); err != nil {
 					t.Error(err)

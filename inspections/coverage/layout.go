@@ -48,7 +48,7 @@ type place struct {
 func newLayout(r *sites.Roster) *layout { return &layout{roster: r} }
 
 func (l *layout) build() {
-	l.sites = l.roster.Sites()
+	l.sites = slices.Collect(l.roster.Sites())
 	l.index = make(map[sites.SiteID]int32, len(l.sites))
 	l.spans = make([]span, 0, len(l.sites))
 	l.ends = make([]int32, len(l.sites))

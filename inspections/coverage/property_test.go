@@ -41,7 +41,7 @@ func newReference(r *sites.Roster, visits []coverage.Visit, q coverage.Query) *r
 	if q.End.Before(f.asOf) {
 		f.asOf = q.End
 	}
-	for _, s := range r.Sites() {
+	for s := range r.Sites() {
 		if n := f.site(s); n.due || len(n.visits) > 0 {
 			f.sites = append(f.sites, n)
 		}
@@ -299,7 +299,7 @@ func agrees(t *rapid.T) {
 	ctx := t.Context()
 	ids := func() []sites.SiteID {
 		var out []sites.SiteID
-		for _, s := range w.roster.Roster().Sites() {
+		for s := range w.roster.Roster().Sites() {
 			out = append(out, s.ID)
 		}
 		return out

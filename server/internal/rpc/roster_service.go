@@ -297,10 +297,8 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 		return nil, err
 	}
 	sc := scopeOf(ctx)
-	all := r.Sites()
-	from := sort.Search(len(all), func(i int) bool { return all[i].RegistrationNo > cursor.After })
 	out, size := &xunchav1.ListSitesResponse{}, pageSize(req)
-	for _, site := range all[from:] {
+	for site := range r.SitesAfter(cursor.After) {
 		if !sc.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}

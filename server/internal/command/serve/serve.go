@@ -195,7 +195,7 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 	if !people.Any() {
 		log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
 	}
-	log.Info("serving", "address", r.Address, "store", where, "sites", len(roster.Roster().Sites()),
+	log.Info("serving", "address", r.Address, "store", where, "sites", roster.Roster().NumSites(),
 		"revision", int64(roster.Roster().Revision()), "ready_after", time.Since(begun))
 	return r, nil
 }
