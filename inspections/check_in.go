@@ -52,7 +52,8 @@ type Flag string
 const (
 	// SyncedLate: received later than SyncedLateAfter after the visit.
 	SyncedLate Flag = "synced_late"
-	// VisitedLate: visited later than the order's interval allows.
+	// VisitedLate: visited later than the order's interval allows, as it looked on
+	// receipt.
 	VisitedLate Flag = "visited_late"
 	// AwayFromSite: the phone was farther than AwayFromSiteBeyond away.
 	AwayFromSite Flag = "away_from_site"
@@ -250,7 +251,7 @@ func Parse(e ledger.Entry) (*Stored, error) {
 func visit(s *Stored) coverage.Visit {
 	return coverage.Visit{
 		Site: s.Site, Sequence: s.Entry.Sequence, Capture: s.VisitTime, Receive: s.Entry.Time,
-		Open: s.Finding == FoundOpen, VisitedLate: s.Has(VisitedLate), SyncedLate: s.Has(SyncedLate),
+		Open: s.Finding == FoundOpen, SyncedLate: s.Has(SyncedLate),
 		CancelledEvents: s.CancelledEvents, DispersedPeople: s.DispersedPeople,
 	}
 }

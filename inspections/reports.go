@@ -13,12 +13,16 @@ import (
 
 // A Question is a coverage query, as known at a time or now.
 type Question struct {
-	Division   sites.DivisionCode
+	Division sites.DivisionCode
+	// Start and End bound the window, [Start, End), which is no longer than
+	// coverage.MaxWindow.
 	Start, End time.Time
 	// Known is the time as known at which is asked; zero, or a time to come,
 	// means now.
 	Known time.Time
-	Depth int
+	// Depth is how many levels below the division a report goes, and MaxRows how many
+	// rows it may have; 0 sets no limit.
+	Depth, MaxRows int
 }
 
 // query returns the question for the index, with the roster of the past where
@@ -27,7 +31,7 @@ func (s *Service) query(ctx context.Context, q Question) (coverage.Query, error)
 	// Who has changed the roster is answered by it, whoever else asks.
 	s.index.SetRoster(s.Roster.Roster())
 	now := s.Now()
-	out := coverage.Query{Division: q.Division, Start: q.Start, End: q.End, Now: now, Depth: q.Depth}
+	out := coverage.Query{Division: q.Division, Start: q.Start, End: q.End, Now: now, Depth: q.Depth, MaxRows: q.MaxRows}
 	if q.Known.IsZero() || !q.Known.Before(now) {
 		return out, nil
 	}
@@ -40,68 +44,72 @@ func (s *Service) query(ctx context.Context, q Question) (coverage.Query, error)
 // inQuestion names the field that a coverage error is about.
 func inQuestion(err error) error {
 	switch {
-	case errors.Is(err, coverage.ErrWindow):
+	case errors.Is(err, coverage.ErrWindow), errors.Is(err, coverage.ErrWindowTooLong):
 		return &sites.FieldError{Field: "end_time", Err: err}
+	case errors.Is(err, coverage.ErrTooManyRows):
+		return &sites.FieldError{Field: "depth", Err: err}
 	case errors.Is(err, sites.ErrDivisionUnknown):
 		return &sites.FieldError{Field: "division_code", Err: err}
 	}
 	return err
 }
 
-// Coverage answers how many sites were due and inspected. The stamp tells how
-// long the answer holds. Errors are sites.ErrDivisionUnknown and
-// coverage.ErrWindow.
-func (s *Service) Coverage(ctx context.Context, question Question) (coverage.Report, coverage.Stamp, error) {
+// Coverage answers how many sites were due and inspected. Its stamp tells how long the
+// answer holds. Errors are sites.ErrDivisionUnknown, coverage.ErrWindow,
+// coverage.ErrWindowTooLong and a *coverage.TooManyRowsError.
+func (s *Service) Coverage(ctx context.Context, question Question) (coverage.Answer, error) {
 	q, err := s.query(ctx, question)
 	if err != nil {
-		return coverage.Report{}, coverage.Stamp{}, err
+		return coverage.Answer{}, err
 	}
-	r, stamp, err := s.index.Report(q)
-	return r, stamp, inQuestion(err)
+	a, err := s.index.Report(ctx, q)
+	return a, inQuestion(err)
 }
 
-// DueSites lists the sites behind a figure of Coverage, by village and
-// registration number. Errors are those of Coverage.
-func (s *Service) DueSites(ctx context.Context, question Question, state coverage.State) ([]coverage.SiteStatus, error) {
+// DueSites lists up to n of the sites behind a figure of Coverage, by village and
+// registration number. They begin behind the site that after names; the zero SiteRef
+// starts at the first. Errors are those of Coverage.
+func (s *Service) DueSites(ctx context.Context, question Question, state coverage.State, after coverage.SiteRef, n int) (coverage.SitePage, error) {
 	q, err := s.query(ctx, question)
 	if err != nil {
-		return nil, err
+		return coverage.SitePage{}, err
 	}
-	list, err := s.index.Sites(q, state)
-	return list, inQuestion(err)
+	page, err := s.index.Sites(ctx, q, state, after, n)
+	return page, inQuestion(err)
+}
+
+// A CheckInPage is a part of a list of check-ins.
+type CheckInPage struct {
+	CheckIns []*Stored
+	// Next names the last of them; it is zero at the end of the list.
+	Next coverage.VisitRef
+	Cost coverage.Cost
 }
 
 // List returns up to n check-ins behind the sums of Coverage, the newest visit
 // first. They begin behind the visit that after names; the zero VisitRef starts
-// at the newest. Where the filter names a site, the division need not be given. The
-// VisitRef returned names the last one; it is zero at the end.
+// at the newest. Where the filter names a site, the division does not matter: its
+// check-ins are listed wherever it was counted.
 // Errors are those of Coverage and sites.ErrSiteUnknown.
-func (s *Service) List(ctx context.Context, question Question, f coverage.VisitFilter, after coverage.VisitRef, n int) ([]*Stored, coverage.VisitRef, error) {
+func (s *Service) List(ctx context.Context, question Question, f coverage.VisitFilter, after coverage.VisitRef, n int) (CheckInPage, error) {
 	if f.Site != "" {
-		roster := s.Roster.Roster()
-		site, err := roster.Site(f.Site)
-		if err != nil {
-			return nil, after, &sites.FieldError{Field: "site_id", Err: err}
+		if _, err := s.Roster.Roster().Site(f.Site); err != nil {
+			return CheckInPage{}, &sites.FieldError{Field: "site_id", Err: err}
 		}
-		// Of the hierarchy only its top is needed, under which the site is
-		// counted wherever it stood. Without one, its visits are all there is.
 		question.Division = ""
-		if path := roster.Path(site.PlaceAt(question.Start).Division, question.Start); len(path) > 0 {
-			question.Division = path[len(path)-1]
-		}
 	}
 	q, err := s.query(ctx, question)
 	if err != nil {
-		return nil, after, err
+		return CheckInPage{}, err
 	}
-	refs, err := s.index.Visits(q, f, after, n+1)
+	refs, cost, err := s.index.Visits(ctx, q, f, after, n+1)
 	if err != nil {
-		return nil, after, inQuestion(err)
+		return CheckInPage{}, inQuestion(err)
 	}
-	var last coverage.VisitRef
+	page := CheckInPage{Cost: cost}
 	if len(refs) > n {
 		refs = refs[:n]
-		last = refs[n-1]
+		page.Next = refs[n-1]
 	}
 	keys := make([]ledger.Key, len(refs))
 	for i, r := range refs {
@@ -109,15 +117,15 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 	}
 	entries, err := s.Ledger.Entries(ctx, keys)
 	if err != nil {
-		return nil, after, err
+		return CheckInPage{}, err
 	}
-	out := make([]*Stored, len(entries))
+	page.CheckIns = make([]*Stored, len(entries))
 	for i, e := range entries {
-		if out[i], err = Parse(e); err != nil {
-			return nil, after, err
+		if page.CheckIns[i], err = Parse(e); err != nil {
+			return CheckInPage{}, err
 		}
 	}
-	return out, last, nil
+	return page, nil
 }
 
 // A HistoryCursor says where the list of a site's history goes on: only entries

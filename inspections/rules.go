@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"xuncha/inspections/coverage"
 	"xuncha/sites"
 )
 
@@ -133,7 +134,7 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 	}
 	out.Order = order.ID
 	flags[0] = now.Sub(out.VisitTime) > SyncedLateAfter
-	flags[1] = s.visitedLate(site, order, out.VisitTime)
+	flags[1] = s.visitedLate(roster, site, out.VisitTime)
 	if at := site.PlaceAt(out.VisitTime).Position; at != nil && c.Location != nil {
 		point := c.Location.Point
 		if c.Location.GCJ02 {
@@ -152,17 +153,11 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 	return out, nil
 }
 
-// visitedLate reports whether a visit comes later than the order's interval
-// after the visit before it, or after the site became due.
-func (s *Service) visitedLate(site *sites.Site, order *sites.ClosureOrder, at time.Time) bool {
-	since := order.Start
-	if site.Registered.After(since) {
-		since = site.Registered
-	}
-	if last, ok := s.index.Last(site.ID, at); ok && last.After(since) {
-		since = last
-	}
-	return at.Sub(since) > time.Duration(order.Interval)
+// visitedLate reports whether a visit is late as it looks now. Visits that arrive later
+// may show that it was not, so that reports do not go by it.
+func (s *Service) visitedLate(roster *sites.Roster, site *sites.Site, at time.Time) bool {
+	last, _ := s.index.Last(site.ID, at)
+	return coverage.VisitedLate(roster.Closures(site), at, last)
 }
 
 // sameContent reports whether two reports say the same. Location does not

@@ -11,7 +11,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields are required.
+// Config is what a Service works with. All fields but OnStep are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -19,6 +19,9 @@ type Config struct {
 	Roster *sites.Service
 	// Now returns the server's clock.
 	Now func() time.Time
+	// OnStep is called between the steps of long questions. Where it is nil, others
+	// have their turn there.
+	OnStep func()
 }
 
 // A Service takes check-ins and answers from them. It is safe for concurrent
@@ -29,7 +32,13 @@ type Service struct {
 }
 
 // New returns a service that has counted nothing yet: Take is to be given the feed.
-func New(c Config) *Service { return &Service{Config: c, index: coverage.New()} }
+func New(c Config) *Service {
+	s := &Service{Config: c, index: coverage.New()}
+	if c.OnStep != nil {
+		s.index.OnStep(c.OnStep)
+	}
+	return s
+}
 
 // Take counts an entry of the feed where it is a check-in. Other kinds, also those
 // that a newer server may have written, do not count.

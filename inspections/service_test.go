@@ -87,14 +87,14 @@ func TestVillageLeftOut(t *testing.T) {
 	must(t, err)
 	w.submit(t, w.checkIn(1))
 	today := inspections.Question{Division: city, Start: w.Now.Truncate(day), End: w.Now.Truncate(day).Add(day)}
-	r, _, err := w.Coverage(t.Context(), today)
+	r, err := w.Coverage(t.Context(), today)
 	must(t, err)
 	if r.SitesDue != 1 || r.SitesInspected != 1 {
 		t.Errorf("got %+v, want one site due and inspected", r.Figures)
 	}
-	list, _, err := w.List(t.Context(), inspections.Question{Start: today.Start, End: today.End}, coverage.VisitFilter{Site: w.Site.ID}, coverage.VisitRef{}, 10)
-	if err != nil || len(list) != 1 {
-		t.Errorf("got %d check-ins of the site, %v; want one", len(list), err)
+	list, err := w.List(t.Context(), inspections.Question{Start: today.Start, End: today.End}, coverage.VisitFilter{Site: w.Site.ID}, coverage.VisitRef{}, 10)
+	if err != nil || len(list.CheckIns) != 1 {
+		t.Errorf("got %d check-ins of the site, %v; want one", len(list.CheckIns), err)
 	}
 	history, _, err := w.History(t.Context(), w.Site.ID, inspections.HistoryCursor{}, 10)
 	if err != nil || len(history) != 5 {
@@ -405,11 +405,11 @@ func TestReopen(t *testing.T) {
 		w.submit(t, c)
 	}
 	q := inspections.Question{Division: city, Start: start, End: start.Add(3 * day), Depth: 3}
-	before, _, err := w.Coverage(t.Context(), q)
+	before, err := w.Coverage(t.Context(), q)
 	must(t, err)
-	after, _, err := w.open(t).Coverage(t.Context(), q)
+	after, err := w.open(t).Coverage(t.Context(), q)
 	must(t, err)
-	if fmt.Sprint(before) != fmt.Sprint(after) || before.CheckIns != 5 || before.SitesInspected != 1 {
+	if fmt.Sprint(before.Report) != fmt.Sprint(after.Report) || before.CheckIns != 5 || before.SitesInspected != 1 {
 		t.Errorf("got %+v after a restart, want %+v with 5 check-ins", after, before)
 	}
 }
@@ -464,21 +464,21 @@ func TestList(t *testing.T) {
 	var got []time.Time
 	var after coverage.VisitRef
 	for {
-		page, next, err := w.List(t.Context(), q, coverage.VisitFilter{}, after, 2)
+		page, err := w.List(t.Context(), q, coverage.VisitFilter{}, after, 2)
 		must(t, err)
-		for _, s := range page {
+		for _, s := range page.CheckIns {
 			got = append(got, s.VisitTime)
 		}
-		if after = next; after == (coverage.VisitRef{}) {
+		if after = page.Next; after == (coverage.VisitRef{}) {
 			break
 		}
 	}
 	if len(got) != 5 || !slices.IsSortedFunc(got, func(a, b time.Time) int { return b.Compare(a) }) {
 		t.Errorf("got %v, want 5, the newest first", got)
 	}
-	open, _, err := w.List(t.Context(), inspections.Question{Start: q.Start, End: q.End}, coverage.VisitFilter{Site: w.Site.ID, Open: true}, coverage.VisitRef{}, 10)
+	open, err := w.List(t.Context(), inspections.Question{Start: q.Start, End: q.End}, coverage.VisitFilter{Site: w.Site.ID, Open: true}, coverage.VisitRef{}, 10)
 	must(t, err)
-	if len(open) != 1 || open[0].Finding != inspections.FoundOpen {
+	if len(open.CheckIns) != 1 || open.CheckIns[0].Finding != inspections.FoundOpen {
 		t.Errorf("got %v, want the one that found it open", open)
 	}
 }
@@ -493,7 +493,7 @@ func TestNewerKinds(t *testing.T) {
 	w.Service = w.open(t)
 	w.submit(t, w.checkIn(2))
 	today := inspections.Question{Division: city, Start: w.Now.Truncate(day), End: w.Now.Truncate(day).Add(day)}
-	r, _, err := w.Coverage(t.Context(), today)
+	r, err := w.Coverage(t.Context(), today)
 	if err != nil || r.CheckIns != 2 {
 		t.Errorf("got %d check-ins, %v; want 2", r.CheckIns, err)
 	}

@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write what the index answers into the g
 //	01-01 end A MOMENT
 //	01-01 move S1 VILLAGE MOMENT
 //	01-01 strike S1 MOMENT
-//	01-01 visit S1 CAPTURE [open] [late] [synced] [cancelled=2] [dispersed=30]
+//	01-01 visit S1 CAPTURE [open] [synced] [cancelled=2] [dispersed=30]
 //
 // A "table" lists divisions: code, level, name, parent. Every other section is
 // a question with its answer:
@@ -152,8 +152,6 @@ func (g *golden) given(line string) {
 			switch key {
 			case "open":
 				v.Open = true
-			case "late":
-				v.VisitedLate = true
 			case "synced":
 				v.SyncedLate = true
 			case "cancelled":
@@ -189,14 +187,14 @@ func (g *golden) answer(kind string, words []string) string {
 	q, f := g.question(words)
 	switch kind {
 	case "report":
-		r, _, err := g.w.asked().Report(q)
+		r, _, err := report(g.w.asked(), q)
 		if err != nil {
 			return err.Error() + "\n"
 		}
 		fmt.Fprintln(w, "division\tname\tdue\tdone\toverdue\tnever\topen\tvisits\tlate\tsynced\tcancelled\tdispersed\tlast")
 		writeReport(w, "", r)
 	case "sites":
-		list, err := g.w.asked().Sites(q, state)
+		list, err := dueSites(g.w.asked(), q, state, 3)
 		if err != nil {
 			return err.Error() + "\n"
 		}
@@ -207,7 +205,7 @@ func (g *golden) answer(kind string, words []string) string {
 				short(s.DueSince), short(s.LastCapture), short(s.OverdueSince))
 		}
 	case "visits":
-		list, err := g.w.asked().Visits(q, f, coverage.VisitRef{}, 100)
+		list, err := visits(g.w.asked(), q, f, coverage.VisitRef{}, 100)
 		if err != nil {
 			return err.Error() + "\n"
 		}

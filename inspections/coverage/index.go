@@ -1,60 +1,117 @@
 package coverage
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/tidwall/btree"
+
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
-// ErrWindow means that a window does not end after its start.
-var ErrWindow = errors.New("window does not end after its start")
-
-// How many views are kept: a few dozen, and fewer where the roster is so large
-// that their sites would be more than maxStandings. A view takes some 16 bytes
-// a site and 88 a place.
 const (
-	maxViews     = 32
-	maxStandings = 600_000
+	// maxViews is how many views are kept at most: those of a few months, day by day.
+	maxViews = 128
+	// maxViewBytes is how much memory they may take in all. In a country the view of a
+	// past day takes a quarter of a megabyte, and one whose end is to come ten times
+	// as much.
+	maxViewBytes = 64 << 20
+	// maxPending is how many changes a view notes beside one for every fourth site,
+	// before it is made anew.
+	maxPending = 4096
+	// nodeBytes and turnBytes are the memory of one each.
+	nodeBytes = 104
+	turnBytes = 16
+	// keepLayouts is how many layouts of past rosters are kept.
+	keepLayouts = 4
 )
 
 // An Index answers from the roster and the visits that it was given. It is
-// safe for concurrent use.
+// safe for concurrent use. To add a visit never waits for a question.
 type Index struct {
-	layout atomic.Pointer[layout] // of the newest roster; written with mu held
+	roster atomic.Pointer[sites.Roster] // the newest one
+	layout atomic.Pointer[layout]       // of the newest roster asked about; written with mu held
 
-	mu     sync.Mutex
-	visits map[sites.SiteID]*history // also of sites that the roster does not have yet
-	views  []*view                   // of the newest roster, the one asked for last first
+	// layouting is taken by whoever makes a layout.
+	layouting chan struct{}
+	past      []*layout // of past rosters, the one asked for last first; guarded by layouting
+
+	// heavy has a place for each heavy question that may run at once.
+	heavy chan struct{}
+	yield func()
+
+	// mu is held for some microseconds at most.
+	mu      sync.Mutex
+	numbers map[sites.SiteID]int32
+	ids     []sites.SiteID            // by number
+	visits  vector[history]           // by number; also of sites that the roster does not have yet
+	minutes btree.Map[int64, []int32] // the sites visited in each minute since 1970, as they came
+	views   []*view                   // the one asked for last first
 }
 
 // New returns an index of an empty roster without visits.
 func New() *Index {
-	x := &Index{visits: map[sites.SiteID]*history{}}
-	x.layout.Store(newLayout(new(sites.Roster)))
+	x := &Index{
+		layouting: make(chan struct{}, 1), heavy: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		yield: runtime.Gosched, numbers: map[sites.SiteID]int32{},
+	}
+	x.roster.Store(new(sites.Roster))
+	x.layout.Store(noLayout())
 	return x
 }
 
+// OnStep has f called between the steps of long questions, instead of letting others
+// have their turn. It is for tests, and must be called before any question.
+func (x *Index) OnStep(f func()) { x.yield = f }
+
 // SetRoster makes r the roster by which is counted from now on, unless a newer one
-// is. It returns at once; the next question pays for laying the roster out.
+// is. It returns at once; the next question pays for laying out what has changed.
 func (x *Index) SetRoster(r *sites.Roster) {
-	if x.layout.Load().roster == r {
-		return
+	for {
+		now := x.roster.Load()
+		if now == r || now.Revision() >= r.Revision() {
+			return
+		}
+		if x.roster.CompareAndSwap(now, r) {
+			break
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if now := x.layout.Load().roster; now == r || now.Revision() > r.Revision() {
-		return
+	for _, v := range x.views {
+		if v.revision == 0 {
+			v.version.Add(1)
+		}
 	}
-	x.layout.Store(newLayout(r))
-	for len(x.views) > 0 {
-		x.drop(len(x.views) - 1)
+}
+
+// number returns the site's number, by which the index knows it. The caller holds mu.
+func (x *Index) number(id sites.SiteID) int32 {
+	i, ok := x.numbers[id]
+	if !ok {
+		i = int32(len(x.ids))
+		x.numbers[id] = i
+		x.ids = append(x.ids, id)
 	}
+	return i
+}
+
+const minute = int64(time.Minute)
+
+// minuteOf returns the minute since 1970 in which t lies.
+func minuteOf(t int64) int64 {
+	m := t / minute
+	if t < m*minute {
+		m--
+	}
+	return m
 }
 
 // Add adds a visit. Visits may come in any order. One whose site and sequence
@@ -64,18 +121,31 @@ func (x *Index) Add(w Visit) {
 	c := compact(w)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h, ok := x.visits[w.Site]
-	if !ok {
-		h = new(history)
-		x.visits[w.Site] = h
-	}
-	if !h.add(c) {
+	i := x.number(w.Site)
+	h, fresh := x.visits.at(i).with(c)
+	if !fresh {
 		return
 	}
-	for i := len(x.views) - 1; i >= 0; i-- {
-		if !x.views[i].see(w.Site, *h, c) {
-			x.drop(i)
+	x.visits.set(i, h)
+	in := minuteOf(c.capture)
+	list, _ := x.minutes.Get(in)
+	x.minutes.Set(in, append(list, i))
+	for _, v := range x.views {
+		if c.capture < v.end && c.receive <= v.known && x.layout.Load().ofSite(i).site != nil {
+			x.note(v, i)
 		}
+	}
+}
+
+// note notes that a site of the view has changed. The caller holds mu.
+func (x *Index) note(v *view, site int32) {
+	v.version.Add(1)
+	switch n := len(v.pending); {
+	case v.stale || n > 0 && v.pending[n-1] == site:
+	case n >= maxPending+len(x.ids)/4:
+		v.pending, v.stale = nil, true
+	default:
+		v.pending = append(v.pending, site)
 	}
 }
 
@@ -83,92 +153,258 @@ func (x *Index) Add(w Visit) {
 func (x *Index) Last(site sites.SiteID, before time.Time) (capture time.Time, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h, ok := x.visits[site]
+	i, ok := x.numbers[site]
 	if !ok {
 		return time.Time{}, false
 	}
-	last, ok := h.last(nanos(before), math.MaxInt64)
+	last, ok := x.visits.at(i).last(nanos(before), math.MaxInt64)
 	if !ok {
 		return time.Time{}, false
 	}
 	return moment(last), true
 }
 
-// newView returns a view of q's window in which nothing is counted yet.
-func (x *Index) newView(q Query) (*view, error) {
-	if !q.Start.Before(q.End) {
-		return nil, fmt.Errorf("%w: %s to %s", ErrWindow, q.Start.Format(time.RFC3339), q.End.Format(time.RFC3339))
+// acquireLayouting lets the caller make a layout, unless the context ends before.
+func (x *Index) acquireLayouting(ctx context.Context) error {
+	select {
+	case x.layouting <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	v := &view{
-		layout: x.layout.Load(), visits: x.visits, start: nanos(q.Start), end: nanos(q.End),
-		known: math.MaxInt64, asOf: min(nanos(q.Now), nanos(q.End)), until: math.MaxInt64,
-	}
-	if !q.Known.IsZero() {
-		v.known = nanos(q.Known)
-		v.asOf = min(v.asOf, v.known)
-		if q.Roster != v.layout.roster {
-			v.layout = newLayout(q.Roster)
-		}
-	}
-	return v, nil
 }
 
-// view returns the view that answers q, complete and at q's moment, and with
-// x.mu locked unless there is an error.
-func (x *Index) view(q Query) (*view, error) {
-	v, err := x.newView(q)
+// newest returns the layout of the newest roster.
+func (x *Index) newest(m *meter) (*layout, error) {
+	r := x.roster.Load()
+	if l := x.layout.Load(); l.roster == r {
+		return l, nil
+	}
+	if err := x.acquireLayouting(m.ctx); err != nil {
+		return nil, err
+	}
+	defer func() { m.rest(); <-x.layouting }()
+	return x.layOutNewest(m)
+}
+
+// layOutNewest is newest for whoever has acquired layouting.
+func (x *Index) layOutNewest(m *meter) (*layout, error) {
+	r, l := x.roster.Load(), x.layout.Load()
+	if l.roster == r {
+		return l, nil
+	}
+	next, changed, err := x.layOut(l, r, l.revision(), m)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.layout.roster.LastDivision(q.Division, q.End); err != nil {
-		return nil, err
-	}
-	v.layout.once.Do(v.layout.build)
-	now := v.asOf
+	x.keepLayout(l)
 	x.mu.Lock()
-	if q.Known.IsZero() {
-		v = x.keep(v)
+	defer x.mu.Unlock()
+	x.layout.Store(next)
+	for _, v := range x.views {
+		if v.revision != 0 {
+			continue
+		}
+		if v.version.Add(1); len(changed) > maxPending {
+			v.pending, v.stale = nil, true
+			continue
+		}
+		for _, i := range changed {
+			x.note(v, i)
+		}
 	}
-	if v.sites == nil {
-		v.sites = make([]standing, len(v.layout.sites))
-	}
-	// Check-ins get their turn between the steps. Those of a site that is
-	// counted already are seen, the others will be found when it is.
-	for !v.build() {
-		x.mu.Unlock()
-		x.mu.Lock()
-	}
-	v.advance(now)
-	return v, nil
+	return next, nil
 }
 
-// keep returns the kept view that answers the same as v, or else keeps v.
-func (x *Index) keep(v *view) *view {
-	if x.layout.Load() != v.layout {
-		return v // the roster changed since the question was asked
+// layOut makes the layout of the roster r of another one. The sites that have changed
+// are those that the later of the two rosters says were touched since the revision of
+// the earlier one.
+func (x *Index) layOut(from *layout, r *sites.Roster, since ledger.Sequence, m *meter) (*layout, []int32, error) {
+	later := r
+	if from.revision() > since {
+		later = from.roster
 	}
-	i := slices.IndexFunc(x.views, func(o *view) bool { return o.start == v.start && o.end == v.end })
-	switch {
-	case i >= 0 && v.asOf < x.views[i].asOf-clockSlack: // the clock was set back
-		x.drop(i)
-	case i >= 0:
+	next := from.relayoutFor(r)
+	var changed []int32
+	one := func(id sites.SiteID, s *sites.Site) error {
+		x.mu.Lock()
+		i := x.number(id)
+		x.mu.Unlock()
+		next.site(i, s)
+		changed = append(changed, i)
+		return m.spend(8) // it takes as long as to count that many
+	}
+	if since == 0 && later == r { // all, in the order that takes the least time
+		for s := range r.Sites() {
+			if err := one(s.ID, s); err != nil {
+				return nil, nil, err
+			}
+		}
+		return next.layout, changed, nil
+	}
+	for id := range later.Touched(since) {
+		s, err := r.Site(id)
+		if err != nil {
+			s = nil // it was registered later
+		}
+		if err := one(id, s); err != nil {
+			return nil, nil, err
+		}
+	}
+	return next.layout, changed, nil
+}
+
+// keepLayout keeps a layout of a past roster. The caller has acquired layouting.
+func (x *Index) keepLayout(l *layout) {
+	x.past = slices.Insert(x.past, 0, l)
+	if len(x.past) > keepLayouts {
+		x.past = slices.Delete(x.past, keepLayouts, len(x.past))
+	}
+}
+
+// layoutOf returns the layout of a past roster, of which newest is a later version.
+func (x *Index) layoutOf(r *sites.Roster, m *meter) (*layout, error) {
+	if err := x.acquireLayouting(m.ctx); err != nil {
+		return nil, err
+	}
+	defer func() { m.rest(); <-x.layouting }()
+	newest, err := x.layOutNewest(m)
+	if err != nil || newest.revision() == r.Revision() {
+		return newest, err
+	}
+	if i := slices.IndexFunc(x.past, func(l *layout) bool { return l.revision() == r.Revision() }); i >= 0 {
+		l := x.past[i]
+		x.past = slices.Insert(slices.Delete(x.past, i, i+1), 0, l)
+		return l, nil
+	}
+	l, _, err := x.layOut(newest, r, r.Revision(), m)
+	if err == nil {
+		x.keepLayout(l)
+	}
+	return l, err
+}
+
+// figures returns the figures that answer q, and a stamp that tells how long they do.
+func (x *Index) figures(q Query, m *meter) (*figures, Stamp, error) {
+	if err := q.check(); err != nil {
+		return nil, Stamp{}, err
+	}
+	defer m.rest()
+	l, err := x.newest(m)
+	v := &view{start: nanos(q.Start), end: nanos(q.End), known: math.MaxInt64, lock: make(chan struct{}, 1), kept: true}
+	if err == nil && !q.Known.IsZero() {
+		v.known = nanos(q.Known)
+		v.revision = q.Roster.Revision()
+		l, err = x.layoutOf(q.Roster, m)
+	}
+	if err != nil {
+		return nil, Stamp{}, err
+	}
+	if _, err := l.roster.LastDivision(q.Division, q.End); err != nil {
+		return nil, Stamp{}, err
+	}
+	m.rest()
+	v = x.keep(v)
+	if err := v.acquire(m.ctx); err != nil {
+		return nil, Stamp{}, err
+	}
+	defer func() { m.rest(); v.release() }()
+	return x.bring(v, l, min(nanos(q.Now), v.end, v.known), m)
+}
+
+// keep returns the kept view of the same window, or else keeps v.
+func (x *Index) keep(v *view) *view {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i := slices.IndexFunc(x.views, func(o *view) bool {
+		return o.start == v.start && o.end == v.end && o.known == v.known && o.revision == v.revision
+	})
+	if i >= 0 {
 		v = x.views[i]
 		copy(x.views[1:i+1], x.views[:i])
 		x.views[0] = v
 		return v
 	}
-	v.version = new(atomic.Uint64)
 	x.views = slices.Insert(x.views, 0, v)
-	for n := len(x.views); n > 1 && (n > maxViews || n*len(v.layout.sites) > maxStandings); n-- {
-		x.drop(n - 1)
-	}
 	return v
 }
 
-// drop gives up the kept view i.
-func (x *Index) drop(i int) {
-	v := x.views[i]
-	v.version.Add(1) // no stamp of it is fresh any more
-	v.version = nil
-	x.views = slices.Delete(x.views, i, i+1)
+// bring brings the view up to date, as of a moment. The layout is that of a past
+// roster where the view is of one. The caller has the view's lock.
+func (x *Index) bring(v *view, past *layout, asOf int64, m *meter) (*figures, Stamp, error) {
+	before := v.now
+	if before != nil && asOf < before.asOf-clockSlack {
+		before = nil // the clock was set back
+	}
+	if before != nil {
+		asOf = max(asOf, before.asOf)
+	}
+	x.mu.Lock()
+	f := &figures{layout: x.layout.Load(), visits: x.visits.share(), start: v.start, end: v.end, known: v.known, asOf: asOf}
+	if v.revision != 0 {
+		f.layout = past
+	}
+	changed, stale, seen, kept := v.pending, v.stale, v.version.Load(), v.kept
+	v.pending, v.stale = nil, false
+	x.mu.Unlock()
+
+	var err error
+	if before == nil || stale || !kept { // nothing is noted of a view that was given up
+		err = v.build(f, m)
+	} else if len(changed) == 0 && v.turns.next() > asOf && before.layout == f.layout {
+		f = before // of which only the moment is another
+		if asOf != f.asOf {
+			later := *before
+			later.asOf = asOf
+			f = &later
+		}
+	} else {
+		err = v.follow(before, f, changed, m)
+	}
+	if err != nil {
+		x.mu.Lock()
+		v.pending, v.stale = nil, true
+		x.mu.Unlock()
+		return nil, Stamp{}, err
+	}
+	v.now = f
+	x.limit(v, int(f.counted)*nodeBytes+cap(v.turns)*turnBytes)
+	if !kept || v.revision != 0 {
+		return f, Stamp{}, nil
+	}
+	return f, Stamp{version: &v.version, seen: seen, from: f.asOf - clockSlack, until: v.turns.next()}, nil
+}
+
+// limit notes how much memory a view takes, and gives up those asked for longest ago
+// where they are too many.
+func (x *Index) limit(v *view, bytes int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	v.bytes = bytes
+	bytes = 0
+	for i, v := range x.views {
+		bytes += v.bytes
+		if i > 0 && (i >= maxViews || bytes > maxViewBytes) {
+			for _, v := range x.views[i:] {
+				v.kept = false
+				v.version.Add(1) // no stamp of it is fresh any more
+			}
+			x.views = slices.Delete(x.views, i, len(x.views))
+			return
+		}
+	}
+}
+
+// check returns what is wrong with the question's window.
+func (q *Query) check() error {
+	span := func() string {
+		return fmt.Sprintf("%s to %s", q.Start.Format(time.RFC3339), q.End.Format(time.RFC3339))
+	}
+	switch {
+	case !q.Start.Before(q.End):
+		return fmt.Errorf("%w: %s", ErrWindow, span())
+	case q.End.Sub(q.Start) > MaxWindow:
+		return fmt.Errorf("%w: %s is more than %d days", ErrWindowTooLong, span(), MaxWindow/(24*time.Hour))
+	}
+	return nil
 }

@@ -1,157 +1,298 @@
 package coverage
 
 import (
+	"cmp"
+	"maps"
 	"slices"
-	"sync"
-	"time"
 
+	"github.com/tidwall/btree"
+
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
-// A layout is a roster laid out for counting: when each site is due, and the
-// places where sites can be counted.
+// A layout is a roster laid out for counting: when each site is due, and the places
+// where sites can be counted. It never changes once made. The layout of a later roster
+// is made of it by laying out anew the sites that differ.
 type layout struct {
 	roster *sites.Roster
-	once   sync.Once // guards build
-
-	sites []*sites.Site
-	index map[sites.SiteID]int32 // into sites
-	spans []span                 // of all sites, one after the other
-	ends  []int32                // of each site's spans
-
-	// places and byCode grow when a site is counted where none was ever due;
-	// the index's lock guards them once the layout is built.
-	places []place
-	byCode map[sites.DivisionCode]int32 // the first place with the code
+	sites  vector[laidOut] // by the site's number
+	places vector[place]
+	byCode *btree.Map[sites.DivisionCode, []int32] // the places of a division
+	counts int32                                   // how many places have figures of their own
 }
 
-// A span is a closure of a site.
-type span struct {
-	from, to int64
-	since    int64 // when the order began to close the site without a break
-	order    *sites.ClosureOrder
-	place    int32
+// A laidOut is one site. It is zero where the roster does not have the site.
+type laidOut struct {
+	site  *sites.Site
+	spans []span
+	// stays say from when on the site stands at which place, the first for all time
+	// before too. There is at least one.
+	stays []stay
 }
 
-// A place is a division under one line of parents. A division that got another
-// parent has two, so that what was counted before and after stay apart. The
-// others are indices into the layout's places; 0, where no site is counted,
-// ends each list.
+type stay struct {
+	from  int64
+	place int32
+}
+
+// A place is a division under one line of parents. A division that got another parent
+// has two, so that what was counted before and after stay apart. Places are named by
+// their numbers; 0 is no place.
 type place struct {
-	code    sites.DivisionCode
-	parent  int32
-	child   int32 // the first place below this one
-	sibling int32 // the next place below the same parent
-	same    int32 // the next place with the same code
+	code     sites.DivisionCode
+	parent   int32
+	children []int32
+	// sites are those that stand here at some time, by registration number.
+	sites []int32
+	// count is how many sites stand here or below at some time. One that moved within
+	// the division counts more than once.
+	count int32
+	// own is the number of the figures that views keep of this place, or -1. Those of
+	// the others are counted when they are asked for, of a few sites.
+	own int32
+	// low and high are the least and the greatest village in which a site stands, here
+	// or below. Both are 0 where there is none.
+	low, high village
 }
 
-func newLayout(r *sites.Roster) *layout { return &layout{roster: r} }
+// A village is a division's code as a number, filled up with zeros to 12 digits, so
+// that codes and numbers have the same order.
+type village uint64
 
-func (l *layout) build() {
-	l.sites = slices.Collect(l.roster.Sites())
-	l.index = make(map[sites.SiteID]int32, len(l.sites))
-	l.spans = make([]span, 0, len(l.sites))
-	l.ends = make([]int32, len(l.sites))
-	l.places = make([]place, 1)
-	l.byCode = map[sites.DivisionCode]int32{}
-	for i, s := range l.sites {
-		l.index[s.ID] = int32(i)
-		first := len(l.spans)
-		for _, c := range l.roster.Closures(s) {
-			n := span{from: nanos(c.From), to: nanos(c.To), order: c.Order, place: l.intern(c.Path)}
-			n.since = n.from
-			for _, o := range l.spans[first:] {
-				if o.order == n.order && o.to == n.from {
-					n.since = o.since
-				}
-			}
-			l.spans = append(l.spans, n)
+func villageOf(code sites.DivisionCode) village {
+	var n village
+	for i := range 12 {
+		n *= 10
+		if i < len(code) {
+			n += village(code[i]-'0') % 10
 		}
-		l.ends[i] = int32(len(l.spans))
 	}
+	return n
 }
 
-// spansOf returns the spans of site i, by from.
-func (l *layout) spansOf(i int) []span {
-	first := int32(0)
-	if i > 0 {
-		first = l.ends[i-1]
-	}
-	return l.spans[first:l.ends[i]]
+const (
+	// fewPlaces is how many places have figures of their own, however few sites they
+	// have.
+	fewPlaces = 4096
+	// fewSites is how many sites a place of a large roster must have for figures of its
+	// own. To count fewer takes some microseconds.
+	fewSites = 64
+)
+
+// noLayout is the layout of an empty roster.
+func noLayout() *layout {
+	l := &layout{roster: new(sites.Roster), byCode: new(btree.Map[sites.DivisionCode, []int32])}
+	l.places.set(0, place{own: -1})
+	return l
 }
 
-// intern returns the place at the end of a path that leads from a village up.
-func (l *layout) intern(path []sites.DivisionCode) int32 {
-	at := int32(0)
-	for _, code := range slices.Backward(path) {
-		p := l.byCode[code]
-		for p != 0 && l.places[p].parent != at {
-			p = l.places[p].same
-		}
-		if p == 0 {
-			p = int32(len(l.places))
-			l.places = append(l.places, place{code: code, parent: at, sibling: l.places[at].child, same: l.byCode[code]})
-			l.places[at].child = p
-			l.byCode[code] = p
-		}
-		at = p
+func (l *layout) revision() ledger.Sequence { return l.roster.Revision() }
+
+// ofSite returns how the site with the number is laid out.
+func (l *layout) ofSite(i int32) *laidOut {
+	if s := l.sites.ref(i); s != nil {
+		return s
 	}
-	return at
+	return &laidOut{}
 }
 
-// placeAt returns where site i stands at t.
-func (l *layout) placeAt(i int, t time.Time) int32 {
-	return l.intern(l.roster.Path(l.sites[i].PlaceAt(t).Division, t))
+// placeAt returns where the site stands at t.
+func (s *laidOut) placeAt(t int64) int32 {
+	i := len(s.stays) - 1
+	for i > 0 && t < s.stays[i].from {
+		i--
+	}
+	return s.stays[i].place
 }
 
 // path returns the codes from the place up.
 func (l *layout) path(p int32) []sites.DivisionCode {
 	var out []sites.DivisionCode
-	for ; p != 0; p = l.places[p].parent {
-		out = append(out, l.places[p].code)
+	for p != 0 {
+		at := l.places.ref(p)
+		out = append(out, at.code)
+		p = at.parent
 	}
 	return out
 }
 
 // within reports whether the place is, or lies below, the division.
 func (l *layout) within(p int32, code sites.DivisionCode) bool {
-	for ; p != 0; p = l.places[p].parent {
-		if l.places[p].code == code {
+	for p != 0 {
+		at := l.places.ref(p)
+		if at.code == code {
 			return true
 		}
+		p = at.parent
 	}
 	return false
 }
 
-// A duty is what is asked of a site at one due moment.
-type duty struct {
-	place int32
-	// end is the first moment after the due moment.
-	end int64
-	// since is when the earliest order in force began to close the site.
-	since int64
-	// order is the one in force with the shortest interval.
-	order *sites.ClosureOrder
+// of returns the places of a division.
+func (l *layout) of(code sites.DivisionCode) []int32 {
+	p, _ := l.byCode.Get(code)
+	return p
 }
 
-// lastDuty returns the duty at the last moment of [from, to) that lies in one
-// of the spans.
-func lastDuty(spans []span, from, to int64) (d duty, ok bool) {
-	for i := range spans {
-		s := &spans[i]
-		end := min(s.to, to)
-		if max(s.from, from) >= end || end < d.end && ok {
-			continue
-		}
-		switch {
-		case !ok || end > d.end:
-			d, ok = duty{place: s.place, end: end, since: s.since, order: s.order}, true
-		default: // in force at the same moment
-			d.since = min(d.since, s.since)
-			if s.order.Interval < d.order.Interval {
-				d.order = s.order
+// A relayout makes the layout of another roster from a layout.
+type relayout struct {
+	*layout
+	// fresh are the places whose list of sites nobody else has.
+	fresh map[int32]struct{}
+}
+
+// relayoutFor begins the layout of the roster. The layout that it is made of is not
+// changed, but only one goroutine at a time may begin with the same one.
+func (l *layout) relayoutFor(r *sites.Roster) *relayout {
+	return &relayout{
+		layout: &layout{roster: r, sites: l.sites.edit(), places: l.places.edit(), byCode: l.byCode.Copy(), counts: l.counts},
+		fresh:  map[int32]struct{}{},
+	}
+}
+
+// site lays out the site with the number as the roster has it; nil where it does not.
+func (l *relayout) site(number int32, s *sites.Site) {
+	var is laidOut
+	if s != nil {
+		is = laidOut{site: s, spans: spansOf(l.roster.Closures(s), l.intern)}
+		for _, p := range l.roster.Placements(s) {
+			n := stay{place: l.intern(p.Path)}
+			if len(is.stays) > 0 {
+				n.from = nanos(p.From)
 			}
+			is.stays = append(is.stays, n)
 		}
 	}
-	return d, ok
+	was := *l.ofSite(number)
+	before, after := was.standing(), is.standing()
+	for _, p := range before {
+		if !slices.Contains(after, p) {
+			l.leave(number, p)
+		}
+	}
+	l.sites.set(number, is)
+	for _, p := range after {
+		if !slices.Contains(before, p) {
+			l.join(number, p)
+		}
+	}
+}
+
+// standing returns the places where the site ever stands, each once.
+func (s *laidOut) standing() []int32 {
+	var out []int32
+	for _, n := range s.stays {
+		if !slices.Contains(out, n.place) {
+			out = append(out, n.place)
+		}
+	}
+	return out
+}
+
+// seek returns how many of the sites, which are by registration number, have one that
+// is less than no.
+func (l *layout) seek(list []int32, no string) int {
+	// Most come in this order.
+	if n := len(list); n == 0 || l.number(list[n-1]) < no {
+		return n
+	}
+	i, _ := slices.BinarySearchFunc(list, no, func(i int32, no string) int { return cmp.Compare(l.number(i), no) })
+	return i
+}
+
+// number returns the registration number of a site.
+func (l *layout) number(i int32) string { return l.ofSite(i).site.RegistrationNo }
+
+// ownSites returns a place whose list of sites may be changed.
+func (l *relayout) ownSites(p int32) *place {
+	at := l.places.own(p)
+	if _, fresh := l.fresh[p]; !fresh {
+		at.sites = slices.Clone(at.sites)
+		l.fresh[p] = struct{}{}
+	}
+	return at
+}
+
+func (l *relayout) join(number, p int32) {
+	at := l.ownSites(p)
+	at.sites = slices.Insert(at.sites, l.seek(at.sites, l.number(number)), number)
+	v := villageOf(at.code)
+	for ; p != 0; p = l.places.ref(p).parent {
+		at := l.places.own(p)
+		at.count++
+		if at.low == 0 || v < at.low {
+			at.low = v
+		}
+		at.high = max(at.high, v)
+		if at.own < 0 && (l.places.len() <= fewPlaces || at.count > fewSites) {
+			at.own = l.counts
+			l.counts++
+		}
+	}
+}
+
+// leave takes a site out of a place. The bounds of the villages stay as wide as they
+// were: they only say where it is of no use to look.
+func (l *relayout) leave(number, p int32) {
+	at := l.ownSites(p)
+	if i := slices.Index(at.sites, number); i >= 0 {
+		at.sites = slices.Delete(at.sites, i, i+1)
+	}
+	for ; p != 0; p = l.places.ref(p).parent {
+		l.places.own(p).count--
+	}
+}
+
+// intern returns the place at the end of a path that leads from a village up.
+func (l *relayout) intern(path []sites.DivisionCode) int32 {
+	if len(path) == 0 {
+		return 0
+	}
+	known := l.of(path[0])
+	for _, p := range known {
+		if l.lies(p, path) {
+			return p
+		}
+	}
+	above := l.intern(path[1:])
+	p := int32(l.places.len())
+	l.places.set(p, place{code: path[0], parent: above, own: -1})
+	l.byCode.Set(path[0], append(slices.Clip(known), p))
+	parent := l.places.own(above)
+	parent.children = append(slices.Clip(parent.children), p)
+	return p
+}
+
+// lies reports whether the place is the one at the end of the path.
+func (l *layout) lies(p int32, path []sites.DivisionCode) bool {
+	for _, code := range path {
+		at := l.places.ref(p)
+		if p == 0 || at.code != code {
+			return false
+		}
+		p = at.parent
+	}
+	return p == 0
+}
+
+// sitesUnder returns the sites that stand in one of the places, or below, at some time,
+// each once. Places of which skip says so are left out, with all below them.
+func (l *layout) sitesUnder(places []int32, skip func(place int32) bool) []int32 {
+	seen := map[int32]struct{}{}
+	var descend func(places []int32)
+	descend = func(places []int32) {
+		for _, p := range places {
+			if skip != nil && skip(p) {
+				continue
+			}
+			at := l.places.ref(p)
+			for _, i := range at.sites {
+				seen[i] = struct{}{}
+			}
+			descend(at.children)
+		}
+	}
+	descend(places)
+	return slices.Collect(maps.Keys(seen))
 }

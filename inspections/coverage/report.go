@@ -1,20 +1,18 @@
 package coverage
 
 import (
-	"cmp"
-	"container/heap"
-	"maps"
+	"context"
 	"slices"
+	"strings"
 	"time"
 
-	"xuncha/ledger"
 	"xuncha/sites"
 )
 
 // A Query is a question about a division and all below it.
 type Query struct {
 	Division sites.DivisionCode
-	// Start and End bound the window, [Start, End).
+	// Start and End bound the window, [Start, End), which is no longer than MaxWindow.
 	Start, End time.Time
 	// Now is the server's clock. A question up to a minute behind the latest
 	// one about the same window is answered as of that one.
@@ -27,6 +25,8 @@ type Query struct {
 	// Depth is how many levels below the division a report goes. The lists do
 	// not use it.
 	Depth int
+	// MaxRows is how many rows a report may have; 0 sets no limit.
+	MaxRows int
 }
 
 // A Row is the figures of one division.
@@ -47,229 +47,137 @@ type Report struct {
 	Children []Report
 }
 
+// An Answer is a report with how long it holds and what it cost.
+type Answer struct {
+	Report
+	Stamp Stamp
+	Cost  Cost
+}
+
 // Report returns the figures of a division and, down to the depth, of those
-// below it. The errors are ErrWindow and sites.ErrDivisionUnknown. A division
-// that ended before the window has zeros, unless a site is counted in it.
-func (x *Index) Report(q Query) (Report, Stamp, error) {
-	v, err := x.view(q)
+// below it. The errors are ErrWindow, ErrWindowTooLong, sites.ErrDivisionUnknown,
+// a *TooManyRowsError, and that of the context. A division that ended before the
+// window has zeros, unless a site is counted in it.
+func (x *Index) Report(ctx context.Context, q Query) (Answer, error) {
+	m := x.newMeter(ctx)
+	defer m.rest()
+	f, stamp, err := x.figures(q, m)
 	if err != nil {
-		return Report{}, Stamp{}, err
+		return Answer{}, err
 	}
-	defer x.mu.Unlock()
-	var places []int32
-	for p := v.layout.byCode[q.Division]; p != 0; p = v.layout.places[p].same {
-		places = append(places, p)
+	w := reportWriter{figures: f, meter: m, at: q.End.Add(-1), counted: map[int32]node{}}
+	a := Answer{Stamp: stamp}
+	if a.Report, err = w.report(q); err != nil {
+		return Answer{}, err
 	}
-	return v.report(q.Division, places, q.End.Add(-1), q.Depth), v.stamp(), nil
+	a.Cost = m.cost
+	return a, nil
 }
 
-// report sums up the places, all of the division code. The names and the
-// children are those at t.
-func (v *view) report(code sites.DivisionCode, places []int32, t time.Time, depth int) Report {
-	var sum node
-	for _, p := range places {
-		sum.add(v.node(p))
+// A reportWriter writes a report from figures.
+type reportWriter struct {
+	*figures
+	meter   *meter
+	at      time.Time // the window's last moment
+	counted map[int32]node
+}
+
+// A line is a row that is not written yet.
+type line struct {
+	report *Report
+	places []int32
+}
+
+// report writes the rows level by level, so that it notices early when they are too
+// many.
+func (w *reportWriter) report(q Query) (Report, error) {
+	var top Report
+	top.Division = q.Division
+	if d, err := w.layout.roster.LastDivision(q.Division, w.at); err == nil {
+		top.Name, top.Level = d.Name, d.Level
 	}
-	r := Report{Row: Row{Division: code, Figures: sum.Figures}}
-	if d, err := v.layout.roster.LastDivision(code, t); err == nil {
-		r.Name, r.Level = d.Name, d.Level
-	}
-	if sum.CheckIns > 0 {
-		r.LastCapture = moment(sum.last)
-	}
-	if depth <= 0 {
-		return r
-	}
-	children := map[sites.DivisionCode][]int32{}
-	for _, d := range v.layout.roster.Children(code, t) {
-		children[d.Code] = nil
-	}
-	for _, p := range places {
-		for c := v.layout.places[p].child; c != 0; c = v.layout.places[c].sibling {
-			if n := v.node(c); n.SitesDue+n.CheckIns > 0 {
-				children[v.layout.places[c].code] = append(children[v.layout.places[c].code], c)
+	level, rows := []line{{&top, w.layout.of(q.Division)}}, 1
+	all := slices.Clone(level)
+	for depth := range q.Depth {
+		var next []line
+		for _, above := range level {
+			below, err := w.below(above)
+			if err != nil {
+				return Report{}, err
 			}
+			if rows += len(below); q.MaxRows > 0 && rows > q.MaxRows {
+				return Report{}, &TooManyRowsError{MaxRows: q.MaxRows, Fits: depth}
+			}
+			next = append(next, below...)
+		}
+		all = append(all, next...)
+		level = next
+	}
+	for _, l := range all {
+		var sum node
+		for _, p := range l.places {
+			n, err := w.figures.at(p, w.counted, w.meter)
+			if err != nil {
+				return Report{}, err
+			}
+			sum.add(&n, 1)
+		}
+		l.report.Figures = sum.Figures
+		if sum.CheckIns > 0 {
+			l.report.LastCapture = moment(sum.last)
+		}
+		if err := w.meter.spend(1); err != nil {
+			return Report{}, err
 		}
 	}
-	for _, c := range slices.Sorted(maps.Keys(children)) {
-		r.Children = append(r.Children, v.report(c, children[c], t, depth-1))
+	return top, nil
+}
+
+// below returns the rows below one: the divisions in force under it, and any other in
+// which a site is counted.
+func (w *reportWriter) below(above line) ([]line, error) {
+	code := above.report.Division
+	children := w.layout.roster.Children(code, w.at)
+	rows := make([]Report, len(children), len(children)+1)
+	for i, d := range children {
+		rows[i].Division, rows[i].Name, rows[i].Level = d.Code, d.Name, d.Level
 	}
-	return r
-}
-
-// A SiteStatus says how one due site stands.
-type SiteStatus struct {
-	Site *sites.Site
-	// Path is where it is counted, from the village up to the city.
-	Path                                          []sites.DivisionCode
-	Inspected, Overdue, NeverInspected, FoundOpen bool
-	// LastCapture is that of the last visit before the as-of moment, in the
-	// window or not; zero where there is none.
-	LastCapture time.Time
-	// DueSince and Order are those of the duty by which the site is judged. Of
-	// orders that overlap, Order is the one with the shortest interval.
-	DueSince time.Time
-	Order    *sites.ClosureOrder
-	// OverdueSince is when the interval had passed; zero where the site is not
-	// overdue.
-	OverdueSince time.Time
-}
-
-// Sites returns the due sites behind a figure, or behind several at once,
-// ordered by village and registration number. The errors are those of Report.
-func (x *Index) Sites(q Query, state State) ([]SiteStatus, error) {
-	v, err := x.view(q)
-	if err != nil {
+	places := map[sites.DivisionCode][]int32{}
+	for _, p := range above.places {
+		for _, c := range w.layout.places.ref(p).children {
+			below := w.layout.places.ref(c).code
+			i, in := slices.BinarySearchFunc(rows, below, byCode)
+			if !in {
+				n, err := w.figures.at(c, w.counted, w.meter)
+				if err != nil {
+					return nil, err
+				}
+				if n.SitesDue+n.CheckIns == 0 {
+					continue
+				}
+				row := Report{Row: Row{Division: below}}
+				if d, err := w.layout.roster.LastDivision(below, w.at); err == nil {
+					row.Name, row.Level = d.Name, d.Level
+				}
+				rows = slices.Insert(rows, i, row)
+			}
+			places[below] = append(places[below], c)
+		}
+	}
+	if err := w.meter.spend(len(rows)); err != nil {
 		return nil, err
 	}
-	defer x.mu.Unlock()
-	state |= Due
-	var out []SiteStatus
-	for i, s := range v.sites {
-		if s.state&state == state && v.layout.within(s.place, q.Division) {
-			out = append(out, v.status(i))
-		}
+	above.report.Children = rows
+	if len(rows) == 0 {
+		above.report.Children = nil
 	}
-	// The roster lists them by registration number already.
-	slices.SortStableFunc(out, func(a, b SiteStatus) int { return cmp.Compare(a.Path[0], b.Path[0]) })
-	return out, nil
-}
-
-func (v *view) status(i int) SiteStatus {
-	is, d := v.sites[i], v.duty(i)
-	s := SiteStatus{
-		Site: v.layout.sites[i], Path: v.layout.path(is.place),
-		Inspected: is.state&Done != 0, Overdue: is.state&Overdue != 0,
-		NeverInspected: is.state&NeverInspected != 0, FoundOpen: is.state&FoundOpen != 0,
-		DueSince: moment(d.since), Order: d.order,
-	}
-	last, ok := v.history(s.Site.ID).last(v.asOf, v.known)
-	if ok {
-		s.LastCapture = moment(last)
-	} else {
-		last = d.since
-	}
-	if s.Overdue {
-		s.OverdueSince = moment(max(last, d.since)).Add(time.Duration(d.order.Interval))
-	}
-	return s
-}
-
-// A VisitRef names a check-in.
-type VisitRef struct {
-	Capture  time.Time
-	Site     sites.SiteID
-	Sequence ledger.Sequence
-}
-
-// A VisitFilter narrows a list of check-ins. Its zero value keeps all.
-type VisitFilter struct {
-	// Site, where it is not empty, keeps those of one site.
-	Site sites.SiteID
-	// Each of these that is true keeps those of which it is true.
-	Open, VisitedLate, SyncedLate bool
-}
-
-func (f VisitFilter) keeps(w visit) bool {
-	return (!f.Open || w.open) && (!f.VisitedLate || w.visitedLate) && (!f.SyncedLate || w.syncedLate)
-}
-
-// Visits returns up to n of the check-ins behind the figure CheckIns: newest
-// capture first, of equal ones by site id, then by sequence. The list begins
-// after the check-in given, which need not be in it; the zero VisitRef begins
-// at the newest. Where the filter names a site, the division can be empty: then
-// the list is of the site's visits in the window, wherever it is counted. The
-// errors are those of Report.
-func (x *Index) Visits(q Query, f VisitFilter, after VisitRef, n int) ([]VisitRef, error) {
-	anywhere := f.Site != "" && q.Division == ""
-	var v *view
-	var err error
-	if anywhere {
-		if v, err = x.newView(q); err == nil {
-			x.mu.Lock()
-		}
-	} else {
-		v, err = x.view(q)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer x.mu.Unlock()
-	var rest heads
-	gather := func(site sites.SiteID) {
-		h := v.window(v.history(site))
-		if after != (VisitRef{}) {
-			h = h[:h.following(site, after)]
-		}
-		if h = v.trim(h, f); len(h) > 0 {
-			rest = append(rest, head{site, h})
-		}
-	}
-	if anywhere {
-		gather(f.Site)
-	}
-	for i, s := range v.sites {
-		site := v.layout.sites[i].ID
-		if s.state&Done != 0 && (f.Site == "" || f.Site == site) && v.layout.within(s.place, q.Division) {
-			gather(site)
-		}
-	}
-	heap.Init(&rest)
-	var out []VisitRef
-	for len(rest) > 0 && len(out) < n {
-		top := &rest[0]
-		w := top.visits[len(top.visits)-1]
-		out = append(out, VisitRef{moment(w.capture), top.site, ledger.Sequence(w.sequence)})
-		if top.visits = v.trim(top.visits[:len(top.visits)-1], f); len(top.visits) > 0 {
-			heap.Fix(&rest, 0)
-		} else {
-			heap.Pop(&rest)
-		}
+	out := make([]line, len(rows))
+	for i := range rows {
+		out[i] = line{&rows[i], places[rows[i].Division]}
 	}
 	return out, nil
 }
 
-// trim cuts off the newest visits that are not to be listed.
-func (v *view) trim(h history, f VisitFilter) history {
-	for len(h) > 0 && (h[len(h)-1].receive > v.known || !f.keeps(h[len(h)-1])) {
-		h = h[:len(h)-1]
-	}
-	return h
-}
-
-// following returns how many of the site's visits, the oldest ones, come after
-// the check-in given in the order of a list.
-func (h history) following(site sites.SiteID, after VisitRef) int {
-	at := visit{capture: nanos(after.Capture), sequence: uint32(after.Sequence)}
-	switch {
-	case site < after.Site:
-		return h.before(at.capture)
-	case site > after.Site:
-		return h.before(at.capture + 1)
-	}
-	n, _ := slices.BinarySearchFunc(h, at, visit.compare)
-	return n
-}
-
-// A head is what is left to list of one site's visits; the last comes next.
-type head struct {
-	site   sites.SiteID
-	visits history
-}
-
-// heads is a heap of them, the one whose visit comes next on top.
-type heads []head
-
-func (s heads) Len() int      { return len(s) }
-func (s heads) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
-func (s *heads) Push(h any)   { *s = append(*s, h.(head)) }
-func (s *heads) Pop() any {
-	last := len(*s) - 1
-	h := (*s)[last]
-	*s = (*s)[:last]
-	return h
-}
-func (s heads) Less(i, j int) bool {
-	a, b := s[i].visits[len(s[i].visits)-1], s[j].visits[len(s[j].visits)-1]
-	return cmp.Or(cmp.Compare(b.capture, a.capture), cmp.Compare(s[i].site, s[j].site)) < 0
+func byCode(r Report, code sites.DivisionCode) int {
+	return strings.Compare(string(r.Division), string(code))
 }

@@ -1,263 +1,41 @@
 package coverage
 
 import (
+	"cmp"
+	"container/heap"
+	"context"
+	"maps"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
-	"xuncha/sites"
+	"xuncha/ledger"
 )
 
-// A State is how a site stands in a window. States can be joined with |.
-type State uint8
-
-// The states, each with the figure that counts it.
-const (
-	Due            State = 1 << iota // SitesDue
-	Done                             // SitesInspected
-	Overdue                          // SitesOverdue
-	NeverInspected                   // SitesNeverInspected
-	FoundOpen                        // SitesFoundOpen
-)
-
-// Figures are what is counted of a division. All are 0 or more.
-type Figures struct {
-	SitesDue, SitesInspected, SitesOverdue, SitesNeverInspected, SitesFoundOpen int64
-	CheckIns, VisitedLate, SyncedLate                                           int64
-	CancelledEvents, DispersedPeople                                            int64
-}
-
-// node is the figures at one place.
-type node struct {
-	Figures
-	last int64 // the latest capture; only where there are check-ins
-}
-
-// visit counts a visit.
-func (n *node) visit(w visit) {
-	d := node{Figures{CheckIns: 1, CancelledEvents: int64(w.cancelled), DispersedPeople: int64(w.dispersed)}, w.capture}
-	if w.visitedLate {
-		d.VisitedLate = 1
-	}
-	if w.syncedLate {
-		d.SyncedLate = 1
-	}
-	n.add(&d)
-}
-
-// site counts a site in the state s; by is 1, or -1 to take it back.
-func (n *node) site(s State, by int64) {
-	if s&Due == 0 {
-		return
-	}
-	n.SitesDue += by
-	if s&Done != 0 {
-		n.SitesInspected += by
-	}
-	if s&Overdue != 0 {
-		n.SitesOverdue += by
-	}
-	if s&NeverInspected != 0 {
-		n.SitesNeverInspected += by
-	}
-	if s&FoundOpen != 0 {
-		n.SitesFoundOpen += by
-	}
-}
-
-func (n *node) add(d *node) {
-	if d.CheckIns > 0 && (n.CheckIns == 0 || d.last > n.last) {
-		n.last = d.last
-	}
-	n.SitesDue += d.SitesDue
-	n.SitesInspected += d.SitesInspected
-	n.SitesOverdue += d.SitesOverdue
-	n.SitesNeverInspected += d.SitesNeverInspected
-	n.SitesFoundOpen += d.SitesFoundOpen
-	n.CheckIns += d.CheckIns
-	n.VisitedLate += d.VisitedLate
-	n.SyncedLate += d.SyncedLate
-	n.CancelledEvents += d.CancelledEvents
-	n.DispersedPeople += d.DispersedPeople
-}
-
-// A standing is how one site is counted in a view.
-type standing struct {
-	until int64 // from this moment on the state may be another
-	place int32 // where the site is counted
-	state State // Done and FoundOpen also of a site that is not Due
-}
-
-// A view is the figures of all divisions for one window. The index's lock
-// guards it.
+// A view is a window of which the figures are kept. They are brought up to date when
+// somebody asks for them, from the sites that have changed since.
 type view struct {
-	layout     *layout
-	visits     map[sites.SiteID]*history
-	start, end int64
-	known      int64 // visits received later do not count
+	start, end, known int64
+	// revision is that of the roster by which is counted where the view is of a past
+	// one. It is 0 for the newest.
+	revision ledger.Sequence
 
-	asOf  int64 // how things stood just before this moment is what is counted
-	until int64 // from this moment on some site's state may be another
+	// lock is taken by whoever brings the figures up to date, and given up by taking
+	// it out.
+	lock  chan struct{}
+	now   *figures // nil before the first question
+	turns turns    // when the states of sites may change as time passes
 
-	sites []standing // in the order of the layout's
-	built int        // how many sites are counted so far
-	nodes []node     // in the order of the layout's places; node makes it longer
+	// The rest is guarded by the index's mu.
 
-	// version changes with each change of the figures that does not come from
-	// time alone. It is nil while the index does not keep the view up to date.
-	version *atomic.Uint64
-}
-
-// node returns the figures at a place.
-func (v *view) node(p int32) *node {
-	if n := len(v.layout.places) - len(v.nodes); n > 0 {
-		v.nodes = append(v.nodes, make([]node, n)...)
-	}
-	return &v.nodes[p]
-}
-
-func (v *view) history(site sites.SiteID) history {
-	if h, ok := v.visits[site]; ok {
-		return *h
-	}
-	return nil
-}
-
-// window returns the visits of h that were captured in the window.
-func (v *view) window(h history) history {
-	end := h.before(v.end)
-	return h[h[:end].before(v.start):end]
-}
-
-// build counts the next sites and reports whether all are counted.
-func (v *view) build() bool {
-	const step = 1024 // about half a millisecond
-	for n := min(v.built+step, len(v.sites)); v.built < n; v.built++ {
-		h := v.history(v.layout.sites[v.built].ID)
-		v.count(v.built, h, v.window(h))
-	}
-	return v.built == len(v.sites)
-}
-
-// advance lets time pass until now.
-func (v *view) advance(now int64) {
-	v.asOf = max(v.asOf, min(now, v.end))
-	if v.asOf < v.until {
-		return
-	}
-	v.until = math.MaxInt64
-	for i := range v.sites {
-		if v.sites[i].until <= v.asOf {
-			v.count(i, v.history(v.layout.sites[i].ID), nil)
-		} else {
-			v.until = min(v.until, v.sites[i].until)
-		}
-	}
-}
-
-// see counts a visit that was added to a site's history h. It reports whether
-// the view is still right; if not, it has to be made anew.
-func (v *view) see(id sites.SiteID, h history, w visit) bool {
-	i, ok := v.layout.index[id]
-	if !ok || int(i) >= v.built || w.capture >= v.end {
-		return true
-	}
-	v.version.Add(1)
-	return v.count(int(i), h, history{w})
-}
-
-// count brings what the view says of site i up to its as-of moment. The visits
-// in fresh are those of the site's history h that it has not counted yet. It
-// reports false where the site would have to leave the place where it was
-// counted, which figures that only grow cannot show.
-func (v *view) count(i int, h, fresh history) bool {
-	was := v.sites[i]
-	seen := was.state & (Done | FoundOpen)
-	var d node
-	for _, w := range fresh {
-		if w.capture < v.start || w.capture >= v.end || w.receive > v.known {
-			continue
-		}
-		d.visit(w)
-		seen |= Done
-		if w.open {
-			seen |= FoundOpen
-		}
-	}
-	is := v.stand(i, h, seen)
-	if is.place != was.place && was.state != 0 {
-		return false
-	}
-	v.sites[i] = is
-	v.until = min(v.until, is.until)
-	d.site(is.state, 1)
-	d.site(was.state, -1)
-	if d != (node{}) {
-		for p := is.place; p != 0; p = v.layout.places[p].parent {
-			v.node(p).add(&d)
-		}
-	}
-	return true
-}
-
-// stand returns how site i stands at the as-of moment, where seen is what its
-// visits in the window add to its state.
-func (v *view) stand(i int, h history, seen State) standing {
-	spans := v.layout.spansOf(i)
-	s := standing{state: seen, until: math.MaxInt64}
-	final, due := lastDuty(spans, v.start, v.end)
-	if !due {
-		if last, ok := h.last(v.end, v.known); ok && seen != 0 {
-			s.place = v.layout.placeAt(i, moment(last))
-		}
-		return s
-	}
-	s.place = final.place
-	s.state |= Due
-	d := v.duty(i)
-	base, visited := h.last(v.asOf, v.known)
-	if !visited || base < d.since {
-		s.state |= NeverInspected
-		base = d.since
-	}
-	deadline := base + int64(d.order.Interval)
-	stillDue := d.end == v.asOf
-	if stillDue && v.asOf > deadline {
-		s.state |= Overdue
-	}
-	if v.asOf == v.end {
-		return s
-	}
-
-	// What holds just before a moment changes one nanosecond after it.
-	turn := func(t int64) {
-		if t >= v.asOf && t < v.end {
-			s.until = min(s.until, t+1)
-		}
-	}
-	turn(v.start)
-	for j := range spans {
-		turn(spans[j].from)
-		turn(spans[j].to)
-	}
-	if stillDue {
-		turn(deadline)
-	}
-	if n := h.before(v.asOf); n < len(h) {
-		turn(h[n].capture)
-	}
-	return s
-}
-
-// duty returns the duty by which site i, which is due in the window, is judged
-// at the as-of moment.
-func (v *view) duty(i int) duty {
-	spans := v.layout.spansOf(i)
-	d, ok := lastDuty(spans, v.start, v.asOf)
-	if !ok {
-		d, _ = lastDuty(spans, v.start, v.end)
-	}
-	return d
+	// pending are the sites that have changed since now was made. Where too many have,
+	// stale is true instead.
+	pending []int32
+	stale   bool
+	kept    bool
+	bytes   int           // of memory
+	version atomic.Uint64 // changes with whatever changes the figures but time
 }
 
 // clockSlack is how far behind the latest moment asked about a question may
@@ -284,9 +62,154 @@ func (s Stamp) Fresh(now time.Time) bool {
 	return s.from <= n && n < s.until
 }
 
-func (v *view) stamp() Stamp {
-	if v.version == nil {
-		return Stamp{}
+// A turnAt is a moment from which on a site's state may be another.
+type turnAt struct {
+	at   int64
+	site int32
+}
+
+// turns is a heap of moments, the next on top. A site may have several, of which all
+// but the first are out of date.
+type turns []turnAt
+
+func (s turns) Len() int           { return len(s) }
+func (s turns) Less(i, j int) bool { return s[i].at < s[j].at }
+func (s turns) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *turns) Push(t any)        { *s = append(*s, t.(turnAt)) }
+func (s *turns) Pop() any {
+	last := len(*s) - 1
+	t := (*s)[last]
+	*s = (*s)[:last]
+	return t
+}
+
+// next returns the next moment.
+func (s turns) next() int64 {
+	if len(s) == 0 {
+		return math.MaxInt64
 	}
-	return Stamp{version: v.version, seen: v.version.Load(), from: v.asOf - clockSlack, until: v.until}
+	return s[0].at
+}
+
+// acquire takes the view's lock, unless the context ends before.
+func (v *view) acquire(ctx context.Context) error {
+	select {
+	case v.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (v *view) release() { <-v.lock }
+
+// build counts all sites into f.
+func (v *view) build(f *figures, m *meter) error {
+	v.turns = v.turns[:0]
+	f.counted = f.layout.counts
+	for i := range int32(f.layout.sites.len()) {
+		s := f.share(i)
+		f.count(&s, 1)
+		if t := f.turn(i); t < math.MaxInt64 {
+			v.turns = append(v.turns, turnAt{t, i})
+		}
+		if err := m.spend(s.cost()); err != nil {
+			return err
+		}
+	}
+	heap.Init(&v.turns)
+	return nil
+}
+
+// follow makes f, which has no figures yet, of the figures before, where only the
+// changed sites and those of which the time has come differ.
+func (v *view) follow(before, f *figures, changed []int32, m *meter) error {
+	for v.turns.next() <= f.asOf {
+		changed = append(changed, heap.Pop(&v.turns).(turnAt).site)
+	}
+	slices.Sort(changed)
+	f.nodes, f.counted = before.nodes.edit(), before.counted
+	past := map[int32]struct{}{} // places whose latest visit is no longer known
+	for _, i := range slices.Compact(changed) {
+		was, is := before.share(i), f.share(i)
+		if err := m.spend(was.cost() + is.cost()); err != nil {
+			return err
+		}
+		if t := f.turn(i); t < math.MaxInt64 {
+			heap.Push(&v.turns, turnAt{t, i})
+		}
+		if was == is {
+			continue
+		}
+		f.count(&was, -1)
+		f.count(&is, 1)
+		if was.CheckIns > 0 && (is.place != was.place || is.last < was.last) {
+			for p := was.place; p != 0; p = f.layout.places.ref(p).parent {
+				past[p] = struct{}{}
+			}
+		}
+	}
+	if err := f.recount(past, m); err != nil {
+		return err
+	}
+	return v.thin(f, m)
+}
+
+// recount finds the latest visits of places that a site has left, and the figures of
+// places that have got some of their own since.
+func (f *figures) recount(past map[int32]struct{}, m *meter) error {
+	depth := func(p int32) (n int) {
+		for ; p != 0; p = f.layout.places.ref(p).parent {
+			n++
+		}
+		return n
+	}
+	deepest := slices.SortedFunc(maps.Keys(past), func(a, b int32) int { return cmp.Compare(depth(b), depth(a)) })
+	for _, p := range deepest {
+		own := f.layout.places.ref(p).own
+		if own < 0 || own >= f.counted {
+			continue
+		}
+		// Each of the places below is right by now.
+		n, err := f.sum(p, map[int32]node{}, m)
+		if err != nil {
+			return err
+		}
+		f.nodes.own(own).last = n.last
+	}
+	if f.counted == f.layout.counts {
+		return nil
+	}
+	counted := map[int32]node{}
+	for p := range int32(f.layout.places.len()) {
+		own := f.layout.places.ref(p).own
+		if own < f.counted {
+			continue
+		}
+		n, err := f.at(p, counted, m)
+		if err != nil {
+			return err
+		}
+		f.nodes.set(own, n)
+	}
+	f.counted = f.layout.counts
+	return nil
+}
+
+// thin makes the turns anew where most are out of date.
+func (v *view) thin(f *figures, m *meter) error {
+	if len(v.turns) <= 2*f.layout.sites.len()+1024 {
+		return nil
+	}
+	v.turns = v.turns[:0]
+	for i := range int32(f.layout.sites.len()) {
+		if t := f.turn(i); t < math.MaxInt64 {
+			v.turns = append(v.turns, turnAt{t, i})
+		}
+		if err := m.spend(1); err != nil {
+			return err
+		}
+	}
+	heap.Init(&v.turns)
+	return nil
 }

@@ -3,6 +3,7 @@ package coverage_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"xuncha/inspections/coverage"
@@ -68,6 +69,9 @@ func (w *world) visit(v coverage.Visit) {
 	w.index.Add(v)
 }
 
+// sites returns the sites of the roster, by registration number.
+func (w *world) sites() []*sites.Site { return slices.Collect(w.roster.Roster().Sites()) }
+
 func (w *world) site(tb tester, registration string) *sites.Site {
 	tb.Helper()
 	s, err := w.roster.Roster().SiteByRegistration(registration)
@@ -85,4 +89,39 @@ func order(number string, start, end time.Time, every time.Duration, codes ...si
 		Number: number, Title: "Suspension of opening", IssuingAuthority: "Bureau", LegalBasis: "Article 42",
 		Divisions: codes, Start: start, End: end, Interval: sites.Duration(every),
 	}
+}
+
+// report asks for a report.
+func report(x *coverage.Index, q coverage.Query) (coverage.Report, coverage.Stamp, error) {
+	a, err := x.Report(context.Background(), q)
+	return a.Report, a.Stamp, err
+}
+
+// dueSites asks for a list, page by page, of which each says how long the list is.
+func dueSites(x *coverage.Index, q coverage.Query, state coverage.State, size int) ([]coverage.SiteStatus, error) {
+	var out []coverage.SiteStatus
+	var after coverage.SiteRef
+	for {
+		page, err := x.Sites(context.Background(), q, state, after, size)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, page.Sites...)
+		if after = page.Next; after != (coverage.SiteRef{}) {
+			if len(page.Sites) != size {
+				return nil, fmt.Errorf("a page has %d sites, and another follows", len(page.Sites))
+			}
+			continue
+		}
+		if page.Total != int64(len(out)) {
+			return nil, fmt.Errorf("the pages have %d sites, and say that there are %d", len(out), page.Total)
+		}
+		return out, nil
+	}
+}
+
+// visits asks for a page of check-ins.
+func visits(x *coverage.Index, q coverage.Query, f coverage.VisitFilter, after coverage.VisitRef, n int) ([]coverage.VisitRef, error) {
+	out, _, err := x.Visits(context.Background(), q, f, after, n)
+	return out, err
 }

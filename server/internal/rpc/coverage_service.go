@@ -50,13 +50,13 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 			return a.(readyAnswer).response, nil
 		}
 	}
-	report, stamp, err := s.config.Inspections.Coverage(ctx, q)
+	answer, err := s.config.Inspections.Coverage(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	out, err := encoded(fromReport(report))
+	out, err := encoded(fromReport(answer.Report))
 	if err == nil && q.Known.IsZero() {
-		s.keep(key, readyAnswer{out, stamp})
+		s.keep(key, readyAnswer{out, answer.Stamp})
 	}
 	return out, err
 }
@@ -90,23 +90,18 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	if err := s.config.resume(&q, req.StartTime, req.EndTime, &cursor.Day); err != nil {
 		return nil, err
 	}
-	list, err := s.config.Inspections.DueSites(ctx, q, states[req.State])
+	after := coverage.SiteRef{Village: cursor.Village, RegistrationNo: cursor.After}
+	page, err := s.config.Inspections.DueSites(ctx, q, states[req.State], after, pageSize(req))
 	if err != nil {
 		return nil, err
 	}
-	out, size := &xunchav1.ListDueSitesResponse{TotalSize: int32(len(list))}, pageSize(req)
-	for _, status := range list {
-		village := status.Path[0]
-		if village < cursor.Village || village == cursor.Village && status.Site.RegistrationNo <= cursor.After {
-			continue
-		}
-		if len(out.DueSites) == size {
-			last := out.DueSites[len(out.DueSites)-1].Site
-			cursor.Village, cursor.After = sites.DivisionCode(last.DivisionCode), last.RegistrationNo
-			out.NextPageToken, err = pageToken(cursor, query...)
-			break
-		}
+	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(page.Total)}
+	for _, status := range page.Sites {
 		out.DueSites = append(out.DueSites, fromStatus(status, q.End))
+	}
+	if page.Next != (coverage.SiteRef{}) {
+		cursor.Village, cursor.After = page.Next.Village, page.Next.RegistrationNo
+		out.NextPageToken, err = pageToken(cursor, query...)
 	}
 	return out, err
 }

@@ -89,23 +89,23 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err := s.config.resume(&question, req.StartTime, req.EndTime, &cursor.Day); err != nil {
 		return nil, err
 	}
-	stored, last, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
+	page, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
 		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
 		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
 	}, cursor.VisitRef, pageSize(req))
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := s.receipts(ctx, stored...)
+	receipts, err := s.receipts(ctx, page.CheckIns...)
 	if err != nil {
 		return nil, err
 	}
 	out := &xunchav1.ListCheckInsResponse{}
-	for i, c := range stored {
+	for i, c := range page.CheckIns {
 		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: receipts[i]})
 	}
-	if last != (coverage.VisitRef{}) {
-		cursor.VisitRef = last
+	if page.Next != (coverage.VisitRef{}) {
+		cursor.VisitRef = page.Next
 		out.NextPageToken, err = pageToken(cursor, query...)
 	}
 	return out, err
