@@ -200,14 +200,14 @@ func (l *visitLister) between(code sites.DivisionCode, visited []int32, from, to
 	slices.Sort(visited)
 	var found []VisitRef
 	for _, i := range slices.Compact(visited) {
-		h := l.behind(i, l.visits.at(i).window(from, to))
-		if len(h) == 0 || !l.layout.within(l.placeOf(i), code) {
-			continue
-		}
-		for _, w := range h {
+		before := len(found)
+		for _, w := range l.behind(i, l.visits.at(i).window(from, to)) {
 			if l.keeps(i, w) {
 				found = append(found, l.refOf(i, w))
 			}
+		}
+		if len(found) > before && !l.layout.within(l.placeOf(i), code) {
+			found = found[:before]
 		}
 	}
 	slices.SortFunc(found, VisitRef.compare)

@@ -235,11 +235,13 @@ func (x *Index) layOut(from *layout, r *sites.Roster, since ledger.Sequence, m *
 		return m.spend(8) // it takes as long as to count that many
 	}
 	if since == 0 && later == r { // all, in the order that takes the least time
+		next.whole = true
 		for s := range r.Sites() {
 			if err := one(s.ID, s); err != nil {
 				return nil, nil, err
 			}
 		}
+		next.settleAll()
 		return next.layout, changed, nil
 	}
 	for id := range later.Touched(since) {

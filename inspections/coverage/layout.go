@@ -140,6 +140,8 @@ type relayout struct {
 	*layout
 	// fresh are the places whose list of sites nobody else has.
 	fresh map[int32]struct{}
+	// whole means that all sites are laid out, and settleAll is called at the end.
+	whole bool
 }
 
 // relayoutFor begins the layout of the roster. The layout that it is made of is not
@@ -225,10 +227,24 @@ func (l *relayout) join(number, p int32) {
 			at.low = v
 		}
 		at.high = max(at.high, v)
-		if at.own < 0 && (l.places.len() <= fewPlaces || at.count > fewSites) {
-			at.own = l.counts
-			l.counts++
+		if !l.whole {
+			l.settle(at)
 		}
+	}
+}
+
+// settle gives a place figures of its own where it should have some.
+func (l *relayout) settle(at *place) {
+	if at.own < 0 && (l.places.len() <= fewPlaces || at.count > fewSites) {
+		at.own = l.counts
+		l.counts++
+	}
+}
+
+// settleAll is settle for all places, once it is known how many there are.
+func (l *relayout) settleAll() {
+	for p := int32(1); int(p) < l.places.len(); p++ {
+		l.settle(l.places.own(p))
 	}
 }
 
