@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"xuncha/inspections/coverage"
@@ -52,6 +53,15 @@ func (s *Service) Take(e ledger.Entry) error {
 	}
 	return err
 }
+
+// Snapshot writes what the service has counted, as it is now. Check-ins may come in
+// meanwhile.
+func (s *Service) Snapshot(w io.Writer) error { return s.index.Snapshot(w) }
+
+// Restore reads what Snapshot has written, into a service that has counted nothing
+// yet. Where there is an error it has counted nothing afterwards either. Entries that
+// were counted already may be given to Take again.
+func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 
 // Submit stores the check-in as the next entry of its site's history, or
 // nothing. The clientTime is the phone's clock at sending; zero means that it

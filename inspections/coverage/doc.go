@@ -19,6 +19,10 @@
 //     window, and found open when one of those visits found it so.
 //   - Check-ins, those visited late and synced late, cancelled events and
 //     dispersed people are sums over the visits captured in the window.
+//   - A visit is late when its site was due at its capture, and more than the interval
+//     had passed since the visit captured before it, or since the site became due, if
+//     that was later. Of the intervals of orders that overlap, the shortest counts. All
+//     visits count that are known at the time asked about, in whatever order they came.
 //
 // Two figures depend on the as-of moment: End, or where that lies in the
 // future, now (or the time as known at which is asked). What counts is how
@@ -43,9 +47,23 @@
 //
 // # How it works
 //
-// A view holds the figures of every division for one window. It is made once,
-// from the roster and all visits, and each visit added later is counted in it
-// along the site's path. A site whose figures change as time passes carries the
-// moment at which they do. [Index] keeps the views asked for last, until the
-// roster changes. A question as known at a past time gets a view of its own.
+// Everything that a question looks at never changes once made: the layout, which is
+// the roster with its sites put where they are counted; the visits; and the figures of
+// a window. The index holds the newest of each in a vector, of which a copy costs
+// nothing. A question takes copies and computes beside the visits that come in, so
+// that [Index.Add] never waits for one.
+//
+// A share is what one site adds to the figures of a window. It is computed from the
+// site's closures and visits alone, whenever it is needed, and kept nowhere. A view
+// keeps the figures of one window. When it is asked for, it takes back the shares that
+// the changed sites had, and adds those that they have now. The sites that changed are
+// those that were visited, those that a change of the roster touched, and those whose
+// state turns as time passes, of which the view knows the moments.
+//
+// Only places with many sites have figures of their own in a view. Those of the others
+// are counted when they are asked for. So a view of a country takes a quarter of a
+// megabyte, and those of some months can be kept.
+//
+// Lists go through the places in the order of the list and leave out those whose
+// figures say that there is nothing to list.
 package coverage
