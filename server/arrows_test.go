@@ -20,7 +20,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"ledger/ledgertest":                     {[]string{"ledger"}, nil},
 	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest"}, nil},
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
-	"sites":                                 {[]string{"ledger"}, nil},
+	"sites":                                 {[]string{"ledger"}, []string{"github.com/tidwall/btree"}},
 	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites"}, nil},
 	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},

@@ -234,25 +234,15 @@ func (r *Roster) hasTable(t *divisionTable, at time.Time) bool {
 	return true
 }
 
-// open returns the version of the code that has no end.
-func (r *Roster) open(code DivisionCode) (Division, bool) {
-	v := r.Versions(code)
-	if len(v) == 0 || !v[len(v)-1].To.IsZero() {
-		return Division{}, false
-	}
-	return v[len(v)-1], true
-}
-
 // descend calls f for the division and all below it that have no end.
 func (r *Roster) descend(code DivisionCode, f func(Division)) {
 	if d, ok := r.open(code); ok {
 		f(d)
 	}
-	if d, ok := r.divisions[code]; ok {
-		for _, c := range d.children {
-			if v, ok := r.open(c); ok && v.Parent == code {
-				r.descend(c, f)
-			}
+	for _, n := range r.childNumbers(code) {
+		c := r.divisions.at(n).code
+		if v, ok := r.open(c); ok && v.Parent == code {
+			r.descend(c, f)
 		}
 	}
 }
@@ -261,7 +251,7 @@ func (r *Roster) descend(code DivisionCode, f func(Division)) {
 // village that is not in force.
 func (r *Roster) displaced(t time.Time) []*Site {
 	var out []*Site
-	for _, s := range r.listed {
+	for s := range r.Sites() {
 		if !s.Deregistered.IsZero() && !s.Deregistered.After(t) {
 			continue
 		}
@@ -277,7 +267,7 @@ func (r *Roster) displaced(t time.Time) []*Site {
 // is not in force then.
 func (r *Roster) orphaned(t time.Time) []*ClosureOrder {
 	var out []*ClosureOrder
-	for _, o := range r.orderList {
+	for _, o := range r.Orders() {
 		if o.End.After(t) && slices.ContainsFunc(o.Divisions, func(c DivisionCode) bool {
 			_, err := r.Division(c, later(t, o.Start))
 			return err != nil

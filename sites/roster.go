@@ -4,35 +4,119 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"maps"
+	"math"
 	"slices"
-	"sort"
+	"sync"
 	"time"
+
+	"github.com/tidwall/btree"
 
 	"xuncha/ledger"
 )
 
 // A Roster is what the roster's history adds up to at one revision. It never
-// changes once made, so readers share it without a lock.
+// changes once made, so readers share it without a lock. One made from another
+// shares with it all that is the same in both, so a small change makes little
+// that is new.
+//
+// Divisions and sites are kept by numbers, which count them in the order in which
+// the history named them first. The number 0 is that of none.
 type Roster struct {
-	events []Event
+	events vector[*Event] // by sequence, from 1 on
 
-	divisions map[DivisionCode]*division
-	roots     []DivisionCode
+	divisions      vector[division]
+	divisionNumber lookup // by code
 
-	sites        map[SiteID]*Site
-	registration map[string]SiteID
-	listed       []*Site // by registration number
+	sites      vector[*Site]
+	siteNumber lookup // by id
+	// listed has each site in each division in which it ever stands, or that is
+	// above one of those. In the division 0 it has every site.
+	listed btree.BTreeG[listing]
 
-	orders    map[OrderID]*ClosureOrder
-	byNumber  map[string]OrderID
-	orderList []*ClosureOrder // by start, then number
+	orders       btree.Map[OrderID, *ClosureOrder]
+	orderNumbers btree.Map[string, OrderID] // by the official number
+	ordersOf     btree.Map[uint32, *divisionOrders]
+	byStart      *orderList
 }
 
-// division is the life of one code.
+// A division is the life of one code. It has no version where the code is only
+// named by others.
 type division struct {
-	versions []Division     // oldest first
-	children []DivisionCode // every code that ever named this one as its parent, sorted
+	code DivisionCode
+	// newest is the last version; its from is nil where there is none.
+	newest version
+	// children are the numbers of all that ever named this one as their parent, by
+	// code. Those of the division 0 are the ones without a parent.
+	children *[]uint32
+	rare     *rareDivision
+}
+
+// rareDivision is what few divisions have.
+type rareDivision struct {
+	older []version // oldest first
+	// marks are of the imports that touched the division of which no version tells
+	// any more.
+	marks []mark
+}
+
+// A mark is an import that touched a division, with the parent of the version that
+// was lost, or 0.
+type mark struct {
+	sequence ledger.Sequence
+	parent   uint32
+}
+
+// A version is a Division without its code. Level is that of [Level].
+type version struct {
+	name     string
+	from, to *moment // to is nil while it has no end
+	parent   uint32
+	level    uint8
+}
+
+// A moment is when what an import says takes effect.
+type moment struct {
+	time     time.Time
+	sequence ledger.Sequence // of the import's entry
+}
+
+// A listing is a site in a division.
+type listing struct {
+	no             string // registration number
+	division, site uint32
+}
+
+func (a listing) less(b listing) bool {
+	if a.division != b.division {
+		return a.division < b.division
+	}
+	if a.no != b.no {
+		return a.no < b.no
+	}
+	return a.site < b.site
+}
+
+// divisionOrders are the orders that name a division.
+type divisionOrders struct {
+	orders []*ClosureOrder // as they are now, in the order of compareOrders
+	events []ledger.Sequence
+}
+
+// compareOrders orders by the start, then by the number.
+func compareOrders(a, b *ClosureOrder) int {
+	return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Number, b.Number), cmp.Compare(a.ID, b.ID))
+}
+
+// An orderList is every order by its start. Its slice is made when it is asked for.
+type orderList struct {
+	tree  btree.BTreeG[*ClosureOrder]
+	slice func() []*ClosureOrder
+}
+
+func newOrderList(tree *btree.BTreeG[*ClosureOrder]) *orderList {
+	l := &orderList{tree: *tree}
+	l.slice = sync.OnceValue(l.tree.Items)
+	return l
 }
 
 // An Event is an entry of the roster's history, without its record.
@@ -42,78 +126,113 @@ type Event struct {
 	Kind     ledger.Kind
 	Time     time.Time
 
-	order *ClosureOrder             // of an order's entry
-	codes map[DivisionCode]struct{} // of a division import's entry: the codes that it touched
+	order *ClosureOrder // of an order's entry
+	// touched are the numbers of the sites that the entry made or changed, or else
+	// of the divisions under which it may change when sites are closed.
+	touched []uint32
 }
 
 func newRoster() *Roster {
-	return &Roster{
-		divisions:    map[DivisionCode]*division{},
-		sites:        map[SiteID]*Site{},
-		registration: map[string]SiteID{},
-		orders:       map[OrderID]*ClosureOrder{},
-		byNumber:     map[string]OrderID{},
+	noLocks := btree.Options{NoLocks: true}
+	r := &Roster{
+		listed:  *btree.NewBTreeGOptions(listing.less, noLocks),
+		byStart: newOrderList(btree.NewBTreeGOptions(func(a, b *ClosureOrder) bool { return compareOrders(a, b) < 0 }, noLocks)),
 	}
+	r.divisions.edit(0, nil)
+	r.sites.edit(0, nil)
+	return r
 }
 
 // Revision is the sequence of the newest entry that the roster holds; 0 for an
 // empty roster.
-func (r *Roster) Revision() ledger.Sequence { return ledger.Sequence(len(r.events)) }
+func (r *Roster) Revision() ledger.Sequence { return ledger.Sequence(r.events.n) }
 
-// Time is when that entry was received; zero for an empty roster.
+// event returns the entry with the sequence.
+func (r *Roster) event(q ledger.Sequence) *Event { return *r.events.at(uint32(q - 1)) }
+
+// Time is when the newest entry was received; zero for an empty roster.
 func (r *Roster) Time() time.Time {
-	if len(r.events) == 0 {
+	if r.events.n == 0 {
 		return time.Time{}
 	}
-	return r.events[len(r.events)-1].Time
+	return r.event(r.Revision()).Time
+}
+
+// revisionAt returns the sequence of the newest entry that was received until t.
+// The times of a history never run backwards.
+func (r *Roster) revisionAt(t time.Time) ledger.Sequence {
+	low, high := ledger.Sequence(0), r.Revision()
+	for low < high {
+		if mid := (low + high + 1) / 2; r.event(mid).Time.After(t) {
+			high = mid - 1
+		} else {
+			low = mid
+		}
+	}
+	return low
 }
 
 // Site returns the site, or ErrSiteUnknown.
 func (r *Roster) Site(id SiteID) (*Site, error) {
-	s, ok := r.sites[id]
-	if !ok {
+	n := r.siteNumberOf(id)
+	if n == 0 {
 		return nil, fmt.Errorf("site %s: %w", clip(string(id)), ErrSiteUnknown)
 	}
-	return s, nil
+	return r.site(n), nil
 }
+
+func (r *Roster) siteNumberOf(id SiteID) uint32 {
+	return r.siteNumber.find(hashOf(id), func(n uint32) bool { return r.site(n).ID == id })
+}
+
+func (r *Roster) site(n uint32) *Site { return *r.sites.at(n) }
 
 // SiteByRegistration returns the site with the registration number, or
 // ErrSiteUnknown.
 func (r *Roster) SiteByRegistration(no string) (*Site, error) {
-	id, ok := r.registration[no]
-	if !ok {
+	var found *Site
+	r.listed.Ascend(listing{no: no}, func(l listing) bool {
+		if l.division == 0 && l.no == no {
+			found = r.site(l.site)
+		}
+		return false
+	})
+	if found == nil {
 		return nil, fmt.Errorf("site with registration number %q: %w", clip(no), ErrSiteUnknown)
 	}
-	return r.sites[id], nil
+	return found, nil
 }
 
 // Sites gives every site that is or ever was on the roster, by registration
 // number.
-func (r *Roster) Sites() iter.Seq[*Site] { return slices.Values(r.listed) }
+func (r *Roster) Sites() iter.Seq[*Site] { return r.listedFrom(listing{}) }
 
 // NumSites is how many sites Sites gives.
-func (r *Roster) NumSites() int { return len(r.listed) }
+func (r *Roster) NumSites() int { return max(int(r.sites.n), 1) - 1 }
 
 // SitesAfter gives the sites with a registration number greater than no, by
 // registration number. Where divisions are named, it gives only those that
-// SitesIn gives for one of them, each once.
+// SitesIn gives for one of them, each once. Its cost is that of the sites that are
+// taken from it.
 func (r *Roster) SitesAfter(no string, in ...DivisionCode) iter.Seq[*Site] {
+	switch len(in) {
+	case 0:
+		return r.listedFrom(listing{no: no, site: math.MaxUint32})
+	case 1:
+		if n := r.numberOf(in[0]); n != 0 {
+			return r.listedFrom(listing{division: n, no: no, site: math.MaxUint32})
+		}
+		return func(func(*Site) bool) {}
+	}
+	return func(yield func(*Site) bool) { r.mergeAfter(no, in, yield) }
+}
+
+// listedFrom gives the sites of a division, by registration number.
+func (r *Roster) listedFrom(first listing) iter.Seq[*Site] {
 	return func(yield func(*Site) bool) {
-		var within map[SiteID]bool
-		if len(in) > 0 {
-			within = map[SiteID]bool{}
-			for _, code := range in {
-				for s := range r.SitesIn(code) {
-					within[s.ID] = true
-				}
-			}
-		}
-		from := sort.Search(len(r.listed), func(i int) bool { return r.listed[i].RegistrationNo > no })
-		for _, s := range r.listed[from:] {
-			if (within == nil || within[s.ID]) && !yield(s) {
-				return
-			}
-		}
+		r.listed.Ascend(first, func(l listing) bool {
+			return l.division == first.division && yield(r.site(l.site))
+		})
 	}
 }
 
@@ -121,23 +240,38 @@ func (r *Roster) SitesAfter(no string, in ...DivisionCode) iter.Seq[*Site] {
 // any that ever named it as its parent. Each comes once, in no order.
 func (r *Roster) SitesIn(code DivisionCode) iter.Seq[*Site] {
 	return func(yield func(*Site) bool) {
-		below := map[DivisionCode]bool{}
-		var descend func(DivisionCode)
-		descend = func(c DivisionCode) {
-			if below[c] {
-				return
-			}
-			below[c] = true
-			if d, ok := r.divisions[c]; ok {
-				for _, child := range d.children {
-					descend(child)
-				}
-			}
+		if n := r.numberOf(code); n != 0 {
+			r.listedFrom(listing{division: n})(yield)
 		}
-		descend(code)
-		for _, s := range r.listed {
-			if slices.ContainsFunc(s.Places, func(p Place) bool { return below[p.Division] }) && !yield(s) {
-				return
+	}
+}
+
+// mergeAfter is SitesAfter of several divisions.
+func (r *Roster) mergeAfter(no string, in []DivisionCode, yield func(*Site) bool) {
+	type list struct {
+		next func() (*Site, bool)
+		head *Site
+	}
+	var lists []list
+	for _, code := range in {
+		next, stop := iter.Pull(r.SitesAfter(no, code))
+		defer stop()
+		if head, ok := next(); ok {
+			lists = append(lists, list{next, head})
+		}
+	}
+	for len(lists) > 0 {
+		least := slices.MinFunc(lists, func(a, b list) int { return cmp.Compare(a.head.RegistrationNo, b.head.RegistrationNo) }).head
+		if !yield(least) {
+			return
+		}
+		for i := len(lists) - 1; i >= 0; i-- {
+			if lists[i].head != least {
+				continue
+			}
+			var ok bool
+			if lists[i].head, ok = lists[i].next(); !ok {
+				lists = slices.Delete(lists, i, i+1)
 			}
 		}
 	}
@@ -146,24 +280,57 @@ func (r *Roster) SitesIn(code DivisionCode) iter.Seq[*Site] {
 // Touched gives the sites that the roster's entries after the revision since
 // may have changed. It promises this: a site is among them if its Registered,
 // Deregistered, Placements or Closures differ between r and the roster at that
-// revision, also if one of the two rosters does not have it. Others may be among
-// them too. Each comes once, in no order.
+// revision, also if that one does not have it yet. Others may be among them too.
+// Each comes once, in no order. None comes if r is not newer.
 func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
 	return func(yield func(SiteID) bool) {
-		if since >= r.Revision() {
-			return
+		seen := make([]bool, r.sites.n)
+		touch := func(site uint32) bool {
+			if seen[site] {
+				return true
+			}
+			seen[site] = true
+			return yield(r.site(site).ID)
 		}
-		for _, s := range r.listed {
-			if !yield(s.ID) {
+		for q := max(since, 0) + 1; q <= r.Revision(); q++ {
+			if !r.eachTouched(r.event(q), touch) {
 				return
 			}
 		}
 	}
 }
 
+// eachTouched calls touch for the sites that the entry touches, by what is known
+// of the divisions by now, until it returns false.
+func (r *Roster) eachTouched(e *Event, touch func(site uint32) bool) bool {
+	if ofSites(e.Kind) {
+		for _, site := range e.touched {
+			if !touch(site) {
+				return false
+			}
+		}
+		return true
+	}
+	divisions := e.touched
+	if len(divisions) > r.NumSites() {
+		divisions = []uint32{0}
+	}
+	for _, d := range divisions {
+		more := true
+		r.listed.Ascend(listing{division: d}, func(l listing) bool {
+			more = l.division != d || touch(l.site)
+			return more && l.division == d
+		})
+		if !more {
+			return false
+		}
+	}
+	return true
+}
+
 // Order returns the closure order, or ErrOrderUnknown.
 func (r *Roster) Order(id OrderID) (*ClosureOrder, error) {
-	o, ok := r.orders[id]
+	o, ok := r.orders.Get(id)
 	if !ok {
 		return nil, fmt.Errorf("closure order %s: %w", clip(string(id)), ErrOrderUnknown)
 	}
@@ -172,22 +339,104 @@ func (r *Roster) Order(id OrderID) (*ClosureOrder, error) {
 
 // Orders returns every closure order by its start, the ended ones included.
 // The slice is the roster's own: do not change it.
-func (r *Roster) Orders() []*ClosureOrder { return r.orderList }
+func (r *Roster) Orders() []*ClosureOrder {
+	if r.byStart == nil {
+		return nil
+	}
+	return r.byStart.slice()
+}
+
+// OrdersBefore gives the closure orders that come before the one given in the
+// order of Orders, the last one first; for nil all.
+func (r *Roster) OrdersBefore(o *ClosureOrder) iter.Seq[*ClosureOrder] {
+	return func(yield func(*ClosureOrder) bool) {
+		switch {
+		case r.byStart == nil:
+		case o == nil:
+			r.byStart.tree.Reverse(yield)
+		default:
+			r.byStart.tree.Descend(o, func(before *ClosureOrder) bool { return compareOrders(before, o) == 0 || yield(before) })
+		}
+	}
+}
+
+// numberOf returns the number of the code, or 0 where nothing ever named it.
+func (r *Roster) numberOf(code DivisionCode) uint32 {
+	if code == "" {
+		return 0
+	}
+	return r.divisionNumber.find(hashOf(code), func(n uint32) bool { return r.divisions.at(n).code == code })
+}
+
+// division returns the division with the code, or ErrDivisionUnknown.
+func (r *Roster) division(code DivisionCode) (*division, error) {
+	if n := r.numberOf(code); n != 0 {
+		if d := r.divisions.at(n); d.known() {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("division %s: %w", clip(string(code)), ErrDivisionUnknown)
+}
+
+// known reports whether the division has a version.
+func (d *division) known() bool { return d.newest.from != nil }
+
+// versions gives the versions, oldest first.
+func (d *division) versions(yield func(*version) bool) {
+	if d.rare != nil {
+		for i := range d.rare.older {
+			if !yield(&d.rare.older[i]) {
+				return
+			}
+		}
+	}
+	if d.known() {
+		yield(&d.newest)
+	}
+}
+
+// lastAt returns the version that holds at t by the rule of LastDivision. The
+// division must be known.
+func (d *division) lastAt(t time.Time) *version {
+	if d.rare != nil && d.newest.from.time.After(t) {
+		older := d.rare.older
+		for i := len(older) - 1; i >= 0; i-- {
+			if i == 0 || !older[i].from.time.After(t) {
+				return &older[i]
+			}
+		}
+	}
+	return &d.newest
+}
+
+// out returns the version for others to have.
+func (r *Roster) out(d *division, v *version) Division {
+	n := Division{Code: d.code, Name: v.name, Level: Level(v.level), Parent: r.divisions.at(v.parent).code, From: v.from.time}
+	if v.to != nil {
+		n.To = v.to.time
+	}
+	return n
+}
 
 // Division returns the division as it is in force at t. The error is
 // ErrDivisionUnknown for a code that never was and ErrDivisionEnded for one
 // that is not in force then.
 func (r *Roster) Division(code DivisionCode, t time.Time) (Division, error) {
-	d, ok := r.divisions[code]
-	if !ok {
-		return Division{}, fmt.Errorf("division %s: %w", clip(string(code)), ErrDivisionUnknown)
+	d, err := r.division(code)
+	if err != nil {
+		return Division{}, err
 	}
-	for _, v := range d.versions {
-		if v.In(t) {
-			return v, nil
+	for v := range d.versions {
+		if v.in(t) {
+			return r.out(d, v), nil
 		}
 	}
 	return Division{}, fmt.Errorf("division %s: %w", code, ErrDivisionEnded)
+}
+
+// in reports whether the version is in force at t.
+func (v *version) in(t time.Time) bool {
+	return !t.Before(v.from.time) && (v.to == nil || t.Before(v.to.time))
 }
 
 // LastDivision returns the division as it is in force at t, or, where it is
@@ -195,66 +444,113 @@ func (r *Roster) Division(code DivisionCode, t time.Time) (Division, error) {
 // village ended keeps a path through the hierarchy by this rule until it is
 // moved. The error is ErrDivisionUnknown.
 func (r *Roster) LastDivision(code DivisionCode, t time.Time) (Division, error) {
-	d, ok := r.divisions[code]
-	if !ok {
-		return Division{}, fmt.Errorf("division %s: %w", clip(string(code)), ErrDivisionUnknown)
+	d, err := r.division(code)
+	if err != nil {
+		return Division{}, err
 	}
-	best := d.versions[0]
-	for _, v := range d.versions[1:] {
-		if !v.From.After(t) {
-			best = v
-		}
-	}
-	return best, nil
+	return r.out(d, d.lastAt(t)), nil
 }
 
 // Versions returns every version of a division, oldest first; none for a code
-// that never was. The slice is the roster's own: do not change it.
+// that never was.
 func (r *Roster) Versions(code DivisionCode) []Division {
-	if d, ok := r.divisions[code]; ok {
-		return d.versions
+	d, err := r.division(code)
+	if err != nil {
+		return nil
+	}
+	out := make([]Division, 0, 1)
+	for v := range d.versions {
+		out = append(out, r.out(d, v))
+	}
+	return out
+}
+
+// open returns the version of the code that has no end.
+func (r *Roster) open(code DivisionCode) (Division, bool) {
+	d, err := r.division(code)
+	if err != nil || d.newest.to != nil {
+		return Division{}, false
+	}
+	return r.out(d, &d.newest), true
+}
+
+// childNumbers returns the numbers of all that ever named the code as their parent.
+func (r *Roster) childNumbers(code DivisionCode) []uint32 {
+	n := r.numberOf(code)
+	if n == 0 && code != "" || n >= r.divisions.n {
+		return nil
+	}
+	if c := r.divisions.at(n).children; c != nil {
+		return *c
 	}
 	return nil
 }
 
 // Children returns the divisions in force at t whose parent is code, ordered
-// by code; for an empty code the cities.
+// by code; for an empty code those without a parent.
 func (r *Roster) Children(code DivisionCode, t time.Time) []Division {
-	codes := r.roots
-	if code != "" {
-		d, ok := r.divisions[code]
-		if !ok {
-			return nil
-		}
-		codes = d.children
-	}
 	var out []Division
-	for _, c := range codes {
-		if d, err := r.Division(c, t); err == nil && d.Parent == code {
-			out = append(out, d)
+	parent := r.numberOf(code)
+	for _, n := range r.childNumbers(code) {
+		d := r.divisions.at(n)
+		for v := range d.versions {
+			if v.in(t) {
+				if v.parent == parent {
+					out = append(out, r.out(d, v))
+				}
+				break
+			}
 		}
 	}
 	return out
 }
 
-// Path returns the codes from the division up to its city as they lie above
-// one another at t, by the rule of LastDivision.
-func (r *Roster) Path(code DivisionCode, t time.Time) []DivisionCode {
-	path := make([]DivisionCode, 0, 4)
-	for code != "" && len(path) < 8 {
-		d, err := r.LastDivision(code, t)
-		if err != nil {
+// maxPath is how many divisions can lie above one another.
+const maxPath = 8
+
+// pathFrom appends the numbers of the division and those above it at t.
+func (r *Roster) pathFrom(path []uint32, n uint32, t time.Time) []uint32 {
+	for n != 0 && len(path) < maxPath {
+		d := r.divisions.at(n)
+		if !d.known() {
 			break
 		}
-		path = append(path, code)
-		code = d.Parent
+		path = append(path, n)
+		n = d.lastAt(t).parent
 	}
 	return path
 }
 
+// codes returns the codes of the divisions.
+func (r *Roster) codes(path []uint32) []DivisionCode {
+	out := make([]DivisionCode, len(path))
+	for i, n := range path {
+		out[i] = r.divisions.at(n).code
+	}
+	return out
+}
+
+// Path returns the codes from the division up to the widest as they lie above
+// one another at t, by the rule of LastDivision.
+func (r *Roster) Path(code DivisionCode, t time.Time) []DivisionCode {
+	var path [maxPath]uint32
+	return r.codes(r.pathFrom(path[:0], r.numberOf(code), t))
+}
+
 // Within reports whether code is above, or is, the division below at t.
 func (r *Roster) Within(below, code DivisionCode, t time.Time) bool {
-	return slices.Contains(r.Path(below, t), code)
+	var path [maxPath]uint32
+	n := r.numberOf(code)
+	return n != 0 && slices.Contains(r.pathFrom(path[:0], r.numberOf(below), t), n)
+}
+
+// ofSites reports whether entries of the kind make or change sites.
+func ofSites(k ledger.Kind) bool {
+	switch k {
+	case KindDivisionsImported, KindOrderIssued, KindOrderEnded:
+		return false
+	}
+	return true
 }
 
 // A Placement is a time during which a site stands under the same divisions.
@@ -263,53 +559,69 @@ type Placement struct {
 	From time.Time
 	// To is the first moment after it; zero in the last one.
 	To time.Time
-	// Path leads from the village up to the city.
+	// Path leads from the village up to the widest division.
 	Path []DivisionCode
+}
+
+// A placement is a Placement with numbers.
+type placement struct {
+	from, to time.Time
+	path     []uint32
 }
 
 // Placements returns where the site stood through all time, oldest first and
 // without gaps, with a new placement at each moment when the site moved or the
 // hierarchy above it changed. Registration does not matter here.
 func (r *Roster) Placements(s *Site) []Placement {
-	cuts := []time.Time{{}}
-	for i, p := range s.Places {
-		if i > 0 {
-			cuts = append(cuts, p.From)
-		}
-		cuts = r.appendCuts(cuts, p.Division, 0)
-	}
-	slices.SortFunc(cuts, time.Time.Compare)
-	var out []Placement
-	for _, t := range cuts {
-		path := r.Path(s.PlaceAt(t).Division, t)
-		if n := len(out); n > 0 {
-			if slices.Equal(out[n-1].Path, path) {
-				continue
-			}
-			if out[n-1].From.Equal(t) {
-				out[n-1].Path = path
-				continue
-			}
-			out[n-1].To = t
-		}
-		out = append(out, Placement{From: t, Path: path})
+	all := r.placements(s)
+	out := make([]Placement, len(all))
+	for i, p := range all {
+		out[i] = Placement{From: p.from, To: p.to, Path: r.codes(p.path)}
 	}
 	return out
 }
 
-// appendCuts appends the moments at which the path above code may change.
-func (r *Roster) appendCuts(cuts []time.Time, code DivisionCode, depth int) []time.Time {
-	d, ok := r.divisions[code]
-	if !ok || depth > 8 {
+func (r *Roster) placements(s *Site) []placement {
+	cuts := make([]time.Time, 1, 4)
+	for i, p := range s.Places {
+		if i > 0 {
+			cuts = append(cuts, p.From)
+		}
+		cuts = r.appendCuts(cuts, r.numberOf(p.Division), 0)
+	}
+	slices.SortFunc(cuts, time.Time.Compare)
+	out := make([]placement, 0, len(cuts))
+	for _, t := range cuts {
+		path := r.pathFrom(make([]uint32, 0, maxPath), r.numberOf(s.PlaceAt(t).Division), t)
+		if n := len(out); n > 0 {
+			if slices.Equal(out[n-1].path, path) {
+				continue
+			}
+			if out[n-1].from.Equal(t) {
+				out[n-1].path = path
+				continue
+			}
+			out[n-1].to = t
+		}
+		out = append(out, placement{from: t, path: path})
+	}
+	return out
+}
+
+// appendCuts appends the moments at which the path above the division may change.
+func (r *Roster) appendCuts(cuts []time.Time, n uint32, depth int) []time.Time {
+	if n == 0 || depth > maxPath {
 		return cuts
 	}
-	for i, v := range d.versions {
-		if i > 0 && v.Parent != d.versions[i-1].Parent {
-			cuts = append(cuts, v.From)
+	var before *version
+	for v := range r.divisions.at(n).versions {
+		if before == nil || v.parent != before.parent {
+			if before != nil {
+				cuts = append(cuts, v.from.time)
+			}
+			cuts = r.appendCuts(cuts, v.parent, depth+1)
 		}
-		if i == 0 || v.Parent != d.versions[i-1].Parent {
-			cuts = r.appendCuts(cuts, v.Parent, depth+1)
-		}
+		before = v
 	}
 	return cuts
 }
@@ -328,20 +640,29 @@ type Closure struct {
 // The site is due at exactly the moments that lie in one of them.
 func (r *Roster) Closures(s *Site) []Closure {
 	var out []Closure
-	for _, p := range r.Placements(s) {
-		for _, o := range r.orderList {
-			if !o.covers(p.Path) {
-				continue
+	var orders []*ClosureOrder
+	for _, p := range r.placements(s) {
+		orders = orders[:0]
+		for _, n := range p.path {
+			if of, ok := r.ordersOf.Get(n); ok {
+				orders = append(orders, of.orders...)
 			}
-			from := later(later(p.From, o.Start), s.Registered)
+		}
+		slices.SortFunc(orders, compareOrders)
+		var path []DivisionCode
+		for _, o := range slices.Compact(orders) { // one may name two divisions of the path
+			from := later(later(p.from, o.Start), s.Registered)
 			to := o.End
-			for _, t := range []time.Time{p.To, s.Deregistered} {
+			for _, t := range []time.Time{p.to, s.Deregistered} {
 				if !t.IsZero() && t.Before(to) {
 					to = t
 				}
 			}
 			if from.Before(to) {
-				out = append(out, Closure{Order: o, From: from, To: to, Path: p.Path})
+				if path == nil {
+					path = r.codes(p.path)
+				}
+				out = append(out, Closure{Order: o, From: from, To: to, Path: path})
 			}
 		}
 	}
@@ -355,48 +676,65 @@ func (r *Roster) OrderAt(s *Site, t time.Time) *ClosureOrder {
 	if !s.RegisteredAt(t) {
 		return nil
 	}
-	var path []DivisionCode
-	for _, o := range r.orderList {
-		if !o.InForce(t) {
+	var first *ClosureOrder
+	var path [maxPath]uint32
+	for _, n := range r.pathFrom(path[:0], r.numberOf(s.PlaceAt(t).Division), t) {
+		of, ok := r.ordersOf.Get(n)
+		if !ok {
 			continue
 		}
-		if path == nil {
-			path = r.Path(s.PlaceAt(t).Division, t)
-		}
-		if o.covers(path) {
-			return o
+		if i := slices.IndexFunc(of.orders, func(o *ClosureOrder) bool { return o.InForce(t) }); i >= 0 {
+			if o := of.orders[i]; first == nil || compareOrders(o, first) < 0 {
+				first = o
+			}
 		}
 	}
-	return nil
+	return first
 }
 
 // Concerning returns the events that concern the site, oldest first: those
 // that made or changed it, the closure orders that close it, and the division
 // imports that touched a division on its path.
 func (r *Roster) Concerning(s *Site) []Event {
-	var out []Event
-	own := s.changes
-	placements := r.Placements(s)
-	for _, e := range r.events {
-		switch {
-		case len(own) > 0 && own[0] == e.Sequence:
-			own = own[1:]
-			out = append(out, e)
-		case e.order != nil:
-			if slices.ContainsFunc(placements, func(p Placement) bool {
-				return e.order.covers(p.Path) && p.From.Before(e.order.PlannedEnd) && (p.To.IsZero() || p.To.After(e.order.Start))
-			}) {
-				out = append(out, e)
+	found := slices.Clone(s.changes)
+	for _, p := range r.placements(s) {
+		for _, n := range p.path {
+			found = r.divisions.at(n).appendImports(found)
+			of, ok := r.ordersOf.Get(n)
+			if !ok {
+				continue
 			}
-		case e.codes != nil:
-			if slices.ContainsFunc(placements, func(p Placement) bool {
-				return slices.ContainsFunc(p.Path, func(c DivisionCode) bool { _, ok := e.codes[c]; return ok })
-			}) {
-				out = append(out, e)
+			for _, q := range of.events {
+				if o := r.event(q).order; p.from.Before(o.PlannedEnd) && (p.to.IsZero() || p.to.After(o.Start)) {
+					found = append(found, q)
+				}
 			}
 		}
 	}
+	slices.Sort(found)
+	out := make([]Event, 0, len(found))
+	for _, q := range slices.Compact(found) {
+		if q <= r.Revision() { // else the site is of a newer roster
+			out = append(out, *r.event(q))
+		}
+	}
 	return out
+}
+
+// appendImports appends the sequences of the imports that touched the division.
+func (d *division) appendImports(to []ledger.Sequence) []ledger.Sequence {
+	for v := range d.versions {
+		to = append(to, v.from.sequence)
+		if v.to != nil {
+			to = append(to, v.to.sequence)
+		}
+	}
+	if d.rare != nil {
+		for _, m := range d.rare.marks {
+			to = append(to, m.sequence)
+		}
+	}
+	return to
 }
 
 func later(a, b time.Time) time.Time {
@@ -404,127 +742,4 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-// A change is what one entry of the roster's history does to the roster.
-type change struct {
-	event     Event
-	sites     []*Site // as they are after it
-	order     *ClosureOrder
-	divisions []divisionChange
-	effective time.Time // of the division changes
-}
-
-// apply returns the roster after the change. Maps that the change does not
-// touch are shared with r.
-func (r *Roster) apply(c change) *Roster {
-	n := *r
-	if len(c.divisions) > 0 {
-		c.event.codes = make(map[DivisionCode]struct{}, len(c.divisions))
-		for _, d := range c.divisions {
-			c.event.codes[d.Code] = struct{}{}
-		}
-		n.applyDivisions(c.divisions, c.effective)
-	}
-	if len(c.sites) > 0 {
-		n.applySites(c.sites, c.event.Sequence)
-	}
-	if c.order != nil {
-		c.event.order = c.order
-		n.orders = maps.Clone(r.orders)
-		n.orders[c.order.ID] = c.order
-		n.byNumber = maps.Clone(r.byNumber)
-		n.byNumber[c.order.Number] = c.order.ID
-		n.orderList = slices.SortedFunc(maps.Values(n.orders), func(a, b *ClosureOrder) int {
-			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Number, b.Number))
-		})
-	}
-	// Each roster is applied to once at most, so the array may be shared.
-	n.events = append(r.events, c.event)
-	return &n
-}
-
-// preview returns the roster as it would be after changes of divisions, without
-// an event of them.
-func (r *Roster) preview(changes []divisionChange, effective time.Time) *Roster {
-	n := *r
-	n.applyDivisions(changes, effective)
-	return &n
-}
-
-func (r *Roster) applySites(changed []*Site, seq ledger.Sequence) {
-	r.sites = maps.Clone(r.sites)
-	r.registration = maps.Clone(r.registration)
-	for _, s := range changed {
-		s := *s
-		if old, ok := r.sites[s.ID]; ok {
-			s.changes = slices.Clone(old.changes)
-			delete(r.registration, old.RegistrationNo)
-		}
-		s.changes = append(s.changes, seq)
-		r.sites[s.ID] = &s
-		r.registration[s.RegistrationNo] = s.ID
-	}
-	r.listed = slices.SortedFunc(maps.Values(r.sites), func(a, b *Site) int {
-		return cmp.Compare(a.RegistrationNo, b.RegistrationNo)
-	})
-}
-
-// applyDivisions ends or begins versions at the time effective. A version that
-// began at that very time is replaced, as if it had never been. Only where the
-// code would have no version left does it stay, from effective to effective:
-// sites may stand in the division, and stay under those above it.
-func (r *Roster) applyDivisions(changes []divisionChange, effective time.Time) {
-	r.divisions = maps.Clone(r.divisions)
-	parents := map[DivisionCode]struct{}{}
-	for _, c := range changes {
-		n := &division{}
-		if old, ok := r.divisions[c.Code]; ok {
-			n.versions = slices.Clone(old.versions)
-			n.children = old.children
-		} else if c.Op == endDivision {
-			continue // what never was cannot end
-		}
-		if k := len(n.versions); k > 0 {
-			last := &n.versions[k-1]
-			switch begun := last.From.Equal(effective); {
-			case begun && (k > 1 || c.Op == beginDivision):
-				n.versions = n.versions[:k-1]
-			case last.To.IsZero():
-				last.To = effective
-			}
-		}
-		if c.Op == beginDivision {
-			n.versions = append(n.versions, Division{Code: c.Code, Name: c.Name, Level: c.Level, Parent: c.Parent, From: effective})
-			parents[c.Parent] = struct{}{}
-		}
-		r.divisions[c.Code] = n
-	}
-	r.linkChildren(changes, parents)
-}
-
-// linkChildren adds the codes that begin to the lists of their parents.
-func (r *Roster) linkChildren(changes []divisionChange, parents map[DivisionCode]struct{}) {
-	lists := make(map[DivisionCode][]DivisionCode, len(parents))
-	for p := range parents {
-		if p == "" {
-			lists[p] = slices.Clone(r.roots)
-		} else if d, ok := r.divisions[p]; ok {
-			lists[p] = slices.Clone(d.children)
-		}
-	}
-	for _, c := range changes {
-		if c.Op == beginDivision {
-			lists[c.Parent] = append(lists[c.Parent], c.Code)
-		}
-	}
-	for p, codes := range lists {
-		slices.Sort(codes)
-		codes = slices.Compact(codes)
-		if p == "" {
-			r.roots = codes
-		} else if d, ok := r.divisions[p]; ok {
-			r.divisions[p] = &division{versions: d.versions, children: codes}
-		}
-	}
 }

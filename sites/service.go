@@ -105,13 +105,7 @@ func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error)
 	if !now.Time().After(t) {
 		return now, nil
 	}
-	var revision ledger.Sequence
-	for _, e := range now.events {
-		if e.Time.After(t) {
-			break
-		}
-		revision = e.Sequence
-	}
+	revision := now.revisionAt(t)
 	s.pastMu.Lock()
 	defer s.pastMu.Unlock()
 	if i := slices.IndexFunc(s.past, func(r *Roster) bool { return r.Revision() == revision }); i >= 0 {
@@ -334,7 +328,7 @@ func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
 	if err := checkText("number", o.Number, 1, MaxRegistrationNo); err != nil {
 		return err
 	}
-	if _, taken := r.byNumber[o.Number]; taken {
+	if _, taken := r.orderNumbers.Get(o.Number); taken {
 		return &FieldError{"number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken)}
 	}
 	for _, t := range []struct{ field, text string }{
