@@ -19,7 +19,6 @@ type Projection[S any] struct {
 	store   Store
 	history History
 	apply   func(context.Context, S, []Entry) (S, error)
-	empty   S
 	current atomic.Pointer[projected[S]]
 	// offered is the greatest sequence that the feed is known to have.
 	offered atomic.Int64
@@ -39,7 +38,7 @@ type projected[S any] struct {
 // may read what is stored beside them. Two calls of apply never run at once with
 // the newest state.
 func NewProjection[S any](store Store, h History, empty S, apply func(ctx context.Context, before S, entries []Entry) (S, error)) *Projection[S] {
-	p := &Projection[S]{store: store, history: h, apply: apply, empty: empty, lock: make(chan struct{}, 1)}
+	p := &Projection[S]{store: store, history: h, apply: apply, lock: make(chan struct{}, 1)}
 	p.current.Store(&projected[S]{state: empty})
 	return p
 }
@@ -181,32 +180,34 @@ func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, erro
 // lostReplyTimeout is how long is looked for an entry whose reply was lost.
 const lostReplyTimeout = time.Second
 
-// Known returns the state as it was known at t: with the entries that were
-// received until then. It is made anew from the history.
-func (p *Projection[S]) Known(ctx context.Context, t time.Time) (S, error) {
-	state, at := p.empty, Sequence(0)
-	for {
-		page, err := p.store.Span(ctx, p.history, at, projectionPage)
+// Begin puts a state that holds the history's entries up to the sequence in place
+// of the empty one, so that Refresh reads only what comes after. It is for one that
+// was kept from an earlier run, and must be done before anybody uses the projection.
+func (p *Projection[S]) Begin(state S, at Sequence) {
+	p.current.Store(&projected[S]{state, at})
+}
+
+// Replay returns the state after the history's entry with the sequence until. It
+// is made anew from one that holds the entries up to after, which is less. Several
+// calls may run at once.
+func (p *Projection[S]) Replay(ctx context.Context, from S, after, until Sequence) (S, error) {
+	for after < until {
+		page, err := p.store.Span(ctx, p.history, after, int(min(until-after, projectionPage)))
+		if err == nil && len(page) == 0 {
+			err = fmt.Errorf("%w: %s has no sequence %d", ErrBroken, p.history, after+1)
+		}
+		if err == nil {
+			err = p.follows(after, page)
+		}
+		if err == nil {
+			from, err = p.apply(ctx, from, page)
+		}
 		if err != nil {
-			return state, err
+			return from, err
 		}
-		if err := p.follows(at, page); err != nil {
-			return state, err
-		}
-		n := 0
-		for n < len(page) && !page[n].Time.After(t) {
-			n++
-		}
-		if n > 0 {
-			if state, err = p.apply(ctx, state, page[:n]); err != nil {
-				return state, err
-			}
-			at = page[n-1].Sequence
-		}
-		if n < projectionPage {
-			return state, nil
-		}
+		after += Sequence(len(page))
 	}
+	return from, nil
 }
 
 // Entry returns the entry of the history with the sequence.

@@ -219,23 +219,29 @@ func TestProjectionFollows(t *testing.T) {
 	b.want(t, "a0", "a1", "a2", "a3")
 }
 
-func TestKnown(t *testing.T) {
+func TestReplay(t *testing.T) {
 	store := ledgertest.New(t)
 	w := newWorld(store)
-	begin := time.Unix(1580515200, 0)
 	const count = 1200 // more than are read at once
 	for i := range count {
-		d := item(fmt.Sprint(i))
-		d.Time = begin.Add(time.Duration(i) * time.Second)
-		if _, _, err := store.Append(t.Context(), d); err != nil {
+		if _, _, err := store.Append(t.Context(), item(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, n := range []int{0, 1, 499, 500, 501, 1000, count, count + 1} {
-		got, err := w.Known(t.Context(), begin.Add(time.Duration(n-1)*time.Second))
-		if err != nil || len(got) != min(n, count) {
+	var before []string
+	for _, n := range []int{0, 1, 499, 500, 501, 1000, count} {
+		got, err := w.Replay(t.Context(), nil, 0, ledger.Sequence(n))
+		if err != nil || len(got) != n {
 			t.Errorf("until entry %d: got %d, %v", n, len(got), err)
 		}
+		from, err := w.Replay(t.Context(), before, ledger.Sequence(len(before)), ledger.Sequence(n))
+		if err != nil || !slices.Equal(from, got) {
+			t.Errorf("until entry %d from %d on: got %d, %v", n, len(before), len(from), err)
+		}
+		before = got
+	}
+	if _, err := w.Replay(t.Context(), nil, 0, count+1); !errors.Is(err, ledger.ErrBroken) {
+		t.Errorf("until an entry that is not there: got %v, want ErrBroken", err)
 	}
 	e, err := w.Entry(t.Context(), 7)
 	if err != nil || e.ID != "6" {
@@ -244,6 +250,28 @@ func TestKnown(t *testing.T) {
 	if _, err := w.Entry(t.Context(), count+1); !errors.Is(err, ledger.ErrBroken) {
 		t.Errorf("an entry that is not there: got %v, want ErrBroken", err)
 	}
+}
+
+// TestBegin ensures that a state that was kept is gone on from, and that what it
+// holds is not read again.
+func TestBegin(t *testing.T) {
+	store := ledgertest.New(t)
+	a, b := newWorld(store), newWorld(store)
+	for range 3 {
+		if _, err := a.add(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Begin([]string{"kept"}, 2)
+	b.want(t, "kept")
+	if err := b.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, "kept", "a2")
+	if _, err := b.add(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, "kept", "a2", "b2")
 }
 
 func TestFollower(t *testing.T) {

@@ -76,6 +76,11 @@ func (n edit) number(code DivisionCode) uint32 {
 	if i := n.numberOf(code); i != 0 || code == "" {
 		return i
 	}
+	return n.newNumber(DivisionCode(strings.Clone(string(code))))
+}
+
+// newNumber gives the code a number, and keeps its memory.
+func (n edit) newNumber(code DivisionCode) uint32 {
 	i := n.divisions.n
 	n.divisions.edit(i, n.own).code = code
 	n.divisionNumber.add(i, func(i uint32) uint64 { return hashOf(n.divisions.at(i).code) }, n.own)
@@ -292,7 +297,7 @@ func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
 				continue // what never was cannot end
 			}
 			if i == 0 {
-				i = n.number(DivisionCode(text.keep(string(c.Code))))
+				i = n.newNumber(DivisionCode(text.keep(string(c.Code))))
 			}
 		}
 		if n.changeVersion(i, c, at, text) {

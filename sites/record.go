@@ -1,14 +1,19 @@
 package sites
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"xuncha/ledger"
 )
@@ -136,25 +141,98 @@ func wholeRows(ctx context.Context, rows Rows, sum string) ([]byte, error) {
 }
 
 // readRows reads the JSON lines that an entry names, after checking that they
-// are the ones it names. One that is not whole is ledger.ErrBadRecord.
+// are the ones it names. One that is not whole is ledger.ErrBadRecord. What it
+// returns shares memory with all lines.
 func readRows[T any](ctx context.Context, rows Rows, sum string, whole func(T) bool) ([]T, error) {
-	lines, err := wholeRows(ctx, rows, sum)
+	stored, err := wholeRows(ctx, rows, sum)
 	if err != nil {
 		return nil, err
 	}
+	lines := string(stored)
+	// Parts of the lines are read side by side.
+	var parts []string
+	for lines != "" {
+		end := min(len(lines), 1<<20)
+		if line := strings.IndexByte(lines[end-1:], '\n'); line >= 0 {
+			end += line
+		} else {
+			end = len(lines)
+		}
+		parts = append(parts, lines[:end])
+		lines = lines[end:]
+	}
+	read := make([][]T, len(parts))
+	errs := make([]error, len(parts))
+	var next atomic.Int32
+	var wg sync.WaitGroup
+	for range min(len(parts), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(parts) || ctx.Err() != nil {
+					return
+				}
+				read[i], errs[i] = readLines(parts[i], whole)
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	var out []T
-	dec := json.NewDecoder(bufio.NewReaderSize(bytes.NewReader(lines), 1<<16))
-	for dec.More() {
+	for i, part := range read {
+		out = append(out, part...)
+		if errs[i] != nil {
+			return nil, fmt.Errorf("rows %s: %w: row %d %v", sum, ledger.ErrBadRecord, len(out)+1, errs[i])
+		}
+	}
+	return out, nil
+}
+
+// readLines reads rows until one that is wrong.
+func readLines[T any](lines string, whole func(T) bool) (out []T, err error) {
+	out = make([]T, 0, strings.Count(lines, "\n")+1)
+	for line := range strings.Lines(lines) {
 		var v T
-		if err := dec.Decode(&v); err != nil {
-			return nil, fmt.Errorf("rows %s: %w: %v", sum, ledger.ErrBadRecord, err)
+		if c, ok := any(&v).(*divisionChange); !ok || !c.readLine(line) {
+			if err := json.Unmarshal([]byte(line), &v); err != nil {
+				return out, fmt.Errorf("cannot be read: %v", err)
+			}
 		}
 		if !whole(v) {
-			return nil, fmt.Errorf("rows %s: %w: row %d lacks what it must have", sum, ledger.ErrBadRecord, len(out)+1)
+			return out, errors.New("lacks what it must have")
 		}
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// readLine reads a line that is spelled as marshalRows spells it, without an
+// escape, many times faster than package json. It reports whether the line is one.
+func (d *divisionChange) readLine(line string) bool {
+	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\n' || r == '\\' || r == utf8.RuneError }) {
+		return false
+	}
+	var op, code, name, level, parent string
+	for _, f := range []struct {
+		key string
+		to  *string
+	}{{`{"op":"`, &op}, {`,"code":"`, &code}, {`,"name":"`, &name}, {`,"level":"`, &level}, {`,"parent_code":"`, &parent}} {
+		rest, ok := strings.CutPrefix(line, f.key)
+		if !ok {
+			return false
+		}
+		if *f.to, line, ok = strings.Cut(rest, `"`); !ok {
+			return false
+		}
+	}
+	known, ok := levelWords[level]
+	if line != "}\n" || !ok {
+		return false
+	}
+	*d = divisionChange{op, DivisionCode(code), name, known, DivisionCode(parent)}
+	return true
 }
 
 // ParseContent reads what an entry of the roster's history says. Kinds that

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,12 +46,27 @@ type Service struct {
 	projection *ledger.Projection[*Roster]
 
 	pastMu sync.Mutex
-	past   []*Roster // the last few rosters of the past asked for, newest use first
+	// kept are the newest rosters, each the one after the other.
+	kept []keptRoster
+	// past are the last few others that were asked for, newest use first.
+	past []*Roster
+	// restored tells that Restore was called, and Refresh not yet.
+	restored bool
+	// rebuilding is taken by whoever makes a roster of the past, which takes the
+	// memory of a whole one, and given up by taking it out.
+	rebuilding chan struct{}
+}
+
+// A keptRoster is a roster with the count of rows by which it differs from the one
+// before.
+type keptRoster struct {
+	*Roster
+	rows int
 }
 
 // New returns a service with an empty roster. Refresh reads the history.
 func New(c Config) *Service {
-	s := &Service{Config: c}
+	s := &Service{Config: c, rebuilding: make(chan struct{}, 1)}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Roster, newRoster(), s.applyAll)
 	return s
 }
@@ -66,11 +82,37 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 }
 
 // Refresh applies the entries of the roster's history that are in the store by
-// now.
+// now. After Restore it goes on from there, unless the restored roster is not of
+// this history: then it reads the history from its beginning.
 func (s *Service) Refresh(ctx context.Context) error {
+	if err := s.checkRestored(ctx); err != nil {
+		return fmt.Errorf("reading the roster: %w", err)
+	}
 	if err := s.projection.Refresh(ctx); err != nil {
 		return fmt.Errorf("reading the roster: %w", err)
 	}
+	return nil
+}
+
+// checkRestored drops a restored roster whose newest entry the history does not
+// have in its place.
+func (s *Service) checkRestored(ctx context.Context) error {
+	s.pastMu.Lock()
+	defer s.pastMu.Unlock()
+	r := s.Roster()
+	if !s.restored || r.Revision() == 0 {
+		return nil
+	}
+	newest := r.event(r.Revision())
+	e, err := s.projection.Entry(ctx, newest.Sequence)
+	switch {
+	case errors.Is(err, ledger.ErrBroken), err == nil && (e.ID != newest.ID || e.Kind != newest.Kind || !e.Time.Equal(newest.Time)):
+		s.projection.Begin(newRoster(), 0)
+		s.kept = nil
+	case err != nil:
+		return err
+	}
+	s.restored = false
 	return nil
 }
 
@@ -82,6 +124,7 @@ func (s *Service) applyAll(ctx context.Context, r *Roster, entries []ledger.Entr
 			return nil, err
 		}
 		r = r.apply(c)
+		s.keep(r, c.rows())
 	}
 	return r, nil
 }
@@ -96,31 +139,87 @@ func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }
 // a change that is just being made, as long as the context lasts.
 func (s *Service) CatchUp(ctx context.Context) error { return s.projection.CatchUp(ctx) }
 
-// keepPast is how many rosters of the past are kept ready.
-const keepPast = 4
+// How much of the past is kept ready. What one roster keeps alive, beside what it
+// shares with the next, is about 20 KB for a change of one site.
+const (
+	// keepRosters is how many of the newest rosters are kept at most.
+	keepRosters = 500
+	// keepRows is by how many rows the oldest of them may differ from the newest.
+	keepRows = 20_000
+	// keepPast is how many others are kept.
+	keepPast = 4
+)
 
-// RosterKnown returns the roster as it was known at t.
-func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error) {
-	now := s.Roster()
-	if !now.Time().After(t) {
-		return now, nil
-	}
-	revision := now.revisionAt(t)
+// keep keeps the roster if it is newer than all that are kept, and not one that is
+// made anew to answer a question.
+func (s *Service) keep(r *Roster, rows int) {
 	s.pastMu.Lock()
 	defer s.pastMu.Unlock()
-	if i := slices.IndexFunc(s.past, func(r *Roster) bool { return r.Revision() == revision }); i >= 0 {
-		r := s.past[i]
-		s.past = slices.Insert(slices.Delete(s.past, i, i+1), 0, r)
+	if n := len(s.kept); n > 0 && r.Revision() != s.kept[n-1].Revision()+1 {
+		return
+	}
+	s.kept = append(s.kept, keptRoster{r, rows})
+	first, sum := len(s.kept)-1, 0
+	for first > 0 && len(s.kept)-first < keepRosters && sum+s.kept[first].rows <= keepRows {
+		sum += s.kept[first].rows
+		first--
+	}
+	s.kept = slices.Delete(s.kept, 0, first)
+}
+
+// nearest returns the newest roster that is ready and not after the revision.
+func (s *Service) nearest(revision ledger.Sequence) *Roster {
+	s.pastMu.Lock()
+	defer s.pastMu.Unlock()
+	if len(s.kept) > 0 {
+		if i := int(revision - s.kept[0].Revision()); i >= 0 && i < len(s.kept) {
+			return s.kept[i].Roster
+		}
+	}
+	best := -1
+	for i, r := range s.past {
+		if r.Revision() <= revision && (best < 0 || r.Revision() > s.past[best].Revision()) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return newRoster()
+	}
+	r := s.past[best]
+	s.past = slices.Insert(slices.Delete(s.past, best, best+1), 0, r)
+	return r
+}
+
+// RosterKnown returns the roster as it was known at t. Those before recent changes
+// are there. An older one is made anew, one at a time; a caller whose deadline
+// comes meanwhile leaves with that.
+func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error) {
+	now := s.Roster()
+	revision := now.revisionAt(t)
+	if revision == now.Revision() {
+		return now, nil
+	}
+	if r := s.nearest(revision); r.Revision() == revision {
 		return r, nil
 	}
-	r, err := s.projection.Known(ctx, t)
+	select {
+	case s.rebuilding <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-s.rebuilding }()
+	from := s.nearest(revision) // which another may just have made
+	r, err := s.projection.Replay(ctx, from, from.Revision(), revision)
 	if err != nil {
 		return nil, err
 	}
-	s.past = slices.Insert(s.past, 0, r)
-	if len(s.past) > keepPast {
-		s.past = s.past[:keepPast]
+	if r == from {
+		return r, nil
 	}
+	s.pastMu.Lock()
+	defer s.pastMu.Unlock()
+	s.past = slices.Insert(s.past, 0, r)
+	s.past = slices.Delete(s.past, min(keepPast, len(s.past)), len(s.past))
 	return r, nil
 }
 
