@@ -34,6 +34,10 @@ const (
 {"op":"begin","code":"511602001","name":"浓洄街道","level":"township","parent_code":"511602"}
 {"op":"begin","code":"511602001003","name":"柑子园社区居委会","level":"village","parent_code":"511602001"}
 `
+	realProvince = `{"op":"begin","code":"100000","name":"中华人民共和国","level":"nation","parent_code":""}
+{"op":"begin","code":"510000","name":"四川省","level":"province","parent_code":"100000"}
+{"op":"begin","code":"511600","name":"广安市","level":"city","parent_code":"510000"}
+`
 	realSites = `{"site_id":"00000000-0000-4000-8000-000000000009","registration_no":"9","name":"样<例>","registered_time":"2019-01-01T00:00:00Z","deregistered_time":"2020-03-01T00:00:00Z","places":[{"from":"2019-01-01T00:00:00Z","division_code":"511602001003","address":"路","position":{"latitude":30.1,"longitude":106.25}}]}
 `
 )
@@ -85,7 +89,9 @@ func TestContentWritesBack(t *testing.T) {
 			t.Errorf("got %s, %v; want %s", again, err, r.content)
 		}
 	}
-	for kind, rows := range map[ledger.Kind]string{KindDivisionsImported: realDivisions, KindSitesImported: realSites} {
+	for rows, kind := range map[string]ledger.Kind{
+		realDivisions: KindDivisionsImported, realProvince: KindDivisionsImported, realSites: KindSitesImported,
+	} {
 		e, stored := withRows(kind, rows)
 		c, err := readChange(t.Context(), stored, e)
 		if err != nil {
@@ -144,6 +150,7 @@ func FuzzParseContent(f *testing.F) {
 // FuzzReadChange does the same with the rows of imports.
 func FuzzReadChange(f *testing.F) {
 	f.Add(true, realDivisions)
+	f.Add(true, realProvince)
 	f.Add(false, realSites)
 	f.Add(true, `{"op":"end","code":"511602001003","name":"柑子园社区居委会","level":"village","parent_code":"511602001"}`)
 	f.Add(true, `{"op":"end","code":"511699","level":"county"}`) // which never was

@@ -1,9 +1,11 @@
 package sites
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -39,6 +41,11 @@ type DivisionImport struct {
 // The day may not lie before a change that the roster already has, unless the
 // table says what was in force on that day: that changes nothing.
 //
+// A parent is any division of a wider level, of the table or in force. A nation,
+// a province or a city may be without one; where it is in force and has one, it
+// keeps it: a city's own table, in which nothing is above the city, does not take
+// the city out of its province.
+//
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
 func (s *Service) ImportDivisions(ctx context.Context, account string, in Import, rows []DivisionRow) (*DivisionImport, error) {
@@ -73,7 +80,7 @@ func (s *Service) ImportDivisions(ctx context.Context, account string, in Import
 // tableRow is a row of a division table. Level and Parent are empty where the
 // row's own are wrong.
 type tableRow struct {
-	row int
+	in *DivisionRow
 	divisionChange
 }
 
@@ -90,8 +97,9 @@ type divisionTable struct {
 func readDivisionRows(rows []DivisionRow) *divisionTable {
 	t := &divisionTable{rows: make([]tableRow, 0, len(rows)), byCode: make(map[DivisionCode]int, len(rows))}
 	p := &t.problems
-	for _, in := range rows {
-		row := tableRow{row: in.Row, divisionChange: divisionChange{Op: beginDivision, Name: in.Name}}
+	for i := range rows {
+		in := &rows[i]
+		row := tableRow{in: in, divisionChange: divisionChange{Op: beginDivision, Name: in.Name}}
 		check := func(column string, err error) {
 			if err != nil {
 				p.add(in.Row, column, err)
@@ -100,31 +108,32 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 		var err error
 		row.Code, err = ParseDivisionCode(in.Code)
 		check("code", err)
-		if level, known := levelWords[in.Level]; known {
-			row.Level = level
-		} else {
-			check("level", invalidf("%q is no level: want city, county, township or village", clip(in.Level)))
-		}
-		level := row.Level
-		if row.Code != "" && level != 0 && len(row.Code) != level.digits() {
-			p.sayf(in.Row, "level", "a %s has a code of %d digits; %s has %d", level, level.digits(), row.Code, len(row.Code))
+		row.Level = readLevel(in.Level, row.Code, in.Parent != "")
+		if row.Level == 0 {
+			p.sayf(in.Row, "level", "%q is no level: want nation, province, city, county, township or village, or a word such as 省, 自治州, 县, 街道 or 社区", clip(in.Level))
+		} else if n := len(row.Code); n != 0 && n != row.Level.digits() {
+			has := fmt.Sprintf("%s has %d", row.Code, n)
+			if in.Code != string(row.Code) {
+				has = fmt.Sprintf("%s stands for %s, which has %d", in.Code, row.Code, n)
+			}
+			p.sayf(in.Row, "level", "a %s has a code of %d digits; %s", row.Level, row.Level.digits(), has)
 			row.Level = 0
 		}
 		if why := textProblem(in.Name, 1, MaxName); why != "" {
 			check("name", invalidf("%s", why))
 		}
-		switch {
-		case in.Parent != "" && level == City:
-			p.sayf(in.Row, "parent_code", "a city has no parent")
-		case in.Parent != "":
+		if in.Parent != "" {
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
-		case level > City:
-			p.sayf(in.Row, "parent_code", "is missing: a %s lies in a %s", level, level-1)
 		}
 		if row.Code != "" {
 			if first, twice := t.byCode[row.Code]; twice {
-				p.sayf(in.Row, "code", "%s is also in row %d", row.Code, t.rows[first].row)
+				other := t.rows[first].in
+				if other.Code == in.Code {
+					p.sayf(in.Row, "code", "%s is also in row %d", in.Code, other.Row)
+				} else {
+					p.sayf(in.Row, "code", "%s is the same as %s in row %d", in.Code, other.Code, other.Row)
+				}
 				continue
 			}
 			t.byCode[row.Code] = len(t.rows)
@@ -134,9 +143,32 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 	return t
 }
 
+// settled returns the table with the level that the roster has of a division,
+// where the row's word leaves open which one it means.
+func (t *divisionTable) settled(r *Roster) *divisionTable {
+	out := t
+	for i, row := range t.rows {
+		levels, open := openWords[row.in.Level]
+		versions := r.Versions(row.Code)
+		if !open || row.Level == 0 || len(versions) == 0 {
+			continue
+		}
+		if had := versions[len(versions)-1].Level; had != row.Level && slices.Contains(levels, had) {
+			if out == t {
+				c := *t
+				c.rows = slices.Clone(t.rows)
+				out = &c
+			}
+			out.rows[i].Level = had
+		}
+	}
+	return out
+}
+
 // planDivisions compares the table with what is in force. Its error has also
 // the problems that were found when the table was read.
 func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
+	t = t.settled(r)
 	if t.problems.Total == 0 && r.hasTable(t, effective) {
 		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
 	}
@@ -150,39 +182,22 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 			latest = later(later(latest, v.From), v.To)
 		}
 	}
-	// levelOf returns the level that a code has, or else is to have; 0 where the
-	// table's is wrong. A row with a wrong level is one problem, and not one for
-	// each row below it too.
-	levelOf := func(code DivisionCode) Level {
-		if d, ok := r.open(code); ok {
-			return d.Level
-		}
-		if i, ok := t.byCode[code]; ok {
-			return t.rows[i].Level
-		}
-		return 0
-	}
+	ends := t.ends(r)
 	for _, row := range t.rows {
 		see(row.Code)
 		old, exists := r.open(row.Code)
-		level := levelOf(row.Code)
-		if row.Parent != "" {
-			_, inTable := t.byCode[row.Parent]
-			_, inForce := r.open(row.Parent)
-			parent := levelOf(row.Parent)
-			switch {
-			case !inTable && !inForce && len(r.Versions(row.Parent)) > 0:
-				p.add(row.row, "parent_code", fmt.Errorf("%s is not in the table: %w", row.Parent, ErrDivisionEnded))
-			case !inTable && !inForce:
-				p.add(row.row, "parent_code", fmt.Errorf("%s is neither in the table nor in force: %w", row.Parent, ErrDivisionUnknown))
-			case row.Level != 0 && parent != 0 && parent != level-1:
-				p.sayf(row.row, "parent_code", "%s is a %s; a %s lies in a %s", row.Parent, parent, level, level-1)
+		if row.in.Parent == "" && exists {
+			if _, inForce := r.open(old.Parent); inForce {
+				row.Parent = old.Parent
 			}
+		}
+		if err := t.checkParent(r, row, ends); err != nil {
+			p.add(row.in.Row, "parent_code", err)
 		}
 		switch {
 		case row.Level == 0: // which is reported already
 		case exists && old.Level != row.Level:
-			p.sayf(row.row, "level", "%s is a %s, and a code's level never changes", row.Code, old.Level)
+			p.sayf(row.in.Row, "level", "%s is a %s, and a code's level never changes", row.in.Code, old.Level)
 		case exists && old.Name == row.Name && old.Parent == row.Parent:
 			n.Unchanged++
 			continue
@@ -198,17 +213,11 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 	if err := p.err(); err != nil {
 		return nil, nil, err
 	}
-	for _, row := range t.rows {
-		if _, inTable := t.byCode[row.Parent]; inTable {
-			continue
-		}
-		r.descend(row.Code, func(d Division) {
-			see(d.Code)
-			if _, stays := t.byCode[d.Code]; !stays {
-				n.Ended++
-				plan = append(plan, divisionChange{Op: endDivision, Code: d.Code, Name: d.Name, Level: d.Level, Parent: d.Parent})
-			}
-		})
+	for _, code := range slices.Sorted(maps.Keys(ends)) {
+		d := ends[code]
+		see(code)
+		n.Ended++
+		plan = append(plan, divisionChange{Op: endDivision, Code: code, Name: d.Name, Level: d.Level, Parent: d.Parent})
 	}
 	if latest.After(effective) {
 		return nil, nil, Invalid("effective_date", "is %s, but a later table is in force since %s; give that day or a later one",
@@ -217,12 +226,77 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 	return plan, n, nil
 }
 
+// checkParent returns what is wrong with the parent that the row has, or keeps.
+// ends are the divisions that the table ends.
+func (t *divisionTable) checkParent(r *Roster, row tableRow, ends map[DivisionCode]Division) error {
+	if row.in.Parent == "" && row.Level != 0 && !levels[row.Level].top {
+		return invalidf("is missing: only a nation, a province or a city may be without a parent")
+	}
+	if row.Parent == "" {
+		return nil
+	}
+	written := cmp.Or(row.in.Parent, string(row.Parent))
+	_, inTable := t.byCode[row.Parent]
+	_, inForce := r.open(row.Parent)
+	_, isEnded := ends[row.Parent]
+	switch {
+	case !inTable && !inForce && len(r.Versions(row.Parent)) > 0:
+		return fmt.Errorf("%s is not in the table: %w", written, ErrDivisionEnded)
+	case !inTable && !inForce:
+		return fmt.Errorf("%s is neither in the table nor in force: %w", written, ErrDivisionUnknown)
+	case isEnded && t.problems.Total == 0: // else its row may be one that cannot be read
+		return invalidf("%s is not in the table, which ends it", written)
+	}
+	level, parent := t.levelOf(r, row.Code), t.levelOf(r, row.Parent)
+	if row.Level == 0 || parent == 0 || parent.Wider(level) {
+		return nil
+	}
+	if level == Levels[0] {
+		return invalidf("%s is a %s; a %s lies in no other division", written, parent, level)
+	}
+	return invalidf("%s is a %s; a %s lies in a division of a wider level", written, parent, level)
+}
+
+// levelOf returns the level that a code has, or else is to have; 0 where the
+// table's is wrong. A row with a wrong level is one problem, and not one for
+// each row below it too.
+func (t *divisionTable) levelOf(r *Roster, code DivisionCode) Level {
+	if d, ok := r.open(code); ok {
+		return d.Level
+	}
+	if i, ok := t.byCode[code]; ok {
+		return t.rows[i].Level
+	}
+	return 0
+}
+
+// ends returns what is in force below a row of the table and has none itself.
+func (t *divisionTable) ends(r *Roster) map[DivisionCode]Division {
+	out := map[DivisionCode]Division{}
+	for _, row := range t.rows {
+		r.descend(row.Code, func(d Division) bool {
+			if d.Code == row.Code {
+				return true
+			}
+			if _, stays := t.byCode[d.Code]; stays {
+				return false // its own row goes on from there
+			}
+			out[d.Code] = d
+			return true
+		})
+	}
+	return out
+}
+
 // hasTable reports whether the table says what was in force at the time, also
 // where a later table is in force by now.
 func (r *Roster) hasTable(t *divisionTable, at time.Time) bool {
 	for _, row := range t.rows {
 		d, err := r.Division(row.Code, at)
-		if err != nil || d.Name != row.Name || d.Level != row.Level || d.Parent != row.Parent {
+		if err != nil || d.Name != row.Name || d.Level != row.Level {
+			return false
+		}
+		if keeps := row.in.Parent == "" && levels[row.Level].top; !keeps && d.Parent != row.Parent {
 			return false
 		}
 		for _, below := range r.Children(row.Code, at) {
@@ -234,10 +308,11 @@ func (r *Roster) hasTable(t *divisionTable, at time.Time) bool {
 	return true
 }
 
-// descend calls f for the division and all below it that have no end.
-func (r *Roster) descend(code DivisionCode, f func(Division)) {
-	if d, ok := r.open(code); ok {
-		f(d)
+// descend calls f for the division and, where f says so, for those below it,
+// as far as they have no end.
+func (r *Roster) descend(code DivisionCode, f func(Division) bool) {
+	if d, ok := r.open(code); ok && !f(d) {
+		return
 	}
 	for _, n := range r.childNumbers(code) {
 		c := r.divisions.at(n).code

@@ -137,7 +137,7 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 
 // readPlace puts the place that the row names into site.
 func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective time.Time, p *problems) {
-	place := Place{Division: DivisionCode(row.Division), Address: row.Address, Position: readPosition(row, p)}
+	place := Place{Division: DivisionCode(row.Division).Shortest(), Address: row.Address, Position: readPosition(row, p)}
 	if why := textProblem(row.Address, 0, MaxAddress); why != "" {
 		p.sayf(row.Row, "address", "%s", why)
 	}
@@ -188,6 +188,10 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 	if !site.Deregistered.IsZero() && site.Deregistered.Before(at) {
 		at = site.Deregistered.Add(-1)
 	}
+	written := row.Division
+	if written != string(code) {
+		written += " (" + string(code) + ")"
+	}
 	d, err := r.Division(code, at)
 	if errors.Is(err, ErrDivisionEnded) {
 		v := r.Versions(code)
@@ -195,13 +199,16 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 			// The oldest table that the roster has stands for the time before it.
 			d, err = v[0], nil
 		} else if !last.To.IsZero() {
-			err = fmt.Errorf("%s %s: %w on %s", code, last.Name, ErrDivisionEnded, last.To.In(s.Zone).Format(time.DateOnly))
+			err = fmt.Errorf("%s %s: %w on %s", written, last.Name, ErrDivisionEnded, last.To.In(s.Zone).Format(time.DateOnly))
 		}
+	}
+	if errors.Is(err, ErrDivisionUnknown) {
+		err = fmt.Errorf("division %s: %w", written, ErrDivisionUnknown)
 	}
 	if err != nil {
 		p.add(row.Row, "division_code", err)
 	} else if d.Level != Village {
-		p.add(row.Row, "division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage))
+		p.add(row.Row, "division_code", fmt.Errorf("%s %s is a %s: %w", written, d.Name, d.Level, ErrNotVillage))
 	}
 }
 

@@ -340,7 +340,8 @@ func TestImportProblems(t *testing.T) {
 		{"NoName", sites.DivisionRow{Code: "511602", Level: "区", Parent: "511600"}, "name", sites.ErrInvalid},
 		{"NoParent", sites.DivisionRow{Code: "511602", Name: "x", Level: "county"}, "parent_code", sites.ErrInvalid},
 		{"UnknownParent", sites.DivisionRow{Code: "511602", Name: "x", Level: "county", Parent: "990000"}, "parent_code", sites.ErrDivisionUnknown},
-		{"ParentOfWrongLevel", sites.DivisionRow{Code: "511602001", Name: "x", Level: "township", Parent: "511600"}, "parent_code", sites.ErrInvalid},
+		{"ParentOfWrongLevel", sites.DivisionRow{Code: "511603", Name: "x", Level: "county", Parent: "511603"}, "parent_code", sites.ErrInvalid},
+		{"ParentThatTheTableEnds", sites.DivisionRow{Code: "511603100", Name: "x", Level: "township", Parent: "511603"}, "parent_code", sites.ErrInvalid},
 		{"Twice", sites.DivisionRow{Code: "511600", Name: "x", Level: "city"}, "code", sites.ErrInvalid},
 		{"LevelChanges", sites.DivisionRow{Code: "511602", Name: "x", Level: "city"}, "level", sites.ErrInvalid},
 	} {

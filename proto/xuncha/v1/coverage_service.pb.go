@@ -95,7 +95,7 @@ type GetCoverageRequest struct {
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The figures as they were known at this moment; absent means now.
 	KnownTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=known_time,json=knownTime,proto3" json:"known_time,omitempty"`
-	// How many levels below the division: 0 for the division alone, at most 3.
+	// How many levels below the division: 0 for the division alone, at most 5.
 	Depth         int32 `protobuf:"varint,5,opt,name=depth,proto3" json:"depth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -682,7 +682,7 @@ const file_xuncha_v1_coverage_service_proto_rawDesc = "" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x129\n" +
 	"\n" +
 	"known_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tknownTime\x12\x1f\n" +
-	"\x05depth\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x03(\x00R\x05depth\"\xc7\x04\n" +
+	"\x05depth\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x05depth\"\xc7\x04\n" +
 	"\vCoverageRow\x12#\n" +
 	"\rdivision_code\x18\x01 \x01(\tR\fdivisionCode\x12#\n" +
 	"\rdivision_name\x18\x02 \x01(\tR\fdivisionName\x12&\n" +

@@ -22,20 +22,27 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The rank of a division.
+// The rank of a division. The numbers say nothing about which is wider: from the
+// widest to the narrowest, the levels are nation, province, city, county,
+// township, village.
 type Level int32
 
 const (
 	// Not given.
 	Level_LEVEL_UNSPECIFIED Level = 0
-	// A prefecture-level city, code of 6 digits.
+	// A prefecture-level city, prefecture or league, code of 6 digits.
 	Level_LEVEL_CITY Level = 1
-	// A county, district or county-level city, code of 6 digits.
+	// A county, district, banner or county-level city, code of 6 digits.
 	Level_LEVEL_COUNTY Level = 2
 	// A township, town or street, code of 9 digits.
 	Level_LEVEL_TOWNSHIP Level = 3
 	// A village or community, code of 12 digits.
 	Level_LEVEL_VILLAGE Level = 4
+	// The nation, code 100000.
+	Level_LEVEL_NATION Level = 5
+	// A province, autonomous region, municipality right below the nation, or
+	// special administrative region, code of 6 digits.
+	Level_LEVEL_PROVINCE Level = 6
 )
 
 // Enum value maps for Level.
@@ -46,6 +53,8 @@ var (
 		2: "LEVEL_COUNTY",
 		3: "LEVEL_TOWNSHIP",
 		4: "LEVEL_VILLAGE",
+		5: "LEVEL_NATION",
+		6: "LEVEL_PROVINCE",
 	}
 	Level_value = map[string]int32{
 		"LEVEL_UNSPECIFIED": 0,
@@ -53,6 +62,8 @@ var (
 		"LEVEL_COUNTY":      2,
 		"LEVEL_TOWNSHIP":    3,
 		"LEVEL_VILLAGE":     4,
+		"LEVEL_NATION":      5,
+		"LEVEL_PROVINCE":    6,
 	}
 )
 
@@ -86,14 +97,17 @@ func (Level) EnumDescriptor() ([]byte, []int) {
 // An administrative division as it is during a time.
 type Division struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its statistical code: 6, 9 or 12 digits.
+	// Its statistical code in the shortest form: 6 digits, 9 of a township, 12 of a
+	// village. Requests may fill a code up with zeros to 9 or 12 digits, as the
+	// bureau of statistics does: 511602000000 is 511602.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// Its name, such as "广安区".
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Its rank.
 	Level Level `protobuf:"varint,3,opt,name=level,proto3,enum=xuncha.v1.Level" json:"level,omitempty"`
-	// The code of the division that it lies in; empty for a city. A code need
-	// not begin with its parent's.
+	// The code of the division that it lies in, which is of a wider level; empty
+	// for a division at the top: a nation, a province or a city. A code need not
+	// begin with its parent's.
 	ParentCode string `protobuf:"bytes,4,opt,name=parent_code,json=parentCode,proto3" json:"parent_code,omitempty"`
 	// Since when it has this name and parent.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -188,14 +202,16 @@ const file_xuncha_v1_division_proto_rawDesc = "" +
 	"parentCode\x129\n" +
 	"\n" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime*g\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime*\x8d\x01\n" +
 	"\x05Level\x12\x15\n" +
 	"\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"LEVEL_CITY\x10\x01\x12\x10\n" +
 	"\fLEVEL_COUNTY\x10\x02\x12\x12\n" +
 	"\x0eLEVEL_TOWNSHIP\x10\x03\x12\x11\n" +
-	"\rLEVEL_VILLAGE\x10\x04B\x84\x01\n" +
+	"\rLEVEL_VILLAGE\x10\x04\x12\x10\n" +
+	"\fLEVEL_NATION\x10\x05\x12\x12\n" +
+	"\x0eLEVEL_PROVINCE\x10\x06B\x84\x01\n" +
 	"\rcom.xuncha.v1B\rDivisionProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

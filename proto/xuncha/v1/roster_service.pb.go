@@ -26,7 +26,8 @@ const (
 // Asks for the divisions right below one.
 type ListDivisionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The division above; empty lists the cities.
+	// The division above; empty lists those at the top. A caller whose account is
+	// bound to divisions gets these instead.
 	ParentCode string `protobuf:"bytes,1,opt,name=parent_code,json=parentCode,proto3" json:"parent_code,omitempty"`
 	// The moment whose hierarchy is asked for; absent means now.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
@@ -211,7 +212,7 @@ type GetDivisionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The division as it is at that moment.
 	Division *Division `protobuf:"bytes,1,opt,name=division,proto3" json:"division,omitempty"`
-	// Those above it, from its parent up to the city.
+	// Those above it, from its parent up to the one at the top.
 	Ancestors     []*Division `protobuf:"bytes,2,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -335,13 +336,15 @@ type DivisionRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The row's number in the file, for the problems.
 	Row int32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
-	// The division's code.
+	// The division's code, also filled up with zeros to 12 digits.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Its name, 1 to 200 characters.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	// Its rank: city, county, township, village, or the Chinese word.
+	// Its rank: nation, province, city, county, township, village, or one of the
+	// words that docs/importing.md lists, such as 自治州.
 	Level string `protobuf:"bytes,4,opt,name=level,proto3" json:"level,omitempty"`
-	// The code of the division that it lies in; empty for a city.
+	// The code of the division that it lies in, which is of a wider level. A nation,
+	// a province or a city may have none; one that is in force keeps its parent then.
 	ParentCode    string `protobuf:"bytes,5,opt,name=parent_code,json=parentCode,proto3" json:"parent_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -711,7 +714,7 @@ type SiteRow struct {
 	RegistrationNo string `protobuf:"bytes,2,opt,name=registration_no,json=registrationNo,proto3" json:"registration_no,omitempty"`
 	// The name.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	// The code of the village.
+	// The code of the village, of 12 digits.
 	DivisionCode string `protobuf:"bytes,4,opt,name=division_code,json=divisionCode,proto3" json:"division_code,omitempty"`
 	// The address in words.
 	Address string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`

@@ -59,7 +59,7 @@ var bounds = map[string]any{
 	"ClosureOrder.legal_basis string.max_len":                sites.MaxOrderText,
 	"ClosureOrder.division_codes repeated.max_items":         sites.MaxOrderDivisions,
 	"GetCoverageRequest.depth int32.gte":                     0,
-	"GetCoverageRequest.depth int32.lte":                     int(sites.Village - sites.City),
+	"GetCoverageRequest.depth int32.lte":                     len(sites.Levels) - 1,
 	"Account.username string.max_len":                        accounts.MaxUsername,
 	"Account.display_name string.max_len":                    accounts.MaxDisplayName,
 	"Account.division_codes repeated.max_items":              accounts.MaxDivisions,

@@ -73,7 +73,17 @@ func inImport(err error) error {
 	return inField("header", err)
 }
 
-func fromLevel(l sites.Level) xunchav1.Level { return xunchav1.Level(l) }
+// levels are the API's names of the domain's levels.
+var levels = map[sites.Level]xunchav1.Level{
+	sites.Nation:   xunchav1.Level_LEVEL_NATION,
+	sites.Province: xunchav1.Level_LEVEL_PROVINCE,
+	sites.City:     xunchav1.Level_LEVEL_CITY,
+	sites.County:   xunchav1.Level_LEVEL_COUNTY,
+	sites.Township: xunchav1.Level_LEVEL_TOWNSHIP,
+	sites.Village:  xunchav1.Level_LEVEL_VILLAGE,
+}
+
+func fromLevel(l sites.Level) xunchav1.Level { return levels[l] }
 
 func toCodes(codes []string) (out []sites.DivisionCode) {
 	for _, c := range codes {

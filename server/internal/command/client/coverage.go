@@ -14,7 +14,7 @@ import (
 // CoverageCommand is "xuncha coverage".
 type CoverageCommand struct {
 	Division string    `arg:"" help:"Code of the division, such as 511600."`
-	Depth    int32     `default:"1" help:"Levels below the division that are printed, 0 to 3. Default: ${default}."`
+	Depth    int32     `default:"1" help:"Levels below the division that are printed, 0 to 5. Default: ${default}."`
 	Start    time.Time `help:"Beginning of the window, such as 2026-02-01T00:00:00+08:00. Default: the beginning of today."`
 	End      time.Time `help:"End of the window. Default: the end of the day on which it begins."`
 	Known    time.Time `help:"Print the figures as they were known at this time. Default: now."`
