@@ -102,6 +102,16 @@ var reserved = map[string]string{
 	"retention": "the server itself, where it stores and deletes photos",
 }
 
+// shortest returns the codes of an account's divisions in their shortest form. A
+// code need not be in the division table yet.
+func shortest(codes []sites.DivisionCode) []sites.DivisionCode {
+	out := make([]sites.DivisionCode, len(codes))
+	for i, c := range codes {
+		out[i] = c.Shortest()
+	}
+	return out
+}
+
 // check returns the first thing that is wrong with the account in itself. It is
 // a *sites.FieldError.
 func (a *Account) check() error {

@@ -261,7 +261,7 @@ func (p *provider) read(sub string, issued, expires time.Time, claims map[string
 		return nil, unusable(p.DivisionsClaim, "%v", err)
 	}
 	for _, c := range codes {
-		if code := sites.DivisionCode(c); !slices.Contains(id.divisions, code) {
+		if code := sites.DivisionCode(c).Shortest(); !slices.Contains(id.divisions, code) {
 			id.divisions = append(id.divisions, code)
 		}
 	}

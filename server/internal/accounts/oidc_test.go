@@ -124,7 +124,7 @@ func TestIdentity(t *testing.T) {
 	}
 
 	// What the provider says is on record once, and newer tokens win.
-	u.Claims = map[string]any{"xuncha_role": []string{"staff", "head"}, "xuncha_divisions": "511602 511623"}
+	u.Claims = map[string]any{"xuncha_role": []string{"staff", "head"}, "xuncha_divisions": "511623 511602000000 511602"}
 	w.provider.SetUsers(t, u)
 	promoted := w.refreshed(t, tokens)
 	for range 3 {

@@ -237,7 +237,7 @@ type NewAccount struct {
 // password where none was given.
 func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Account, oneTime string, err error) {
 	a := &Account{
-		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: slices.Clone(n.Divisions),
+		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: shortest(n.Divisions),
 	}
 	if err := cmp.Or(s.takesPasswords(), a.check()); err != nil {
 		return nil, "", err
@@ -299,7 +299,7 @@ func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account
 			a.Role = *c.Role
 		}
 		if c.Divisions != nil {
-			a.Divisions = slices.Clone(c.Divisions)
+			a.Divisions = shortest(c.Divisions)
 		}
 		if a.DisplayName == old.DisplayName && a.Role == old.Role && slices.Equal(a.Divisions, old.Divisions) {
 			return nil, nil

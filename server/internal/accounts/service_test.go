@@ -395,15 +395,16 @@ func TestAccountRules(t *testing.T) {
 		field  string
 		want   error
 	}{
-		"Taken":        {func(a *accounts.NewAccount) { a.Username = "li.wei" }, "username", accounts.ErrUsernameTaken},
-		"UpperCase":    {func(a *accounts.NewAccount) { a.Username = "Zhang" }, "username", sites.ErrInvalid},
-		"Local":        {func(a *accounts.NewAccount) { a.Username = "local" }, "username", sites.ErrInvalid},
-		"NoRole":       {func(a *accounts.NewAccount) { a.Role = "" }, "role", sites.ErrInvalid},
-		"NoDivisions":  {func(a *accounts.NewAccount) { a.Divisions = nil }, "division_codes", sites.ErrInvalid},
-		"BadDivision":  {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"5116"} }, "division_codes[0]", sites.ErrInvalid},
-		"Twice":        {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600"} }, "division_codes[1]", sites.ErrInvalid},
-		"LongName":     {func(a *accounts.NewAccount) { a.DisplayName = strings.Repeat("名", 65) }, "display_name", sites.ErrInvalid},
-		"WeakPassword": {func(a *accounts.NewAccount) { a.Password = "12345678901234" }, "password", accounts.ErrWeakPassword},
+		"Taken":           {func(a *accounts.NewAccount) { a.Username = "li.wei" }, "username", accounts.ErrUsernameTaken},
+		"UpperCase":       {func(a *accounts.NewAccount) { a.Username = "Zhang" }, "username", sites.ErrInvalid},
+		"Local":           {func(a *accounts.NewAccount) { a.Username = "local" }, "username", sites.ErrInvalid},
+		"NoRole":          {func(a *accounts.NewAccount) { a.Role = "" }, "role", sites.ErrInvalid},
+		"NoDivisions":     {func(a *accounts.NewAccount) { a.Divisions = nil }, "division_codes", sites.ErrInvalid},
+		"BadDivision":     {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"5116"} }, "division_codes[0]", sites.ErrInvalid},
+		"Twice":           {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600"} }, "division_codes[1]", sites.ErrInvalid},
+		"TwiceInTwoForms": {func(a *accounts.NewAccount) { a.Divisions = []sites.DivisionCode{"511600", "511600000000"} }, "division_codes[1]", sites.ErrInvalid},
+		"LongName":        {func(a *accounts.NewAccount) { a.DisplayName = strings.Repeat("名", 65) }, "display_name", sites.ErrInvalid},
+		"WeakPassword":    {func(a *accounts.NewAccount) { a.Password = "12345678901234" }, "password", accounts.ErrWeakPassword},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := good

@@ -194,7 +194,10 @@ func (s *scope) siteRow(row *xunchav1.SiteRow) error {
 	if site, err := s.rosterAt.SiteByRegistration(row.RegistrationNo); err == nil && !s.seesSite(site) {
 		return &sites.FieldError{Field: fmt.Sprintf("row[%d].registration_no", row.Row), Err: sites.ErrRegistrationTaken}
 	}
-	return s.optionalDivision(fmt.Sprintf("row[%d].division_code", row.Row), row.DivisionCode)
+	if row.DivisionCode == "" || s.seesDivision(sites.DivisionCode(row.DivisionCode).Shortest()) {
+		return nil
+	}
+	return noDivision(fmt.Sprintf("row[%d].division_code", row.Row), sites.DivisionCode(row.DivisionCode))
 }
 
 // divisionRows lets a table of divisions through whose top rows are the caller's
@@ -203,18 +206,18 @@ func (s *scope) divisionRows(rows []sites.DivisionRow) error {
 	if s.all() {
 		return nil
 	}
-	inTable := make(map[string]bool, len(rows))
+	inTable := make(map[sites.DivisionCode]bool, len(rows))
 	for _, r := range rows {
-		inTable[r.Code] = true
+		inTable[sites.DivisionCode(r.Code).Shortest()] = true
 	}
 	for _, r := range rows {
-		code, parent := sites.DivisionCode(r.Code), sites.DivisionCode(r.Parent)
+		code, parent := sites.DivisionCode(r.Code).Shortest(), sites.DivisionCode(r.Parent).Shortest()
 		known := len(s.rosterAt.Versions(code)) > 0
-		top := !inTable[r.Parent] || r.Parent == r.Code
-		if s.seesDivision(code) || !known && (!top || r.Parent != "" && s.seesDivision(parent)) {
+		top := !inTable[parent] || parent == code
+		if s.seesDivision(code) || !known && (!top || parent != "" && s.seesDivision(parent)) {
 			continue
 		}
-		return noDivision(fmt.Sprintf("row[%d].code", r.Row), code)
+		return noDivision(fmt.Sprintf("row[%d].code", r.Row), sites.DivisionCode(r.Code))
 	}
 	return nil
 }

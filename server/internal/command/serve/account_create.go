@@ -43,7 +43,11 @@ func (c *AccountCreateCommand) create(ctx context.Context, people *accounts.Serv
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "Created the account %s (%s of %s).\n", a.Username, a.Role, strings.Join(c.Division, ", "))
+	var codes []string
+	for _, code := range a.Divisions {
+		codes = append(codes, string(code))
+	}
+	_, err = fmt.Fprintf(stdout, "Created the account %s (%s of %s).\n", a.Username, a.Role, strings.Join(codes, ", "))
 	return err
 }
 
