@@ -118,6 +118,9 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			}
 			p.sayf(in.Row, "level", "a %s has a code of %d digits; %s", row.Level, row.Level.digits(), has)
 			row.Level = 0
+		} else if row.Level == Nation && row.Code != "" && row.Code != nationCode {
+			p.sayf(in.Row, "level", "a nation has the code %s; %s is another division's", nationCode, in.Code)
+			row.Level = 0
 		}
 		if why := textProblem(in.Name, 1, MaxName); why != "" {
 			check("name", invalidf("%s", why))

@@ -250,10 +250,12 @@ func TestLevelProblems(t *testing.T) {
 511602000000,广安区,街道,511600
 511602001000,浓洄街道,社区,511602
 511602002001,某社区,区,511602
+510000000000,四川省,国家,
 `, []string{
 			"2 level: a township has a code of 9 digits; 511602000000 stands for 511602, which has 6",
 			"3 level: a village has a code of 12 digits; 511602001000 stands for 511602001, which has 9",
 			"4 level: a county has a code of 6 digits; 511602002001 has 12",
+			"5 level: a nation has the code 100000; 510000000000 is another division's",
 		}},
 		{"UnknownParent", `
 511699001000,某街道,街道,511699000000
