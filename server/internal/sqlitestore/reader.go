@@ -28,11 +28,6 @@ const (
 		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = +?1 ORDER BY p.place`
 	spanNewestFirst = span + ` DESC`
 
-	byID = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN ids i ON i.history = h.id
-		CROSS JOIN entries e ON e.entry = i.entry WHERE h.name = +?1 AND i.id = +?2`
-	byRowAndID = `SELECT ` + entryColumns + ` FROM ids i CROSS JOIN entries e ON e.entry = i.entry
-		WHERE i.history = +?1 AND i.id = +?2`
-
 	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
 		WHERE e.entry > ? ORDER BY e.entry`
 	lastEntry = `SELECT max(entry) FROM entries`
@@ -194,13 +189,7 @@ func (s *Store) findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger
 		e.Record = bytes.Clone(e.Record)
 		return e, true, nil
 	}
-	err = query(conn, byID, 1,
-		func(stmt *sqlite.Stmt) {
-			stmt.BindText(1, string(h))
-			stmt.BindText(2, id)
-		},
-		func(stmt *sqlite.Stmt) { e, found = readEntry(stmt, h, new(arena).record(stmt)), true })
-	return e, found, err
+	return s.ids.find(conn, h, id)
 }
 
 // Entry implements ledger.Store.

@@ -26,17 +26,18 @@ const (
 type recent struct {
 	mu        sync.RWMutex
 	tails     map[ledger.History][]ledger.Entry // consecutive, the newest last
-	unindexed []slot
+	unindexed []indexRow
 	ids       map[entryID]ledger.Entry // of the unindexed
 	count     int                      // of entries in tails
 	forgotten int                      // how many times tails were given up
 }
 
-// A slot is what the indexes say of an entry: its row and its history's.
-type slot struct {
+// An indexRow is what the indexes say of an entry: its row, its history's, its
+// sequence and its id's slot.
+type indexRow struct {
 	entry, history int64
 	ledger.Sequence
-	id string
+	slot int64
 }
 
 // An entryID is the key by which a writer knows an entry.
@@ -83,7 +84,7 @@ func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 
 // publish takes in what was committed. Where indexed is true, that and all
 // before it was indexed by the same transaction.
-func (r *recent) publish(fresh []slot, entries []ledger.Entry, indexed bool) {
+func (r *recent) publish(fresh []indexRow, entries []ledger.Entry, indexed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, e := range entries {

@@ -23,7 +23,7 @@ var (
 //
 // Entries lie in the order in which they came, so a commit writes a few pages
 // at the end of their table, whatever sites they are of. The indexes, places
-// and ids, lag behind: they are brought up to date for many entries at once,
+// and slots, lag behind: they are brought up to date for many entries at once,
 // because an index is written in pages and each entry lies in another one.
 // Which entries they lack is known from indexed, also after a crash.
 //
@@ -88,6 +88,12 @@ var migrations = []string{
 	) STRICT, WITHOUT ROWID;
 	CREATE INDEX photos_order ON photos (closure_order, purged, site, check_in, sum);
 	CREATE INDEX photos_stored ON photos (stored, purged);`,
+	// Ids that were indexed before stay where they are, so that nobody waits while
+	// those of millions of entries are written anew.
+	`CREATE TABLE slots (
+		slot INTEGER PRIMARY KEY,  -- of the history and the id, or the next one free behind it
+		entry INTEGER NOT NULL
+	) STRICT;`,
 }
 
 // schemaVersion returns the schema version of the file, 0 for an empty one,

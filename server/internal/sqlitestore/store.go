@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -49,17 +50,24 @@ type Store struct {
 	lock   *os.File
 	writer *writer
 	recent *recent
+	ids    *ids
 	photos *photoStore
 	reads  chan *sqlite.Conn // those not in use
 	gate   engine.Gate
+
+	stopFilling context.CancelFunc
+	filling     sync.WaitGroup
 }
 
 // Open opens the data folder, and makes it where there is none, readable by its
 // owner alone. The error is ErrLocked where another server has it, ErrForeign
 // or ErrNewer where this version cannot use what is in it. A migration that
 // takes long stops, and is undone, where ctx ends.
-func Open(ctx context.Context, dir string) (_ *Store, err error) {
-	s := &Store{recent: newRecent(), reads: make(chan *sqlite.Conn, readers)}
+func Open(ctx context.Context, dir string) (*Store, error) { return openWith(ctx, dir, slotOf) }
+
+// openWith is Open with the function that gives ids their slots.
+func openWith(ctx context.Context, dir string, slotOf func(ledger.History, string) int64) (_ *Store, err error) {
+	s := &Store{recent: newRecent(), reads: make(chan *sqlite.Conn, readers), ids: &ids{slotOf: slotOf, wanted: make(chan struct{})}}
 	var conns []*sqlite.Conn
 	defer func() {
 		if err == nil {
@@ -107,12 +115,17 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if s.photos, err = openPhotos(s, dir); err != nil {
 		return nil, err
 	}
-	if s.writer, err = startWriter(conns[0], s.recent); err != nil {
+	if s.writer, err = startWriter(conns[0], s.recent, s.ids); err != nil {
 		return nil, err
 	}
 	for _, conn := range conns[1:] {
 		s.reads <- conn
 	}
+	// It outlives the call that opens the store.
+	filling, stop := context.WithCancel(context.Background())
+	s.stopFilling = stop
+	// Where it fails, ids are looked up without the filter.
+	s.filling.Go(func() { _ = s.fill(filling) })
 	return s, nil
 }
 
@@ -163,6 +176,8 @@ func prepareFile(ctx context.Context, conn *sqlite.Conn) error {
 // Close waits for the calls that are under way, then releases the folder. A
 // call that comes later gives ledger.ErrUnavailable.
 func (s *Store) Close() error {
+	s.stopFilling()
+	s.filling.Wait()
 	return s.gate.Close(func() error {
 		var errs []error
 		for range readers {

@@ -41,10 +41,11 @@ type writer struct {
 	heads map[ledger.History]*knownHead
 
 	recent *recent
-	// What the transaction under way has added, and its slots.
+	ids    *ids
+	// What the transaction under way has added, and what is to be indexed of it.
 	fresh []ledger.Entry
-	slots []slot
-	ids   map[entryID]ledger.Entry
+	rows  []indexRow
+	byID  map[entryID]ledger.Entry
 }
 
 // A knownHead is a history's row and its newest entry. The row is 0 where the
@@ -70,22 +71,32 @@ type job struct {
 type refused struct{ error }
 
 // startWriter reads what the indexes lack and starts the writer.
-func startWriter(conn *sqlite.Conn, r *recent) (*writer, error) {
+func startWriter(conn *sqlite.Conn, r *recent, i *ids) (*writer, error) {
 	w := &writer{
 		conn:   conn,
 		queue:  engine.NewQueue[*job](maxBatch),
 		heads:  map[ledger.History]*knownHead{},
 		recent: r,
-		ids:    map[entryID]ledger.Entry{},
+		ids:    i,
+		byID:   map[entryID]ledger.Entry{},
 	}
-	err := query(conn, unindexed, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+	stored, err := number(conn, `SELECT coalesce(max(entry), 0) FROM entries`)
+	if err != nil {
+		return nil, err
+	}
+	i.grow(stored + stored/4)
+	err = query(conn, `SELECT 1 FROM ids`, 1, func(*sqlite.Stmt) {}, func(*sqlite.Stmt) { i.old = true })
+	if err != nil {
+		return nil, err
+	}
+	err = query(conn, unindexed, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
 		e := readEntry(stmt, ledger.History(stmt.ColumnText(9)), new(arena).record(stmt))
 		w.add(e, stmt.ColumnInt64(7), stmt.ColumnInt64(8))
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.publish(w.slots, w.fresh, false)
+	r.publish(w.rows, w.fresh, false)
 	w.forget()
 	go w.queue.Run(w.work)
 	return w, nil
@@ -147,7 +158,7 @@ func (w *writer) commit(batch []*job) error {
 			j.err, err = r.error, nil
 		}
 	}
-	index := len(w.recent.unindexed)+len(w.slots) >= maxUnindexed
+	index := len(w.recent.unindexed)+len(w.rows) >= maxUnindexed
 	if err == nil && index {
 		err = w.index()
 	}
@@ -155,7 +166,7 @@ func (w *writer) commit(batch []*job) error {
 		err = w.exec(`COMMIT`)
 	}
 	if err == nil {
-		w.recent.publish(w.slots, w.fresh, index)
+		w.recent.publish(w.rows, w.fresh, index)
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -174,22 +185,24 @@ func (w *writer) commit(batch []*job) error {
 // add notes an entry that the transaction under way has added.
 func (w *writer) add(e ledger.Entry, row, history int64) {
 	w.fresh = append(w.fresh, e)
-	w.slots = append(w.slots, slot{entry: row, history: history, Sequence: e.Sequence, id: e.ID})
-	w.ids[entryID{e.History, e.ID}] = e
+	slot := w.ids.slotOf(e.History, e.ID)
+	w.ids.add(slot)
+	w.rows = append(w.rows, indexRow{entry: row, history: history, Sequence: e.Sequence, slot: slot})
+	w.byID[entryID{e.History, e.ID}] = e
 }
 
 // forget ends what add noted.
 func (w *writer) forget() {
 	clear(w.fresh)
-	w.fresh, w.slots = w.fresh[:0], w.slots[:0]
-	clear(w.ids)
+	w.fresh, w.rows = w.fresh[:0], w.rows[:0]
+	clear(w.byID)
 }
 
 // index brings the indexes up to date. Each is written in its own order, so
 // that what lies on one page is written together.
 func (w *writer) index() error {
-	all := slices.Concat(w.recent.unindexed, w.slots)
-	slices.SortFunc(all, func(a, b slot) int {
+	all := slices.Concat(w.recent.unindexed, w.rows)
+	slices.SortFunc(all, func(a, b indexRow) int {
 		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.Sequence, b.Sequence))
 	})
 	last := int64(0)
@@ -202,16 +215,18 @@ func (w *writer) index() error {
 			return err
 		}
 	}
-	slices.SortFunc(all, func(a, b slot) int {
-		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.id, b.id))
+	slices.SortFunc(all, func(a, b indexRow) int {
+		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.entry, b.entry))
 	})
 	for _, p := range all {
-		if err := w.bound(`INSERT INTO ids (history, id, entry) VALUES (?, ?, ?)`, func(stmt *sqlite.Stmt) {
-			stmt.BindInt64(1, p.history)
-			stmt.BindText(2, p.id)
-			stmt.BindInt64(3, p.entry)
-		}); err != nil {
-			return err
+		for free, slot := false, p.slot; !free; slot++ {
+			if err := w.bound(`INSERT INTO slots (slot, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
+				stmt.BindInt64(1, slot)
+				stmt.BindInt64(2, p.entry)
+			}); err != nil {
+				return err
+			}
+			free = w.conn.Changes() > 0
 		}
 	}
 	return w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) })
@@ -249,22 +264,16 @@ func (w *writer) head(name ledger.History) (*knownHead, error) {
 	return h, nil
 }
 
-// find returns the entry with the id of a history that is known to be stored.
-func (w *writer) find(h *knownHead, name ledger.History, id string) (e ledger.Entry, found bool, err error) {
-	if e, found = w.ids[entryID{name, id}]; !found {
+// find returns the entry of a history with the id.
+func (w *writer) find(name ledger.History, id string) (e ledger.Entry, found bool, err error) {
+	if e, found = w.byID[entryID{name, id}]; !found {
 		e, found = w.recent.byID(name, id)
 	}
 	if found {
 		e.Record = bytes.Clone(e.Record)
 		return e, true, nil
 	}
-	err = query(w.conn, byRowAndID, 1,
-		func(stmt *sqlite.Stmt) {
-			stmt.BindInt64(1, h.row)
-			stmt.BindText(2, id)
-		},
-		func(stmt *sqlite.Stmt) { e, found = readEntry(stmt, name, new(arena).record(stmt)), true })
-	return e, found, err
+	return w.ids.findMaybe(w.conn, name, id)
 }
 
 // append stores the draft after its history's newest entry, or returns the
@@ -274,7 +283,7 @@ func (w *writer) append(d ledger.Draft) (e ledger.Entry, existed bool, err error
 	if err != nil {
 		return e, false, err
 	}
-	if e, existed, err = w.find(h, d.History, d.ID); err != nil || existed {
+	if e, existed, err = w.find(d.History, d.ID); err != nil || existed {
 		return e, existed, err
 	}
 	e = h.Seal(d)
