@@ -22,13 +22,9 @@ func awaitFilter(t *testing.T, s *Store) {
 // mustIndex brings the indexes up to date, while nobody writes.
 func mustIndex(t *testing.T, s *Store) {
 	t.Helper()
-	w := s.writer
-	mustExec(t, w.conn, `BEGIN`)
-	if err := w.index(); err != nil {
+	if err := s.writer.indexAll(); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, w.conn, `COMMIT`)
-	s.recent.publish(nil, nil, true)
 }
 
 // Ids that have one slot, or lie in one another's, are told apart.

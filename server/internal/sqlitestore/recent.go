@@ -2,16 +2,16 @@ package sqlitestore
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 
 	"xuncha/ledger"
 )
 
 const (
-	// maxUnindexed is how many entries may wait to be indexed. Indexing them
-	// together touches far fewer pages than one at a time would, and holds up
-	// the writes behind it for a few hundredths of a second.
-	maxUnindexed = 4096
+	// maxUnindexed is how many entries wait until they are indexed. Indexing them
+	// together touches far fewer pages than one at a time would.
+	maxUnindexed = 16384
 	// keepTail is how many entries of a history stay in memory once they are
 	// indexed: some of the newest pages.
 	keepTail = 64
@@ -27,14 +27,15 @@ type recent struct {
 	mu        sync.RWMutex
 	tails     map[ledger.History][]ledger.Entry // consecutive, the newest last
 	unindexed []indexRow
-	ids       map[entryID]ledger.Entry // of the unindexed
-	count     int                      // of entries in tails
-	forgotten int                      // how many times tails were given up
+	ids       map[entryID]ledger.Sequence // of the unindexed
+	count     int                         // of entries in tails
+	forgotten int                         // how many times tails were given up
 }
 
 // An indexRow is what the indexes say of an entry: its row, its history's, its
 // sequence and its id's slot.
 type indexRow struct {
+	entryID
 	entry, history int64
 	ledger.Sequence
 	slot int64
@@ -47,7 +48,7 @@ type entryID struct {
 }
 
 func newRecent() *recent {
-	return &recent{tails: map[ledger.History][]ledger.Entry{}, ids: map[entryID]ledger.Entry{}}
+	return &recent{tails: map[ledger.History][]ledger.Entry{}, ids: map[entryID]ledger.Sequence{}}
 }
 
 // tail returns the newest entries of h that are in memory, the newest last, and
@@ -64,8 +65,12 @@ func (r *recent) tail(h ledger.History) (tail []ledger.Entry, asOf int) {
 func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e, ok := r.ids[entryID{h, id}]
-	return e, ok
+	at, ok := r.ids[entryID{h, id}]
+	if !ok {
+		return ledger.Entry{}, false
+	}
+	t := r.tails[h]
+	return t[at-t[0].Sequence], true
 }
 
 // appendCopies appends entries to out with records of their own.
@@ -82,29 +87,34 @@ func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 	return out
 }
 
-// publish takes in what was committed. Where indexed is true, that and all
-// before it was indexed by the same transaction.
-func (r *recent) publish(fresh []indexRow, entries []ledger.Entry, indexed bool) {
+// publish takes in what was committed.
+func (r *recent) publish(fresh []indexRow, entries []ledger.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, e := range entries {
+		row := fresh[i]
 		t := r.tails[e.History]
-		if len(t) > 0 && t[len(t)-1].Sequence >= e.Sequence {
-			continue // a reader was quicker
+		if len(t) > 0 {
+			e.History = t[0].History // so that each name is in memory once
+			row.History = e.History
 		}
+		r.ids[row.entryID] = e.Sequence
+		r.unindexed = append(r.unindexed, row)
 		e.Record = bytes.Clone(e.Record) // the caller has the other
 		r.tails[e.History] = append(t, e)
 		r.count++
-		if !indexed {
-			r.ids[entryID{e.History, e.ID}] = e
-			r.unindexed = append(r.unindexed, fresh[i])
-		}
 	}
-	if indexed {
-		r.unindexed = r.unindexed[:0]
-		clear(r.ids)
-		r.shrink()
+}
+
+// indexed notes that the first n of the unindexed are in the indexes by now.
+func (r *recent) indexed(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, row := range r.unindexed[:n] {
+		delete(r.ids, row.entryID)
 	}
+	r.unindexed = append(make([]indexRow, 0, maxUnindexed), r.unindexed[n:]...)
+	r.shrink()
 }
 
 // remember takes in the newest entries of a history, read from the indexes,
@@ -125,23 +135,32 @@ func (r *recent) remember(h ledger.History, newestFirst []ledger.Entry, asOf int
 	r.count += n
 }
 
-// shrink gives up what memory should not hold, once all is indexed.
+// shrink gives up what memory should not hold of the indexed entries.
 func (r *recent) shrink() {
+	waiting := map[ledger.History]int{}
+	for _, row := range r.unindexed {
+		waiting[row.History]++
+	}
 	for h, t := range r.tails {
-		if over := len(t) - keepTail; over > 0 {
-			r.tails[h] = append(make([]ledger.Entry, 0, keepTail+16), t[over:]...)
+		if over := len(t) - max(keepTail, waiting[h]); over > 0 {
+			r.tails[h] = append(make([]ledger.Entry, 0, len(t)-over+16), t[over:]...)
 			r.count -= over
 		}
 	}
-	if r.count <= maxRecent {
+	most := maxRecent + len(r.unindexed)
+	if r.count <= most {
 		return
 	}
 	r.forgotten++
 	for h, t := range r.tails { // in no order, which is as good as any
-		if r.count <= maxRecent/2 {
+		if r.count <= most-maxRecent/2 {
 			break
 		}
-		delete(r.tails, h)
-		r.count -= len(t)
+		over := len(t) - waiting[h]
+		if r.count -= over; over == len(t) {
+			delete(r.tails, h)
+		} else if over > 0 {
+			r.tails[h] = slices.Clone(t[over:])
+		}
 	}
 }

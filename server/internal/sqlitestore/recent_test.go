@@ -3,6 +3,8 @@ package sqlitestore
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"xuncha/ledger"
@@ -63,7 +65,9 @@ func TestIndexesLag(t *testing.T) {
 	t.Parallel()
 	const count = 250
 	of := func(i int) sites.SiteID { return sites.SiteID(fmt.Sprintf("%03d", i)) }
+	const most = 4096
 	s := open(t)
+	s.writer.mostUnindexed = most
 	want := map[sites.SiteID][]ledger.Entry{}
 	appendAll := func(from, to int) {
 		t.Helper()
@@ -88,10 +92,10 @@ func TestIndexesLag(t *testing.T) {
 		for i := 0; i < count; i += 10 {
 			wantWhole(t, s, of(i), want[of(i)])
 		}
-		if got := len(s.recent.unindexed); got >= maxUnindexed {
-			t.Errorf("%d entries are not indexed, want less than %d", got, maxUnindexed)
+		if got := len(s.recent.unindexed); got >= 2*most {
+			t.Errorf("%d entries are not indexed, want less than %d", got, 2*most)
 		}
-		if got := s.recent.count; got > maxRecent+maxUnindexed {
+		if got := s.recent.count; got > maxRecent+2*most {
 			t.Errorf("%d entries are in memory", got)
 		}
 	}
@@ -128,7 +132,9 @@ func TestRosterAcrossTheIndexes(t *testing.T) {
 	for n := 1; n <= keepTail+20; n++ {
 		put(n)
 	}
-	spread(maxUnindexed, func(i int) { mustAppend(t, s, draft(fmt.Sprint(i))) })
+	if err := s.writer.indexAll(); err != nil {
+		t.Fatal(err)
+	}
 	put(keepTail + 21)
 	for range 2 {
 		for _, page := range []int{1, 7, 100} {
@@ -162,20 +168,91 @@ func TestRosterAcrossTheIndexes(t *testing.T) {
 // all goes on once it can.
 func TestIndexFails(t *testing.T) {
 	t.Parallel()
+	const most = 500
 	s := open(t)
-	mustExec(t, s.writer.conn, `CREATE TEMP TRIGGER disk_error BEFORE INSERT ON main.places
+	s.writer.mostUnindexed = most
+	mustExec(t, s.writer.conn, `CREATE TEMP TRIGGER disk_error BEFORE INSERT ON main.slots
 		BEGIN SELECT RAISE(ROLLBACK, 'as a disk error would'); END`)
 	var want []ledger.Entry
-	for n := range maxUnindexed - 1 {
-		want = append(want, mustAppend(t, s, draft(fmt.Sprint(n))))
+	add := func(id string) error {
+		e, _, err := s.Append(t.Context(), draft(id))
+		if err == nil {
+			want = append(want, e)
+		}
+		return err
 	}
-	if err := appendCall(t, s, "last")(); err == nil {
-		t.Error("got no error, want the index's")
+	for err := error(nil); err == nil && len(want) < 2*most; {
+		err = add(fmt.Sprint(len(want)))
 	}
-	if _, err := s.Entry(t.Context(), site.History(), "last"); !errors.Is(err, ledger.ErrNotFound) {
+	if len(want) < most || len(want) == 2*most {
+		t.Fatalf("%d entries were stored before the index failed", len(want))
+	}
+	refused := fmt.Sprint(len(want))
+	if _, err := s.Entry(t.Context(), site.History(), refused); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
+	if err := add("other"); err == nil {
+		t.Error("got no error, want the index's")
+	}
+	wantNewest(t, s, want)
 	mustExec(t, s.writer.conn, `DROP TRIGGER disk_error`)
-	want = append(want, mustAppend(t, s, draft("last")))
+	for len(s.recent.unindexed) > most {
+		if err := add(fmt.Sprint(len(want))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantWhole(t, s, site, want)
+}
+
+// wantNewest compares the newest entries with those that were acknowledged last.
+func wantNewest(t *testing.T, s *Store, want []ledger.Entry) {
+	t.Helper()
+	got, err := s.Newest(t.Context(), site.History(), 0, 5)
+	if err != nil || len(got) != 5 {
+		t.Fatalf("got %d entries and error %v", len(got), err)
+	}
+	for i, e := range got {
+		if w := want[len(want)-1-i]; e.Hash != w.Hash {
+			t.Errorf("got sequence %d, want %d", e.Sequence, w.Sequence)
+		}
+	}
+}
+
+// The indexes are brought up to date a part at a time. The answers are the same after
+// each part, also for whoever opens the folder after a crash there.
+func TestIndexedInParts(t *testing.T) {
+	t.Parallel()
+	const most = 600
+	s := open(t)
+	s.writer.mostUnindexed = most
+	var want []ledger.Entry
+	more := func() { want = append(want, mustAppend(t, s, draft(fmt.Sprint(len(want))))) }
+	for len(want) < most {
+		more()
+	}
+	var seen []int
+	for len(s.recent.unindexed) >= most {
+		more()
+		if i := s.writer.indexing; i != nil {
+			seen = append(seen, i.done)
+		}
+		dir := filepath.Join(t.TempDir(), "data")
+		if err := os.CopyFS(dir, os.DirFS(filepath.Dir(s.lock.Name()))); err != nil {
+			t.Fatal(err)
+		}
+		crashed := openIn(t, dir)
+		wantNewest(t, crashed, want)
+		if err := crashed.writer.indexAll(); err != nil {
+			t.Fatal(err)
+		}
+		wantWhole(t, crashed, site, want)
+		slots, err := number(crashed.writer.conn, `SELECT count(*) FROM slots`)
+		if err != nil || slots != len(want) {
+			t.Errorf("got %d slots for %d entries, and error %v", slots, len(want), err)
+		}
+	}
+	if len(seen) < 5 || seen[1] <= seen[0] {
+		t.Errorf("the parts ended at %v, want at least five", seen)
+	}
 	wantWhole(t, s, site, want)
 }

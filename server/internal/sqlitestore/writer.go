@@ -20,6 +20,10 @@ const (
 	maxBatch = 512
 	// maxHeads bounds the memory of heads; past it they are read again.
 	maxHeads = 250_000
+	// indexedEach is how many steps of an indexing a commit does for each of its
+	// writes, so that indexing is quicker than what comes meanwhile; leastIndexed is
+	// how many at least.
+	indexedEach, leastIndexed = 4, 256
 	// partSize is how long, in bytes, a part of the rows of an import is.
 	partSize = 1 << 20
 )
@@ -42,6 +46,10 @@ type writer struct {
 
 	recent *recent
 	ids    *ids
+	// mostUnindexed is how many entries wait at least before they are indexed, and
+	// indexing is nil while none is under way.
+	mostUnindexed int
+	indexing      *indexing
 	// What the transaction under way has added, and what is to be indexed of it.
 	fresh []ledger.Entry
 	rows  []indexRow
@@ -79,6 +87,8 @@ func startWriter(conn *sqlite.Conn, r *recent, i *ids) (*writer, error) {
 		recent: r,
 		ids:    i,
 		byID:   map[entryID]ledger.Entry{},
+
+		mostUnindexed: maxUnindexed,
 	}
 	stored, err := number(conn, `SELECT coalesce(max(entry), 0) FROM entries`)
 	if err != nil {
@@ -96,7 +106,7 @@ func startWriter(conn *sqlite.Conn, r *recent, i *ids) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.publish(w.rows, w.fresh, false)
+	r.publish(w.rows, w.fresh)
 	w.forget()
 	go w.queue.Run(w.work)
 	return w, nil
@@ -105,6 +115,8 @@ func startWriter(conn *sqlite.Conn, r *recent, i *ids) (*writer, error) {
 // stop lets the writer end. No other call may be under way.
 func (w *writer) stop() error {
 	w.queue.Close()
+	// The next start has less to read then. Where it fails, it reads more.
+	_ = w.indexAll()
 	return w.conn.Close()
 }
 
@@ -158,15 +170,16 @@ func (w *writer) commit(batch []*job) error {
 			j.err, err = r.error, nil
 		}
 	}
-	index := len(w.recent.unindexed)+len(w.rows) >= maxUnindexed
-	if err == nil && index {
-		err = w.index()
+	next := 0
+	if err == nil {
+		next, err = w.indexSome(max(leastIndexed, indexedEach*len(batch)))
 	}
 	if err == nil {
 		err = w.exec(`COMMIT`)
 	}
 	if err == nil {
-		w.recent.publish(w.rows, w.fresh, index)
+		w.recent.publish(w.rows, w.fresh)
+		w.indexedUpTo(next)
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -185,10 +198,11 @@ func (w *writer) commit(batch []*job) error {
 // add notes an entry that the transaction under way has added.
 func (w *writer) add(e ledger.Entry, row, history int64) {
 	w.fresh = append(w.fresh, e)
+	id := entryID{e.History, e.ID}
 	slot := w.ids.slotOf(e.History, e.ID)
 	w.ids.add(slot)
-	w.rows = append(w.rows, indexRow{entry: row, history: history, Sequence: e.Sequence, slot: slot})
-	w.byID[entryID{e.History, e.ID}] = e
+	w.rows = append(w.rows, indexRow{entryID: id, entry: row, history: history, Sequence: e.Sequence, slot: slot})
+	w.byID[id] = e
 }
 
 // forget ends what add noted.
@@ -198,38 +212,121 @@ func (w *writer) forget() {
 	clear(w.byID)
 }
 
-// index brings the indexes up to date. Each is written in its own order, so
-// that what lies on one page is written together.
-func (w *writer) index() error {
-	all := slices.Concat(w.recent.unindexed, w.rows)
-	slices.SortFunc(all, func(a, b indexRow) int {
+// An indexing is the work of bringing the indexes up to date with some entries: first
+// all their places, then all their slots, each in its own order, so that what lies
+// on one page is written together. Each commit does a part of it, so that no write
+// waits for all of it. After a crash it begins anew; what is there already stays.
+type indexing struct {
+	rows []indexRow
+	last int64 // the newest entry among them
+	done int   // how many places, and then slots, are committed
+	// bySlot tells how the rows are sorted.
+	bySlot bool
+}
+
+func newIndexing(rows []indexRow) *indexing {
+	i := &indexing{rows: slices.Clone(rows), last: rows[len(rows)-1].entry}
+	slices.SortFunc(i.rows, func(a, b indexRow) int {
 		return cmp.Or(cmp.Compare(a.history, b.history), cmp.Compare(a.Sequence, b.Sequence))
 	})
-	last := int64(0)
-	for _, p := range all {
-		last = max(last, p.entry)
-		if err := w.bound(`INSERT INTO places (place, entry) VALUES (?, ?)`, func(stmt *sqlite.Stmt) {
-			stmt.BindInt64(1, p.history<<32|int64(p.Sequence))
-			stmt.BindInt64(2, p.entry)
+	return i
+}
+
+// indexSome does up to n steps of the indexing that is under way, or begins one where
+// enough entries wait. It returns how far it is once the transaction is committed.
+func (w *writer) indexSome(n int) (done int, err error) {
+	if w.indexing == nil {
+		if len(w.recent.unindexed) < w.mostUnindexed {
+			return 0, nil
+		}
+		w.indexing = newIndexing(w.recent.unindexed)
+	}
+	i := w.indexing
+	count := len(i.rows)
+	if i.done < count {
+		done = min(i.done+n, count)
+		for _, row := range i.rows[i.done:done] {
+			if err := w.bound(`INSERT INTO places (place, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
+				stmt.BindInt64(1, row.history<<32|int64(row.Sequence))
+				stmt.BindInt64(2, row.entry)
+			}); err != nil {
+				return 0, err
+			}
+		}
+		return done, nil
+	}
+	if !i.bySlot {
+		slices.SortFunc(i.rows, func(a, b indexRow) int {
+			return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.entry, b.entry))
+		})
+		i.bySlot = true
+	}
+	done = min(i.done+n, 2*count)
+	for _, row := range i.rows[i.done-count : done-count] {
+		if err := w.fillSlot(row.slot, row.entry); err != nil {
+			return 0, err
+		}
+	}
+	if done == 2*count {
+		err = w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, i.last) })
+	}
+	return done, err
+}
+
+// fillSlot puts the entry into its slot, or the next one that is free. It may be
+// there already.
+func (w *writer) fillSlot(slot, entry int64) error {
+	for ; ; slot++ {
+		if err := w.bound(`INSERT INTO slots (slot, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
+			stmt.BindInt64(1, slot)
+			stmt.BindInt64(2, entry)
 		}); err != nil {
 			return err
 		}
-	}
-	slices.SortFunc(all, func(a, b indexRow) int {
-		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.entry, b.entry))
-	})
-	for _, p := range all {
-		for free, slot := false, p.slot; !free; slot++ {
-			if err := w.bound(`INSERT INTO slots (slot, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
-				stmt.BindInt64(1, slot)
-				stmt.BindInt64(2, p.entry)
-			}); err != nil {
-				return err
-			}
-			free = w.conn.Changes() > 0
+		if w.conn.Changes() > 0 {
+			return nil
+		}
+		there := int64(0)
+		err := query(w.conn, `SELECT entry FROM slots WHERE slot = +?`, 1,
+			func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) },
+			func(stmt *sqlite.Stmt) { there = stmt.ColumnInt64(0) })
+		if err != nil || there == entry {
+			return err
 		}
 	}
-	return w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) })
+}
+
+// indexedUpTo notes how far a committed transaction has come with the indexing.
+func (w *writer) indexedUpTo(done int) {
+	i := w.indexing
+	if i == nil {
+		return
+	}
+	if i.done = done; done == 2*len(i.rows) {
+		w.recent.indexed(len(i.rows))
+		w.indexing = nil
+	}
+}
+
+// indexAll brings the indexes up to date with all entries, while nobody writes.
+func (w *writer) indexAll() error {
+	for len(w.recent.unindexed) > 0 {
+		if w.indexing == nil {
+			w.indexing = newIndexing(w.recent.unindexed)
+		}
+		if err := w.exec(`BEGIN IMMEDIATE`); err != nil {
+			return err
+		}
+		done, err := w.indexSome(math.MaxInt / 4)
+		if err == nil {
+			err = w.exec(`COMMIT`)
+		}
+		if err != nil {
+			return err // and closing rolls back
+		}
+		w.indexedUpTo(done)
+	}
+	return nil
 }
 
 func (w *writer) exec(sql string) error { return w.bound(sql, func(*sqlite.Stmt) {}) }
