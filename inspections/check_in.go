@@ -179,8 +179,8 @@ type reusedRecord struct {
 	CheckIn CheckInID    `json:"check_in_id"`
 }
 
-// marshalContent returns the content of the check-in's entry.
-func marshalContent(s *Stored) ([]byte, error) {
+// newRecord returns the content of the check-in's entry.
+func newRecord(s *Stored) record {
 	r := record{
 		CaptureTime: s.Captured.UTC(), VisitTime: s.VisitTime.UTC(), Order: s.Order,
 		Finding: s.Finding, DutyStaffPresent: s.DutyStaffPresent,
@@ -197,7 +197,7 @@ func marshalContent(s *Stored) ([]byte, error) {
 	for _, p := range s.Reused {
 		r.Reused = append(r.Reused, reusedRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
 	}
-	return ledger.MarshalContent(r)
+	return r
 }
 
 // Parse reads a check-in's entry. What is not one gives an error that wraps

@@ -47,9 +47,9 @@ func (s *Service) Take(e ledger.Entry) error {
 	if e.Kind != KindCheckIn {
 		return nil
 	}
-	stored, err := Parse(e)
+	v, err := parseVisit(e)
 	if err == nil {
-		s.index.Add(visit(stored))
+		s.index.Add(v)
 	}
 	return err
 }

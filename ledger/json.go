@@ -20,6 +20,39 @@ func MarshalContent(content any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// AppendText appends s as MarshalContent writes a string, for contents that are
+// written often.
+func AppendText(b []byte, s string) []byte {
+	ascii := true
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c < 0x20, c == '"', c == '\\':
+			return appendEscaped(b, s)
+		case c >= utf8.RuneSelf:
+			ascii = false
+			// U+2028 and U+2029 end a line in JavaScript, so encoding/json escapes them.
+			if c == 0xe2 && i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8 {
+				return appendEscaped(b, s)
+			}
+		}
+	}
+	if !ascii && !utf8.ValidString(s) {
+		return appendEscaped(b, s)
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// appendEscaped is AppendText for a string some of which must be escaped.
+func appendEscaped(b []byte, s string) []byte {
+	text, err := MarshalContent(s)
+	if err != nil {
+		panic(err) // no string has one
+	}
+	return append(b, text...)
+}
+
 // appendString appends s as a JSON string. Only the quotation mark, the
 // backslash and control characters are escaped; a byte that is no UTF-8
 // becomes U+FFFD.
@@ -65,9 +98,10 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// appendTime appends t as a JSON string: RFC 3339 in UTC with as many digits
-// of a second as are not zero.
-func appendTime(b []byte, t time.Time) []byte {
+// AppendTime appends t as a JSON string: RFC 3339 in UTC with as many digits
+// of a second as are not zero. So does MarshalContent write a time in UTC whose year
+// is one of 0 to 9999; of any other it makes an error.
+func AppendTime(b []byte, t time.Time) []byte {
 	b = append(b, '"')
 	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')

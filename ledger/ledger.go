@@ -144,7 +144,7 @@ func (h Head) Seal(d Draft) Entry {
 	b = append(b, `,"id":`...)
 	b = appendString(b, d.ID)
 	b = append(b, `,"receive_time":`...)
-	b = appendTime(b, e.Time)
+	b = AppendTime(b, e.Time)
 	b = append(b, `,"account":`...)
 	b = appendString(b, d.Account)
 	b = append(b, `,"content":`...)
