@@ -163,10 +163,7 @@ func scanVisit(e ledger.Entry) (v coverage.Visit, ok bool) {
 		if !first {
 			s.literal(`,`)
 		}
-		switch Flag(s.text()) {
-		case VisitedLate:
-			v.VisitedLate = true
-		case SyncedLate:
+		if Flag(s.text()) == SyncedLate {
 			v.SyncedLate = true
 		}
 	}
