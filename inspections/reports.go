@@ -181,3 +181,25 @@ func (s *Service) History(ctx context.Context, id sites.SiteID, from HistoryCurs
 	}
 	return out, next, nil
 }
+
+// A HistoryVersion names a state of a site's history. As long as it is the same, so is
+// what History returns.
+type HistoryVersion struct {
+	Newest ledger.Hash // of the site's own entries; zero where there are none
+	Roster ledger.Sequence
+}
+
+// HistoryVersion returns that of the site, for much less than History takes. The error
+// is sites.ErrSiteUnknown.
+func (s *Service) HistoryVersion(ctx context.Context, id sites.SiteID) (v HistoryVersion, err error) {
+	roster := s.Roster.Roster()
+	if _, err := roster.Site(id); err != nil {
+		return v, &sites.FieldError{Field: "site_id", Err: err}
+	}
+	v.Roster = roster.Revision()
+	newest, err := s.Ledger.Newest(ctx, id.History(), 0, 1)
+	if len(newest) > 0 {
+		v.Newest = newest[0].Hash
+	}
+	return v, err
+}
