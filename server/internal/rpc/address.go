@@ -25,11 +25,25 @@ func (c *Config) addressOf(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
+	if a, ok := p.Addr.(*net.TCPAddr); ok && a.Zone == "" {
+		return a.IP.String() // for less than what follows
+	}
 	host, _, err := net.SplitHostPort(p.Addr.String())
 	if err != nil {
 		return p.Addr.String()
 	}
 	return host
+}
+
+// fromHere reports whether the call surely comes from this machine, for less than
+// addressOf takes.
+func (c *Config) fromHere(ctx context.Context) bool {
+	p, ok := peer.FromContext(ctx)
+	if !ok || c.BehindProxy {
+		return false
+	}
+	a, ok := p.Addr.(*net.TCPAddr)
+	return ok && a.IP.IsLoopback()
 }
 
 // isLocal reports whether the address is this machine's own. Its calls are not
