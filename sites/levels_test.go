@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -512,5 +514,102 @@ func TestSiteCodesOf12Digits(t *testing.T) {
 		if !errors.As(err, &rejected) || len(rejected.Problems) != 1 || rejected.Problems[0].Err.Error() != want {
 			t.Errorf("%s: got %v, want %s", code, err, want)
 		}
+	}
+}
+
+// TestAnyTables ensures, of random tables one after the other, that a table that
+// was taken is in force to the letter, that the same one again changes nothing,
+// that everything in force can be reached from the top and lies in something
+// wider, and that the days before stay as they were.
+func TestAnyTables(t *testing.T) {
+	// Few codes, so that tables have the same divisions.
+	codes := map[string][]string{
+		"nation": {"100000"}, "province": {"510000", "110000"}, "city": {"511600", "511300", "110100"},
+		"county": {"511602", "511603", "110101"}, "township": {"511602001", "511602002", "110101001"},
+		"village": {"511602001001", "511602002001", "110101001001"},
+	}
+	taken, refused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		for i := range rapid.IntRange(1, 6).Draw(rt, "tables") {
+			var rows []sites.DivisionRow
+			var wider []string // those that can be a parent, of the table or in force
+			effective := day(t, "2020-01-01").AddDate(0, 0, i)
+			for _, level := range sites.Levels {
+				var own []string
+				for _, code := range codes[level.String()] {
+					if rapid.Bool().Draw(rt, "left out") {
+						if _, err := w.Roster().Division(sites.DivisionCode(code), effective); err == nil {
+							own = append(own, code)
+						}
+						continue
+					}
+					parent := ""
+					if len(wider) > 0 && (!level.Wider(sites.County) || rapid.Bool().Draw(rt, "has a parent")) {
+						parent = rapid.SampledFrom(wider).Draw(rt, "parent")
+					}
+					form := strings.Repeat("0", rapid.SampledFrom([]int{0, 12 - len(code)}).Draw(rt, "zeros"))
+					name := rapid.SampledFrom([]string{"甲", "乙"}).Draw(rt, "name")
+					rows = append(rows, sites.DivisionRow{Row: len(rows) + 2, Code: code + form, Name: name, Level: level.String(), Parent: parent})
+					own = append(own, code)
+				}
+				wider = append(wider, own...)
+			}
+			if len(rows) == 0 {
+				continue
+			}
+			in := sites.Import{Effective: effective.Format(time.DateOnly)}
+			before := tree(w.Roster(), effective.Add(-1))
+			old := w.Roster()
+			_, err := w.ImportDivisions(t.Context(), "test", in, rows)
+			if got := tree(w.Roster(), effective.Add(-1)); got != before {
+				rt.Fatalf("the day before changed from\n%sto\n%s", before, got)
+			}
+			if err != nil {
+				if refused++; !errors.Is(err, sites.ErrImportRejected) {
+					rt.Fatal(err)
+				}
+				continue
+			}
+			taken++
+			r := w.Roster()
+			reached := map[sites.DivisionCode]sites.Division{}
+			var walk func(above sites.Division)
+			walk = func(above sites.Division) {
+				for _, d := range r.Children(above.Code, effective) {
+					if above.Code != "" && !above.Level.Wider(d.Level) {
+						rt.Fatalf("%v lies in %v", d, above)
+					}
+					reached[d.Code] = d
+					walk(d)
+				}
+			}
+			walk(sites.Division{})
+			for _, level := range sites.Levels {
+				for _, code := range codes[level.String()] {
+					_, err := r.Division(sites.DivisionCode(code), effective)
+					if _, ok := reached[sites.DivisionCode(code)]; ok != (err == nil) {
+						rt.Fatalf("%s is in force: %v; can be reached from the top: %v", code, err == nil, ok)
+					}
+				}
+			}
+			for _, row := range rows {
+				d, ok := reached[sites.DivisionCode(row.Code).Shortest()]
+				parent := row.Parent
+				if was, err := old.Division(d.Code, effective); parent == "" && err == nil {
+					parent = string(was.Parent)
+				}
+				if !ok || d.Name != row.Name || string(d.Parent) != parent {
+					rt.Fatalf("row %+v: got %+v, %v; want it in %q", row, d, ok, parent)
+				}
+			}
+			again, err := w.ImportDivisions(t.Context(), "test", in, rows)
+			if err != nil || again.Changed {
+				rt.Fatalf("the same table again: got %+v, %v; want nothing changed", again, err)
+			}
+		}
+	})
+	if taken < 20 || refused < 20 {
+		t.Errorf("%d tables were taken and %d refused: too few of one kind to tell", taken, refused)
 	}
 }
