@@ -70,6 +70,9 @@ var seed = maphash.MakeSeed()
 
 func hashOf[S ~string](s S) uint64 { return maphash.String(seed, string(s)) }
 
+func (r *Roster) divisionHash(n uint32) uint64 { return hashOf(r.divisions.at(n).code) }
+func (r *Roster) siteHash(n uint32) uint64     { return hashOf(r.site(n).ID) }
+
 // number returns the number of the code, which it gets now if nothing named it
 // before.
 func (n edit) number(code DivisionCode) uint32 {
@@ -83,7 +86,7 @@ func (n edit) number(code DivisionCode) uint32 {
 func (n edit) newNumber(code DivisionCode) uint32 {
 	i := n.divisions.n
 	n.divisions.edit(i, n.own).code = code
-	n.divisionNumber.add(i, func(i uint32) uint64 { return hashOf(n.divisions.at(i).code) }, n.own)
+	n.divisionNumber.add(i, n.divisionHash, n.own)
 	return i
 }
 
@@ -103,7 +106,7 @@ func (n edit) applySites(changed []*Site, seq ledger.Sequence) []uint32 {
 		site := n.compact(s, changes, seq)
 		*n.sites.edit(i, n.own) = site
 		if old == nil {
-			n.siteNumber.add(i, func(i uint32) uint64 { return hashOf(n.site(i).ID) }, n.own)
+			n.siteNumber.add(i, n.siteHash, n.own)
 		}
 		n.list(i, old, site)
 		touched = append(touched, i)
@@ -121,14 +124,17 @@ func (n edit) pack() {
 	n.listed.ScanMut(func(listing) bool { return true })
 }
 
+// A siteBlock is a site with room for what most sites have.
+type siteBlock struct {
+	Site
+	place    [1]Place
+	position Position
+	change   [1]ledger.Sequence
+}
+
 // compact returns a copy of the site in few pieces of memory.
 func (n edit) compact(s *Site, before []ledger.Sequence, seq ledger.Sequence) *Site {
-	b := new(struct {
-		Site
-		place    [1]Place
-		position Position
-		change   [1]ledger.Sequence
-	})
+	b := new(siteBlock)
 	b.Site = *s
 	size := len(s.ID) + len(s.RegistrationNo) + len(s.Name)
 	for _, p := range s.Places {
@@ -213,9 +219,12 @@ func (n edit) everAbove(to []uint32, places []Place) []uint32 {
 	return to
 }
 
+// maxAbove is how many divisions can ever have been above one.
+const maxAbove = 1000
+
 // climb appends the division and all that ever were above it, but 0.
 func (n edit) climb(to []uint32, i uint32) []uint32 {
-	if i == 0 || slices.Contains(to, i) {
+	if i == 0 || len(to) == maxAbove || slices.Contains(to, i) {
 		return to
 	}
 	to = append(to, i)

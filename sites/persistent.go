@@ -87,9 +87,7 @@ func (l *lookup) add(number uint32, hashOf func(uint32) uint64, own *owner) {
 	if size := l.slots.n; l.n >= int(size)*2/3 {
 		old := l.slots
 		l.slots = vector[uint32]{}
-		for i := range max(64, size*2) / 64 {
-			l.slots.edit(i*64+63, own)
-		}
+		l.reserve(int(size), own)
 		for i := range size {
 			if n := *old.at(i); n != 0 {
 				l.put(n, hashOf(n), own)
@@ -98,6 +96,17 @@ func (l *lookup) add(number uint32, hashOf func(uint32) uint64, own *owner) {
 	}
 	l.put(number, hashOf(number), own)
 	l.n++
+}
+
+// reserve makes an empty lookup large enough for so many numbers, and some more.
+func (l *lookup) reserve(n int, own *owner) {
+	size := uint32(64)
+	for int(size)*2/3 <= n {
+		size *= 2
+	}
+	for i := range size / 64 {
+		l.slots.edit(i*64+63, own)
+	}
 }
 
 func (l *lookup) put(number uint32, hash uint64, own *owner) {

@@ -53,19 +53,24 @@ func newWorld(t testing.TB) *world {
 // open opens the world's store once more, as another server or after a restart.
 func (w *world) open(t testing.TB) *sites.Service {
 	t.Helper()
+	s, err := sites.Open(t.Context(), w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// config returns what another service on the world's store works with.
+func (w *world) config() sites.Config {
 	ids := 0
-	s, err := sites.Open(t.Context(), sites.Config{
+	return sites.Config{
 		Ledger: w.store, Rows: &w.store.MemoryRows, Zone: shanghai,
 		Now: func() time.Time { return w.now },
 		NewID: func() string {
 			ids++
 			return fmt.Sprintf("%08d-0000-4000-8000-%012d", w.store.Count(ledger.Roster), ids)
 		},
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return s
 }
 
 // readTable returns the rows of a sample table below its header.
