@@ -22,7 +22,7 @@ func plainlyValid(m proto.Message) bool {
 	case *xunchav1.GetCheckInRequest:
 		return isUUID(m.SiteId) && isUUID(m.CheckInId)
 	case *xunchav1.GetCoverageRequest:
-		return isDivision(m.DivisionCode) && m.Depth >= 0 && m.Depth <= 3
+		return isDivision(m.DivisionCode) && m.Depth >= 0 && m.Depth <= 5
 	case *xunchav1.ListDueSitesRequest:
 		_, defined := xunchav1.DueState_name[int32(m.State)]
 		return isDivision(m.DivisionCode) && defined && validPage(m.PageSize, m.PageToken)
