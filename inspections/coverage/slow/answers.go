@@ -154,24 +154,25 @@ func (w *Window) DueSites(division string, state State) ([]SiteStatus, error) {
 
 // A Filter narrows a list of check-ins. Its zero value keeps all.
 type Filter struct {
-	// Site, where it is not empty, keeps those of one site. The division does not
-	// matter then, nor whether the site is on the roster.
+	// Site, where it is not empty, keeps those of one site. Then the division can be
+	// empty: it does not matter where the site is counted, nor whether it is on the
+	// roster.
 	Site string
 	// Each of these that is true keeps those of which it is true.
 	Open, VisitedLate, SyncedLate bool
 }
 
 // CheckIns returns the check-ins behind the figure CheckIns of the division, or of
-// one site: the newest capture first, of equal ones by site id, then by sequence.
+// one site in it: the newest capture first, of equal ones by site id, then by sequence.
 func (w *Window) CheckIns(division string, f Filter) ([]CheckIn, error) {
 	var all []CheckIn
-	if f.Site != "" {
+	if division == "" && f.Site != "" {
 		all = w.checkInsOf(f.Site, w.lifeOf(f.Site))
 	} else if err := w.knows(division); err != nil {
 		return nil, err
 	} else {
 		for _, n := range w.counted {
-			if slices.Contains(n.Path, division) {
+			if slices.Contains(n.Path, division) && (f.Site == "" || f.Site == n.Site.ID) {
 				all = append(all, n.checkIns...)
 			}
 		}
