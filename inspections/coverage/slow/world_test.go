@@ -77,19 +77,17 @@ func newWorld(t *rapid.T) *world {
 		t: t, store: ledgertest.New(t), rows: new(sitestest.MemoryRows),
 		now: time.Date(2020, 1, 20, 8, 0, 0, 0, time.UTC), stamps: map[string]stamped{},
 	}
-	w.levels = slices.Clone(allLevels[2:])
+	w.levels = allLevels[2:]
 	if freeLevels {
 		w.levels = nil
-		for i, l := range allLevels {
-			if i == len(allLevels)-1 || rapid.Bool().Draw(t, l.name) {
+		widest := rapid.IntRange(0, 2).Draw(t, "widest level")
+		for i, l := range allLevels[widest:] {
+			if i == 0 || l.name == "village" || rapid.Bool().Draw(t, l.name) {
 				w.levels = append(w.levels, l)
 			}
 		}
-		if len(w.levels) == 1 {
-			w.levels = slices.Insert(w.levels, 0, allLevels[2])
-		}
-		w.levels = w.levels[max(0, len(w.levels)-5):]
 	}
+	w.levels = slices.Clone(w.levels)
 	skew := rapid.SampledFrom([]time.Duration{0, -90 * time.Minute, 3 * time.Minute, 5 * time.Hour}).Draw(t, "skew of B's clock")
 	w.servers = [2]*server{
 		newServer(t, "A", w.store, w.rows, w.clock(0), w.newID),
@@ -221,7 +219,8 @@ func (w *world) drawTable(oneIn int) []sites.DivisionRow {
 				Row: len(rows) + 1, Code: string(code), Level: l.name,
 				Name: rapid.SampledFrom([]string{"Old", "New"}).Draw(w.t, "name"),
 			}
-			if i > 0 {
+			// A province or a city may be a root beside the widest divisions.
+			if i > 0 && !(freeLevels && len(code) == 6 && l.name != "county" && rapid.IntRange(0, 4).Draw(w.t, "root") == 4) {
 				row.Parent = string(rapid.SampledFrom(parents).Draw(w.t, "parent"))
 			}
 			l.latest = append(l.latest, code)
@@ -352,8 +351,9 @@ func (w *world) importSites() {
 	effective := someDay("effective")
 	out, err := s.roster.ImportSites(w.t.Context(), "admin", sites.Import{Effective: effective}, rows)
 	if w.did(s, err, "sites as of %s: %+v", effective, rows) {
-		for _, site := range out.Roster.Sites() {
-			if !slices.Contains(w.sites, string(site.ID)) {
+		for _, row := range rows {
+			site, err := out.Roster.SiteByRegistration(row.RegistrationNo)
+			if err == nil && !slices.Contains(w.sites, string(site.ID)) {
 				w.sites = append(w.sites, string(site.ID))
 			}
 		}
