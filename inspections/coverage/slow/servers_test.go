@@ -3,7 +3,7 @@ package slow_test
 import (
 	"context"
 	"errors"
-	"slices"
+
 	"time"
 
 	"xuncha/inspections"
@@ -14,10 +14,6 @@ import (
 	"xuncha/sites"
 	"xuncha/sites/sitestest"
 )
-
-// lateIsComputed tells that the index computes who visited late from the visits
-// known. Until it does, that figure is not compared.
-const lateIsComputed = false
 
 // tester is what a testing.T and a rapid.T have in common.
 type tester interface {
@@ -63,22 +59,27 @@ func (s *server) catchUp(tb tester) {
 // The three questions, as the service takes them. A list is asked for in pages.
 
 func (s *server) report(ctx context.Context, q inspections.Question) (coverage.Report, coverage.Stamp, error) {
-	return s.visits.Coverage(ctx, q)
+	a, err := s.visits.Coverage(ctx, q)
+	return a.Report, a.Stamp, err
 }
 
-func (s *server) dueSites(ctx context.Context, q inspections.Question, state coverage.State, page int) (list []coverage.SiteStatus, total int64, err error) {
-	list, err = s.visits.DueSites(ctx, q, state)
-	return list, int64(len(list)), err
+func (s *server) dueSites(ctx context.Context, q inspections.Question, state coverage.State, size int) (list []coverage.SiteStatus, total int64, err error) {
+	for after := (coverage.SiteRef{}); ; {
+		page, err := s.visits.DueSites(ctx, q, state, after, size)
+		list = append(list, page.Sites...)
+		if after = page.Next; err != nil || after == (coverage.SiteRef{}) {
+			return list, page.Total, err
+		}
+	}
 }
 
-func (s *server) checkIns(ctx context.Context, q inspections.Question, f coverage.VisitFilter, page int) (list []*inspections.Stored, err error) {
+func (s *server) checkIns(ctx context.Context, q inspections.Question, f coverage.VisitFilter, size int) (list []*inspections.Stored, err error) {
 	for after := (coverage.VisitRef{}); ; {
-		next, last, err := s.visits.List(ctx, q, f, after, page)
-		list = append(list, next...)
-		if err != nil || last == (coverage.VisitRef{}) {
+		page, err := s.visits.List(ctx, q, f, after, size)
+		list = append(list, page.CheckIns...)
+		if after = page.Next; err != nil || after == (coverage.VisitRef{}) {
 			return list, err
 		}
-		after = last
 	}
 }
 
@@ -98,20 +99,6 @@ func plainReport(r coverage.Report) slow.Report {
 		out.Children = append(out.Children, plainReport(c))
 	}
 	return out
-}
-
-// withoutLate returns the report without the figure of those visited late, where the
-// index does not compute it.
-func withoutLate(r slow.Report) slow.Report {
-	if lateIsComputed {
-		return r
-	}
-	r.VisitedLate = 0
-	r.Children = slices.Clone(r.Children)
-	for i, c := range r.Children {
-		r.Children[i] = withoutLate(c)
-	}
-	return r
 }
 
 // A dueSite is what a list says of a site. Of orders with equal intervals either may
