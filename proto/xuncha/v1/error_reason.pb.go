@@ -85,7 +85,8 @@ const (
 	ErrorReason_ERROR_REASON_CAPTURE_IN_FUTURE ErrorReason = 26
 	// ABORTED: others kept changing the same thing; try again.
 	ErrorReason_ERROR_REASON_CONTENTION ErrorReason = 27
-	// UNAVAILABLE: the store cannot write just now; try again.
+	// UNAVAILABLE: the store cannot be read or written just now, or the server is still
+	// starting; try again.
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 28
 	// RESOURCE_EXHAUSTED: the store has no room left; try again later.
 	ErrorReason_ERROR_REASON_STORE_FULL ErrorReason = 29

@@ -83,6 +83,9 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 	if !strings.HasPrefix(method, "/xuncha.") {
 		return ctx, access{open: true}, nil
 	}
+	if err := c.config.started(); err != nil {
+		return ctx, access{}, err
+	}
 	if c.perAddress != nil && !c.config.fromHere(ctx) {
 		if address := c.config.addressOf(ctx); !isLocal(address) {
 			if err := c.perAddress.take(c.now(), address); err != nil {

@@ -61,6 +61,9 @@ type Config struct {
 	Log  *slog.Logger
 	// MaxMessage is the length in bytes of the longest request, once unpacked.
 	MaxMessage int
+	// Ready is closed once the services have read what is stored. Until then every
+	// call of the API is refused with UNAVAILABLE. nil means that they have.
+	Ready <-chan struct{}
 	// Stopping is closed when the server begins to stop: streams that would last
 	// as long as their callers like, such as that of a health check, end then. It
 	// may be nil.
@@ -76,8 +79,8 @@ type Config struct {
 	TLS *tls.Config
 }
 
-// New returns a gRPC server with all services, and its health, which is
-// SERVING until told otherwise.
+// New returns a gRPC server with all services, and its health, which is SERVING until
+// told otherwise. Before the server is ready it is NOT_SERVING: call its Resume then.
 func New(c Config) (*grpc.Server, *health.Server, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -142,6 +145,9 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	h := health.NewServer()
 	for name := range s.GetServiceInfo() {
 		h.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+	}
+	if c.started() != nil {
+		h.Shutdown()
 	}
 	healthv1.RegisterHealthServer(s, h)
 	reflection.Register(s)

@@ -174,6 +174,8 @@ var meanings = []meaning{
 		"The server has no room left. Try again later.", "服务器存储空间已满，请稍后重试。"},
 	{ledger.ErrUnavailable, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE, time.Second, true,
 		"The server cannot store or read just now. Try again.", "服务器暂时无法读写，请重试。"},
+	{errStarting, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE, time.Second, false,
+		"The server is starting and still reads what is stored. Try again.", "服务器正在启动，请稍后重试。"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, true,
 		"The call took too long. Try again.", "请求超时，请重试。"},
 	{context.Canceled, codes.Canceled, xunchav1.ErrorReason_ERROR_REASON_CANCELLED, 0, true,

@@ -101,6 +101,7 @@ func TestMeanings(t *testing.T) {
 		{ledger.ErrMoved, codes.Aborted, "CONTENTION", true},
 		{ledger.ErrFull, codes.ResourceExhausted, "STORE_FULL", true},
 		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
+		{errStarting, codes.Unavailable, "STORE_UNAVAILABLE", true},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{context.Canceled, codes.Canceled, "CANCELLED", false},
 		{errors.New("disk on fire"), codes.Internal, "INTERNAL", false},
