@@ -58,10 +58,8 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 			}
 			return err
 		}
-		for _, take := range f.takers {
-			if err := take(e.Entry); err != nil {
-				return err
-			}
+		if err := giveAll(f.takers, e.Entry); err != nil {
+			return err
 		}
 		if n++; n%stride == 0 {
 			f.at, after = e.After(), nil

@@ -275,6 +275,13 @@ func TestBegin(t *testing.T) {
 }
 
 func TestFollower(t *testing.T) {
+	t.Run("CatchUp", func(t *testing.T) { testFollower(t, (*ledger.Follower).CatchUp) })
+	t.Run("ReadAll", func(t *testing.T) {
+		testFollower(t, func(f *ledger.Follower, ctx context.Context) error { return f.ReadAll(ctx, 2) })
+	})
+}
+
+func testFollower(t *testing.T, catchUp func(*ledger.Follower, context.Context) error) {
 	store := ledgertest.New(t)
 	var a, b []string
 	broken := errors.New("broken")
@@ -300,18 +307,18 @@ func TestFollower(t *testing.T) {
 		}
 	}
 	add("0", "1")
-	if err := f.CatchUp(t.Context()); err != nil {
+	if err := catchUp(f, t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	at := f.Cursor()
 	// What is not taken comes again, and nothing is passed over.
 	fail = broken
 	add("2", "3")
-	if err := f.CatchUp(t.Context()); !errors.Is(err, broken) || f.Cursor() != at {
+	if err := catchUp(f, t.Context()); !errors.Is(err, broken) || f.Cursor() != at {
 		t.Errorf("got %v at %q, want the taker's error at %q", err, f.Cursor(), at)
 	}
 	fail = nil
-	if err := f.CatchUp(t.Context()); err != nil {
+	if err := catchUp(f, t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(b, " "); got != "0 1 2 3" {
@@ -323,12 +330,12 @@ func TestFollower(t *testing.T) {
 	// Another goes on from the first one's cursor.
 	a = nil
 	g := ledger.NewFollower(store, at, takeA)
-	if err := g.CatchUp(t.Context()); err != nil || strings.Join(a, " ") != "2 3" || g.Cursor() != f.Cursor() {
+	if err := catchUp(g, t.Context()); err != nil || strings.Join(a, " ") != "2 3" || g.Cursor() != f.Cursor() {
 		t.Errorf("got %v, %v", a, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := f.CatchUp(ctx); !errors.Is(err, context.Canceled) {
+	if err := catchUp(f, ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
