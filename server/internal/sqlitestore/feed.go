@@ -2,8 +2,10 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 
@@ -51,7 +53,7 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 			yield(ledger.FeedEntry{}, err)
 			return
 		}
-		names := map[int64]ledger.History{}
+		names := historyCache{}
 		var records arena
 		page := make([]ledger.Entry, 0, feedPage)
 		rows := make([]int64, 0, feedPage)
@@ -59,17 +61,21 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 		for {
 			page, rows, records = page[:0], rows[:0], records[:0]
 			err := s.read(ctx, func(conn *sqlite.Conn) error {
-				return query(conn, entriesAfter, feedPage,
+				if from == "" && row == 0 {
+					if err := names.fill(conn); err != nil {
+						return err
+					}
+				}
+				var missing error
+				err := query(conn, entriesAfter, feedPage,
 					func(stmt *sqlite.Stmt) { stmt.BindInt64(1, row) },
 					func(stmt *sqlite.Stmt) {
-						name, ok := names[stmt.ColumnInt64(8)]
-						if !ok {
-							name = ledger.History(stmt.ColumnText(9))
-							names[stmt.ColumnInt64(8)] = name
-						}
+						name, err := names.name(conn, stmt.ColumnInt64(8))
+						missing = errors.Join(missing, err)
 						page = append(page, readEntry(stmt, name, records.record(stmt)))
 						rows = append(rows, stmt.ColumnInt64(7))
 					})
+				return errors.Join(err, missing)
 			})
 			if err != nil {
 				yield(ledger.FeedEntry{}, err)
@@ -86,4 +92,28 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 			}
 		}
 	}
+}
+
+// A historyCache has the names of histories by their rows. Looking each up again for
+// every entry would take as long as reading the entries.
+type historyCache map[int64]ledger.History
+
+// fill reads all names, for whoever reads everything.
+func (c historyCache) fill(conn *sqlite.Conn) error {
+	return query(conn, historyNames, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+		c[stmt.ColumnInt64(0)] = ledger.History(stmt.ColumnText(1))
+	})
+}
+
+// name returns the name of the history with the row.
+func (c historyCache) name(conn *sqlite.Conn, row int64) (ledger.History, error) {
+	if name, ok := c[row]; ok {
+		return name, nil
+	}
+	err := query(conn, historyName, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, row) },
+		func(stmt *sqlite.Stmt) { c[row] = ledger.History(stmt.ColumnText(0)) })
+	if err == nil && c[row] == "" {
+		err = fmt.Errorf("%w: there is no history of the row %d", ledger.ErrBroken, row)
+	}
+	return c[row], err
 }

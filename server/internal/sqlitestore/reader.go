@@ -28,9 +28,10 @@ const (
 		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = +?1 ORDER BY p.place`
 	spanNewestFirst = span + ` DESC`
 
-	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
-		WHERE e.entry > ? ORDER BY e.entry`
-	lastEntry = `SELECT max(entry) FROM entries`
+	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history FROM entries e WHERE e.entry > ? ORDER BY e.entry`
+	historyName  = `SELECT name FROM histories WHERE id = +?`
+	historyNames = `SELECT id, name FROM histories`
+	lastEntry    = `SELECT max(entry) FROM entries`
 
 	unindexed = `SELECT ` + entryColumns + `, e.entry, e.history, h.name FROM entries e CROSS JOIN histories h ON h.id = e.history
 		WHERE e.entry > (SELECT entry FROM indexed) ORDER BY e.entry`

@@ -87,6 +87,19 @@ func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 	return out
 }
 
+// unindexedHeads returns the heads of the histories that the indexes lack entries of.
+func (r *recent) unindexedHeads() map[ledger.History]ledger.Head {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := map[ledger.History]ledger.Head{}
+	for key := range r.ids {
+		if tail := r.tails[key.History]; len(tail) > 0 {
+			out[key.History] = tail[len(tail)-1].Head()
+		}
+	}
+	return out
+}
+
 // publish takes in what was committed.
 func (r *recent) publish(fresh []indexRow, entries []ledger.Entry) {
 	r.mu.Lock()

@@ -3,36 +3,52 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
-	"math"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
 	"xuncha/ledger"
 )
 
+// newestAfter gives the newest indexed entry of each history, by name.
+const newestAfter = `SELECT h.name, e.sequence, e.time, e.hash FROM histories h LEFT JOIN entries e
+	ON e.entry = (SELECT entry FROM places WHERE place = (SELECT max(place) FROM places WHERE place BETWEEN h.id << 32 AND (h.id << 32) + 4294967295))
+	WHERE h.name > ? ORDER BY h.name`
+
 // Heads implements ledger.Store.
 func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head) error) error {
-	var names []ledger.History
-	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		return query(conn, `SELECT name FROM histories ORDER BY name`, math.MaxInt, func(*sqlite.Stmt) {},
-			func(stmt *sqlite.Stmt) { names = append(names, ledger.History(stmt.ColumnText(0))) })
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		newest, err := s.Newest(ctx, name, 0, 1)
+	names := make([]ledger.History, 0, feedPage)
+	heads := make([]ledger.Head, 0, feedPage)
+	// What is not indexed yet is in memory, and looked at first.
+	unindexed := s.recent.unindexedHeads()
+	for last := ledger.History(""); ; last = names[len(names)-1] {
+		names, heads = names[:0], heads[:0]
+		err := s.read(ctx, func(conn *sqlite.Conn) error {
+			return query(conn, newestAfter, feedPage, func(stmt *sqlite.Stmt) { stmt.BindText(1, string(last)) }, func(stmt *sqlite.Stmt) {
+				h := ledger.Head{Sequence: ledger.Sequence(stmt.ColumnInt64(1)), Time: time.Unix(0, stmt.ColumnInt64(2)).UTC()}
+				stmt.ColumnBytes(3, h.Hash[:])
+				name := ledger.History(stmt.ColumnText(0))
+				if u, ok := unindexed[name]; ok && u.Sequence > h.Sequence {
+					h = u
+				}
+				names, heads = append(names, name), append(heads, h)
+			})
+		})
 		if err != nil {
 			return err
 		}
-		if len(newest) == 0 {
-			continue
+		for i, name := range names {
+			if heads[i].Sequence == 0 {
+				continue
+			}
+			if err := each(name, heads[i]); err != nil {
+				return err
+			}
 		}
-		if err := each(name, newest[0].Head()); err != nil {
-			return err
+		if len(names) < feedPage {
+			return nil
 		}
 	}
-	return nil
 }
 
 // Span implements ledger.Store.
