@@ -41,3 +41,13 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 		}
 	}
 }
+
+// CountEntries returns about how many entries there are. The database keeps count, and
+// counts none of them for that.
+func (s *Store) CountEntries(ctx context.Context) (n int64, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		n, err = s.entries.EstimatedDocumentCount(ctx)
+		return err
+	})
+	return n, err
+}

@@ -51,6 +51,15 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 	}
 }
 
+// CountEntries returns how many entries there are.
+func (s *Store) CountEntries(ctx context.Context) (n int64, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		// They are numbered without gaps, and none is ever deleted.
+		return query(conn, lastEntry, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { n = stmt.ColumnInt64(0) })
+	})
+	return n, err
+}
+
 // Span implements ledger.Store.
 func (s *Store) Span(ctx context.Context, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
