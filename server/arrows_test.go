@@ -43,10 +43,11 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
 	},
 	"server/internal/testcert": {nil, nil},
+	"server/internal/snapshot": {[]string{"ledger", "server/internal/engine"}, nil},
 	"client":                   {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
 	// The only package that names an engine, but for the engines' own tests.
 	"server/internal/command/serve": {
-		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/sqlitestore"},
+		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore"},
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {
