@@ -53,6 +53,13 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
+	select {
+	case <-server.Ready:
+	case err := <-server.Failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 
 	// The password is the demo's only; nobody beyond this machine can reach it.
 	d := demo{out: stdout, err: stderr, address: server.Address, password: uuid.NewString()}

@@ -19,6 +19,8 @@ type Engine interface {
 	sites.Rows
 	accounts.Secrets
 	Photos() photos.Store
+	// CountEntries returns how many entries all histories have, or about so many.
+	CountEntries(context.Context) (int64, error)
 	// Shared tells whether other servers may store in it too.
 	Shared() bool
 	Close() error

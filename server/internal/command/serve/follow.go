@@ -41,6 +41,8 @@ func (r *Running) follow(store ledger.Store, from ledger.Cursor, people *account
 	waiting := false
 	r.every(func(ctx context.Context) {
 		err := ofTheRest.CatchUp(ctx)
+		at := ofTheRest.Cursor()
+		r.followed.Store(&at)
 		if errors.Is(err, ledger.ErrWaiting) {
 			if !waiting {
 				r.log.Warn("another server does not know yet what has become of entries; they are counted once it does", "error", err.Error())

@@ -1,0 +1,109 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// memoryConfig says how much memory a server should take.
+type memoryConfig struct {
+	MemoryLimit byteSize `placeholder:"SIZE" help:"Memory that the server should stay below, such as 1GiB: Go's collector runs as often as that needs. It is no hard limit. Default: none, or GOMEMLIMIT."`
+}
+
+// A byteSize is a number of bytes, written as Go's GOMEMLIMIT: 1073741824, 1024MiB, 1GiB.
+type byteSize int64
+
+// UnmarshalText reads the size.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	digits, unit := string(text), int64(1)
+	for i, suffix := range []string{"KiB", "MiB", "GiB", "TiB", "B"} {
+		if before, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, unit = before, 1<<(10*((i+1)%5))
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 1 || n > math.MaxInt64/unit {
+		return fmt.Errorf("%q is no size such as 1073741824, 1024MiB or 1GiB", text)
+	}
+	*b = byteSize(n * unit)
+	return nil
+}
+
+// minMemoryLimit is what a server of a city needs. Below it, the collector would do
+// nothing but run.
+const minMemoryLimit = 64 << 20
+
+// apply sets the limit. GOMEMLIMIT in the environment comes first.
+func (c memoryConfig) apply() error {
+	if c.MemoryLimit == 0 || os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	if c.MemoryLimit < minMemoryLimit {
+		return errors.New("--memory-limit: must be at least 64MiB")
+	}
+	debug.SetMemoryLimit(int64(c.MemoryLimit))
+	return nil
+}
+
+const (
+	// roomToGrow is how many bytes of garbage may gather beside a small heap.
+	roomToGrow = 64 << 20
+	// mostPercent and leastPercent are between which the garbage that may gather lies,
+	// in percent of the heap.
+	mostPercent  = 400
+	leastPercent = 40
+)
+
+// gcPercent returns how much garbage may gather before Go's collector runs, in percent of
+// a heap of so many bytes: roomToGrow, within bounds. By default it is as much as the
+// heap. That would keep the collector busy with a city's heap of a few MiB, and would
+// double the memory of a country's.
+func gcPercent(heap uint64) int {
+	return int(min(mostPercent, max(leastPercent, 100*roomToGrow/max(heap, 1))))
+}
+
+// paceCollector sets Go's collector by the size of the heap from now on, after each of its
+// runs, until the function that it returns is called. GOGC in the environment overrides
+// it.
+func paceCollector() (stop func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	var stopped atomic.Bool
+	now := 0
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	set := func() {
+		metrics.Read(live)
+		if percent := gcPercent(live[0].Value.Uint64()); percent != now {
+			now = percent
+			debug.SetGCPercent(percent)
+		}
+	}
+	var afterNext func()
+	afterNext = func() {
+		// The collector finds that nobody has this any more, so its cleanup runs after
+		// each run of the collector.
+		runtime.AddCleanup(new(sentinel), func(struct{}) {
+			if !stopped.Load() {
+				set()
+				afterNext()
+			}
+		}, struct{}{})
+	}
+	set()
+	afterNext()
+	return func() { stopped.Store(true) }
+}
+
+// A sentinel is garbage from its beginning. It has a pointer, because Go puts small values
+// without pointers into one object, which lives as long as any of them.
+type sentinel struct{ _ *sentinel }

@@ -1,0 +1,67 @@
+package serve
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+)
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]byteSize{"1": 1, "1073741824": 1 << 30, "512B": 512, "3KiB": 3 << 10, "64MiB": 64 << 20, "1GiB": 1 << 30, "2TiB": 2 << 40} {
+		var got byteSize
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%s: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "1GB", "GiB", "1.5GiB", "1 GiB", "9999999999TiB"} {
+		var got byteSize
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q: got %d, want an error", text, got)
+		}
+	}
+}
+
+// A small heap has room to grow, and a large one takes little more than it needs.
+func TestGCPercent(t *testing.T) {
+	for _, test := range []struct {
+		heap uint64
+		want int
+	}{{0, 400}, {4 << 20, 400}, {16 << 20, 400}, {32 << 20, 200}, {64 << 20, 100}, {128 << 20, 50}, {160 << 20, 40}, {700 << 20, 40}, {1 << 40, 40}} {
+		if got := gcPercent(test.heap); got != test.want {
+			t.Errorf("a heap of %d MiB: got %d, want %d", test.heap>>20, got, test.want)
+		}
+	}
+}
+
+// The collector's setting follows the heap both ways.
+func TestPaceCollector(t *testing.T) {
+	t.Setenv("GOGC", "")
+	before := debug.SetGCPercent(100)
+	stop := paceCollector()
+	t.Cleanup(func() {
+		stop()
+		debug.SetGCPercent(before)
+	})
+	// setting tells the collector's setting once it is as wanted, after a few runs.
+	setting := func(wanted func(int) bool) int {
+		for deadline := time.Now().Add(time.Minute); ; {
+			runtime.GC()
+			// The setting can only be read by setting it.
+			percent := debug.SetGCPercent(100)
+			debug.SetGCPercent(percent)
+			if wanted(percent) || time.Now().After(deadline) {
+				return percent
+			}
+		}
+	}
+	small := setting(func(p int) bool { return p > 200 })
+	heap := make([]byte, 300<<20)
+	large := setting(func(p int) bool { return p <= 50 })
+	runtime.KeepAlive(heap)
+	heap = nil
+	again := setting(func(p int) bool { return p > 200 })
+	if small <= 200 || large > 50 || again <= 200 {
+		t.Errorf("got %d, with 300 MiB more %d, and without again %d", small, large, again)
+	}
+}

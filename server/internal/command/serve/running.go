@@ -1,0 +1,217 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"xuncha/inspections"
+	"xuncha/inspections/photos"
+	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/rpc"
+	"xuncha/sites"
+)
+
+// A Running is a server that was started. Stop must be called in the end.
+type Running struct {
+	Address string // HOST:PORT, with the port that was free where 0 was asked for
+	// Ready is closed once the server has read what is stored and answers calls. Before,
+	// it refuses them.
+	Ready chan struct{}
+	// Failed has an error where the server could not read what is stored, or where
+	// serving ended by itself.
+	Failed chan error
+
+	log      *slog.Logger
+	logged   *logWriter
+	grpc     *grpc.Server
+	health   *health.Server
+	store    Engine
+	where    string // the store's name
+	patient  time.Duration
+	stopping chan struct{}
+	unpace   func()
+
+	people    *accounts.Service
+	roster    *sites.Service
+	checkIns  *inspections.Service
+	keeper    *photos.Service
+	snapshots *snapshots // nil for none
+	// followed is behind what follow has given the services.
+	followed atomic.Pointer[ledger.Cursor]
+
+	// beside ends what runs beside the calls, and running waits for it.
+	beside    context.Context
+	endBeside func()
+	running   sync.WaitGroup
+}
+
+// Start opens the store, listens, and begins to read what is stored.
+func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) (*Running, error) {
+	return start(ctx, stored, c, stderr, OpenEngine)
+}
+
+// start is Start with the way in which a store is opened.
+func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, open func(context.Context, string, mongostore.Options) (Engine, string, error)) (_ *Running, err error) {
+	out := newLogWriter(stderr)
+	log, err := newLog(c, out)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			out.Close()
+		}
+	}()
+	if err := c.TLS.check(); err != nil {
+		return nil, err
+	}
+	provider, err := c.OIDC.provider()
+	if err != nil {
+		return nil, err
+	}
+	secure, err := serverTLS(c.TLS, time.Now, log)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(c.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("--time-zone: %w", err)
+	}
+	if err := c.memoryConfig.apply(); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	store, where, err := open(ctx, stored.name(), mongostore.Options{KeepSchema: stored.KeepSchema})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	// Whether there are accounts decides on which address the server may listen. They are
+	// few; all else is read once it listens.
+	people, err := accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
+		return nil, err
+	}
+	roster := sites.New(sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
+	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now})
+	keeper, err := photos.New(photos.Config{
+		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := newSnapshots(stored, c.Cache, zone, store, log, sectionsOf(map[string]any{"roster": roster, "check-ins": checkIns}))
+	if err != nil {
+		return nil, err
+	}
+	ready, stopping := make(chan struct{}), make(chan struct{})
+	server, health, err := rpc.New(rpc.Config{
+		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
+		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
+		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	r := &Running{
+		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
+		log: log, logged: out, grpc: server, health: health, store: store, where: where, patient: c.ShutdownTimeout,
+		stopping: stopping, unpace: paceCollector(),
+		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots,
+	}
+	r.beside, r.endBeside = context.WithCancel(context.Background())
+	go func() {
+		if err := server.Serve(listener); err != nil {
+			r.Failed <- err
+		}
+	}()
+	r.running.Go(func() {
+		if err := r.begin(begun); err != nil && r.beside.Err() == nil {
+			r.Failed <- fmt.Errorf("%s: %w", where, err)
+		}
+	})
+	return r, nil
+}
+
+// begin reads what is stored, and then lets the server answer calls.
+func (r *Running) begin(begun time.Time) error {
+	at, err := r.load(r.beside)
+	if err != nil {
+		return err
+	}
+	if err := r.beside.Err(); err != nil {
+		return err
+	}
+	r.tendPhotos(r.keeper)
+	if r.store.Shared() {
+		r.follow(r.store, at, r.people, r.roster, r.checkIns)
+	}
+	if r.snapshots != nil {
+		r.keepSnapshots(at)
+	}
+	if err := r.people.Discover(); err != nil {
+		r.log.Warn("the identity provider does not answer; it is asked again when one of its tokens comes", "error", err.Error())
+	}
+	if !r.people.Any() {
+		r.log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
+	}
+	r.log.Info("serving", "address", r.Address, "store", r.where, "sites", r.roster.Roster().NumSites(),
+		"revision", int64(r.roster.Roster().Revision()), "ready_after", time.Since(begun))
+	close(r.Ready)
+	r.health.Resume()
+	return nil
+}
+
+// Stop tells clients that the server stops, waits for the calls under way, and closes
+// the store.
+func (r *Running) Stop() error {
+	r.log.Info("stopping")
+	r.endBeside()
+	r.running.Wait()
+	r.health.Shutdown()
+	close(r.stopping)
+	done := make(chan struct{})
+	go func() {
+		r.grpc.GracefulStop()
+		close(done)
+	}()
+	timeout := time.NewTimer(r.patient)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+		r.log.Warn("calls under way are cut", "after", r.patient)
+		r.grpc.Stop()
+		<-done
+	}
+	r.lastSnapshot()
+	err := r.store.Close()
+	r.unpace()
+	r.log.Info("stopped")
+	return errors.Join(err, r.logged.Close())
+}
