@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,6 @@ const sampleData = "server/internal/sampledata"
 
 // build builds the server as users do.
 func build(ctx context.Context, folder string) (string, error) {
-	uuid.EnableRandPool()
 	binary := filepath.Join(folder, "xuncha")
 	command := exec.CommandContext(ctx, "go", "build", "-o", binary, "./server")
 	command.Stderr = os.Stderr
@@ -46,21 +46,42 @@ type city struct {
 }
 
 // startServer starts the server on a folder, or on a database where one is
-// named, whose address may hold a password and so is no argument.
-func startServer(ctx context.Context, binary, folder, database string) (*city, error) {
+// named, whose address may hold a password and so is no argument. It returns once the
+// server is ready.
+func startServer(ctx context.Context, binary, folder, database string, flags ...string) (*city, error) {
 	log, err := os.Create(filepath.Join(folder, "log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	process := exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--calls-per-account", "0", "--data", filepath.Join(folder, "data"))
+	process := exec.CommandContext(ctx, binary, append([]string{
+		"serve", "--listen", "127.0.0.1:0", "--calls-per-account", "0", "--data", dataFolder(folder),
+	}, flags...)...)
 	if database != "" {
 		process.Env = append(os.Environ(), "XUNCHA_STORE="+database)
 	}
 	c := &city{binary: binary}
 	process.Stderr = log
-	c.child, err = startChild(process, "xuncha serves on ")
-	return c, err
+	if c.child, err = startChild(process, "xuncha serves on "); err != nil {
+		return nil, fmt.Errorf("%w; its log ends with: %s", err, logEnd(folder))
+	}
+	if err := c.ready(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w; its log ends with: %s", err, logEnd(folder)), c.stop())
+	}
+	return c, nil
+}
+
+// dataFolder is where a server that startServer starts on a folder keeps its data.
+func dataFolder(folder string) string { return filepath.Join(folder, "data") }
+
+// logEnd returns the end of the log of a server on a folder, which may be gone before
+// anybody can read it there.
+func logEnd(folder string) string {
+	data, err := os.ReadFile(filepath.Join(folder, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(data[max(0, len(data)-1000):]))
 }
 
 // fill imports the sample roster, puts an order in force over it, and returns
@@ -163,28 +184,33 @@ func (c *city) store(ctx context.Context, sites []string, n int) error {
 	if err != nil {
 		return err
 	}
-	return times(ctx, c.conns, n, c.submit(sites))
+	one := c.submit(sites)
+	return times(ctx, c.conns, workers, n, func(ctx context.Context, conn *client.Client, source *rand.Rand, _ int) error {
+		return one(ctx, conn, source)
+	})
 }
 
 // submit submits a new check-in of a site.
 func (c *city) submit(sites []string) call {
 	return func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
-		now := timestamppb.Now()
-		answer := new(xunchav1.SubmitCheckInResponse)
-		read, err := invoke(ctx, conn, source, xunchav1.InspectionService_SubmitCheckIn_FullMethodName, &xunchav1.SubmitCheckInRequest{
-			ClientTime: now,
-			CheckIn: &xunchav1.CheckIn{
-				CheckInId: uuid.NewString(), SiteId: sites[source.IntN(len(sites))], CaptureTime: now,
-				Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
-				CancelledEventCount: 2, DispersedPeopleCount: 250, Note: "门口已张贴通知，大门上锁，无人聚集。",
-				Location: &xunchav1.Location{Latitude: 30.5, Longitude: 106.6, AccuracyM: 25, Datum: xunchav1.Datum_DATUM_GCJ02},
-			},
-		}, answer)
-		if read && err == nil && (answer.Receipt.Sequence == 0 || answer.Receipt.Duplicate) {
-			err = fmt.Errorf("got the receipt %v", answer.Receipt)
-		}
-		return err
+		return submit(ctx, conn, source, &xunchav1.CheckIn{
+			CheckInId: uuid.NewString(), SiteId: sites[source.IntN(len(sites))], CaptureTime: timestamppb.Now(),
+			Finding: xunchav1.Finding_FINDING_CLOSED, DutyStaffPresent: true,
+			CancelledEventCount: 2, DispersedPeopleCount: 250, Note: "门口已张贴通知，大门上锁，无人聚集。",
+			Location: &xunchav1.Location{Latitude: 30.5, Longitude: 106.6, AccuracyM: 25, Datum: xunchav1.Datum_DATUM_GCJ02},
+		})
 	}
+}
+
+// submit submits a check-in that is new, from a phone whose clock is right.
+func submit(ctx context.Context, conn *client.Client, source *rand.Rand, in *xunchav1.CheckIn) error {
+	answer := new(xunchav1.SubmitCheckInResponse)
+	read, err := invoke(ctx, conn, source, xunchav1.InspectionService_SubmitCheckIn_FullMethodName,
+		&xunchav1.SubmitCheckInRequest{ClientTime: timestamppb.Now(), CheckIn: in}, answer)
+	if read && err == nil && (answer.Receipt.Sequence == 0 || answer.Receipt.Duplicate) {
+		err = fmt.Errorf("got the receipt %v", answer.Receipt)
+	}
+	return err
 }
 
 // history asks for the newest page of a site's history.

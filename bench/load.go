@@ -115,18 +115,24 @@ func load(ctx context.Context, server child, workers int, window time.Duration, 
 	return out, context.Cause(ctx)
 }
 
-// times makes n calls in all from all workers.
-func times(ctx context.Context, conns []*client.Client, n int, c call) error {
+// times makes n calls in all from so many workers. Each call gets its number, and the
+// calls begin in the order of their numbers.
+func times(ctx context.Context, conns []*client.Client, workers, n int,
+	c func(ctx context.Context, conn *client.Client, source *rand.Rand, i int) error,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var left atomic.Int64
-	left.Store(int64(n))
+	var begun atomic.Int64
 	var group sync.WaitGroup
-	for i := range workers {
+	for worker := range workers {
 		group.Go(func() {
-			source := rand.New(rand.NewPCG(uint64(i), uint64(n)))
-			for left.Add(-1) >= 0 {
-				if err := c(ctx, conns[i%len(conns)], source); err != nil {
+			source := rand.New(rand.NewPCG(uint64(worker), uint64(n)))
+			for {
+				i := int(begun.Add(1) - 1)
+				if i >= n {
+					return
+				}
+				if err := c(ctx, conns[worker%len(conns)], source, i); err != nil {
 					cancel(err)
 					return
 				}

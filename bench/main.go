@@ -14,10 +14,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -29,6 +33,10 @@ const (
 // leastStored is how many check-ins give each of the 85 sites a page of 20.
 const leastStored = 5000
 
+// cityStored and countryStored are how many check-ins are stored unless a flag says
+// otherwise.
+const cityStored, countryStored = 100_000, 1_000_000
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == echoCommand {
 		if err := serveEcho(os.Stdout); err != nil {
@@ -37,35 +45,80 @@ func main() {
 		}
 		return
 	}
-	var o options
-	flag.IntVar(&o.stored, "stored", 100_000, "check-ins that are stored before history is measured")
-	flag.IntVar(&o.rounds, "rounds", 3, "times that each row is measured, in turn with the echo; the median counts")
-	flag.StringVar(&o.database, "store", "", "mongodb:// address of an empty database to measure on instead of a data folder")
-	flag.BoolVar(&o.photos, "photos", false, "measure photos alone")
-	flag.StringVar(&o.against, "against", "", "binary of another version of xuncha: measure the CPU time of both in alternating pairs, and print the ratios")
-	flag.IntVar(&o.pairs, "pairs", 7, "with -against, how many pairs")
-	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
-	flag.Parse()
-	if o.stored < leastStored {
-		fmt.Fprintf(os.Stderr, "bench: -stored: at least %d, so that each site has a page\n", leastStored)
+	o, err := parse()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := bench(ctx, o, os.Stdout)
+	uuid.EnableRandPool()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	missed, err := bench(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	if o.strict && missed > 0 {
+		os.Exit(1)
+	}
 }
 
 type options struct {
+	scale          string
 	stored, rounds int
 	window         time.Duration
-	photos         bool
+	photos, strict bool
 	database       string
+	binary         string
 	against        string
 	pairs          int
+	// share, levels and folder are of a country alone.
+	share  float64
+	levels int
+	folder string
+}
+
+// parse reads the flags.
+func parse() (o options, err error) {
+	flag.StringVar(&o.scale, "scale", "city", "what is measured: city, country, growth (a tenth, a third and the whole of a country side by side) or all (city and country)")
+	flag.IntVar(&o.stored, "stored", 0, fmt.Sprintf("check-ins that are stored before (default %d, and %d of a whole country)", cityStored, countryStored))
+	flag.Float64Var(&o.share, "share", 1, "with -scale country, which share of the country, and of -stored, is there")
+	flag.IntVar(&o.levels, "levels", 6, "levels of the country's divisions: 6, or 4 for a server of before there were nations and provinces")
+	flag.StringVar(&o.folder, "folder", "", "keep the filled data folders of countries in this folder, and use those that are there already, which saves the filling; measurements leave them as they are")
+	flag.IntVar(&o.rounds, "rounds", 3, "times that each row is measured, in turn with the echo; the median counts")
+	flag.StringVar(&o.database, "store", "", "mongodb:// address of an empty database to measure a city on instead of a data folder")
+	flag.BoolVar(&o.photos, "photos", false, "measure photos alone")
+	flag.StringVar(&o.binary, "binary", "", "binary of xuncha to measure instead of building it")
+	flag.StringVar(&o.against, "against", "", "binary of another version of xuncha: measure the CPU time of both in alternating pairs, and print the ratios")
+	flag.IntVar(&o.pairs, "pairs", leastPairs, "with -against, how many pairs")
+	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
+	flag.BoolVar(&o.strict, "strict", false, "end with exit code 1 if a row missed its bar")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag", flag.Arg(0))
+	}
+	return o, o.check()
+}
+
+// check returns what is wrong with the flags.
+func (o options) check() error {
+	country := o.scale != "city"
+	switch {
+	case !slices.Contains([]string{"city", "country", "growth", "all"}, o.scale):
+		return fmt.Errorf("-scale: %q; it is city, country, growth or all", o.scale)
+	case o.stored < 0:
+		return errors.New("-stored: it cannot be negative")
+	case o.scale != "country" && o.scale != "growth" && o.stored != 0 && o.stored < leastStored:
+		return fmt.Errorf("-stored: at least %d, so that each site has a page", leastStored)
+	case o.rounds < 1 || o.pairs < 1 || o.window <= 0:
+		return errors.New("-rounds, -pairs and -window must be above 0")
+	case country && (o.database != "" || o.photos || o.against != ""):
+		return fmt.Errorf("-scale %s cannot be used together with -store, -photos or -against", o.scale)
+	case o.share != 1 && o.scale != "country":
+		return errors.New("-share needs -scale country")
+	}
+	_, err := newLand(o.share, o.levels)
+	return err
 }
 
 // A row is one line of what quality is measured by.
@@ -73,182 +126,107 @@ type row struct {
 	name     string
 	measured string
 	cpu      string // the server's CPU time a call, or a MiB
-	bar      string
+	bar      string // empty where nothing is promised
 	met      bool
 }
 
-func bench(ctx context.Context, o options, w io.Writer) (err error) {
+// notYet are the rows whose part of the server does not exist yet.
+const notYet = "not measured, because the server cannot do it yet: SubmitCheckIns, one phone's queue on a stream, GetCoverageTrend, several servers\n"
+
+// bench measures what the flags ask for, prints it, and returns how many rows missed.
+func bench(ctx context.Context, o options, w io.Writer) (missed int, err error) {
 	if runtime.GOOS != "linux" {
-		return errors.New("only Linux tells the CPU time and the memory of another process: measure there")
+		return 0, errors.New("only Linux tells the CPU time and the memory of another process: measure there")
 	}
 	folder, err := os.MkdirTemp("", "xuncha-bench-")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	binary, err := build(ctx, folder)
-	if err != nil {
-		return err
+	binary := o.binary
+	if binary == "" {
+		if binary, err = build(ctx, folder); err != nil {
+			return 0, err
+		}
 	}
 	if o.against != "" {
-		return compareVersions(ctx, o, binary, w)
+		return 0, compareVersions(ctx, o, binary, w)
+	}
+	flush, err := flushTime(folder)
+	if err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(w, "one flush of the disk takes %s ms\n", milliseconds(flush))
+	var rows []row
+	add := func(measure func() ([]row, error)) {
+		if err == nil {
+			var more []row
+			more, err = measure()
+			rows = append(rows, more...)
+		}
 	}
 	if o.photos {
-		rows, err := comparePhotos(ctx, o, binary)
-		return errors.Join(err, print(w, rows))
+		add(func() ([]row, error) { return comparePhotos(ctx, o, binary) })
+	} else if o.scale == "city" || o.scale == "all" {
+		add(func() ([]row, error) { return measureCity(ctx, o, binary, folder, w) })
 	}
-	echo, err := startEcho(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, echo.stop()) }()
-
-	city, err := startServer(ctx, binary, folder, o.database)
-	if err != nil {
-		return err
-	}
-	sites, err := city.fill(ctx)
-	if err != nil {
-		return errors.Join(err, city.stop())
-	}
-	if err := city.enrol(ctx); err != nil {
-		return errors.Join(err, city.stop())
-	}
-	// A second start, on what is there now, is what an operator sees.
-	if err := city.stop(); err != nil {
-		return err
-	}
-	begun := time.Now()
-	if city, err = startServer(ctx, binary, folder, o.database); err != nil {
-		return err
-	}
-	ready := time.Since(begun)
-	defer func() { err = errors.Join(err, city.stop()) }()
-	rows := []row{{"start to ready, 85 sites", ready.Round(time.Millisecond).String(), "", "≤ 100 ms", ready <= 100*time.Millisecond}}
-	memory, err := city.memory()
-	if err != nil {
-		return err
-	}
-	rows = append(rows, row{"resident memory, 85 sites, idle", fmt.Sprintf("%.1f MiB", memory), "", "≤ 40 MiB", memory <= 40})
-
-	fmt.Fprintf(w, "storing %d check-ins\n", o.stored)
-	if err := city.store(ctx, sites, o.stored); err != nil {
-		return err
-	}
-	for _, m := range []struct {
-		name    string
-		bar     float64
-		workers int
-		as      string
-		call    call
-	}{
-		{"GetCoverage, city with counties, one day, 85 sites", 0.95, workers, head, city.coverage()},
-		{fmt.Sprintf("ListSiteHistory, page of 20, %d check-ins stored", o.stored), 0.65, workers, auditor, city.history(sites)},
-		{submitName(o), 0.45, workers, officer, city.submit(sites)},
-		{fmt.Sprintf("the same, %d workers", manyWorkers), 0.55, manyWorkers, officer, city.submit(sites)},
-	} {
-		var echoes, rates, ratios, cpu, echoCPU []float64
-		var failed error
-		caller, err := city.as(ctx, m.as)
-		if err != nil {
-			return err
-		}
-		for range o.rounds {
-			e, err := load(ctx, echo.child, m.workers, o.window, echo.call())
-			if err != nil {
-				return err
-			}
-			r, err := load(caller, city.child, m.workers, o.window, m.call)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if failed = err; failed != nil {
-				break
-			}
-			echoes, rates, ratios = append(echoes, e.rate), append(rates, r.rate), append(ratios, r.rate/e.rate)
-			cpu, echoCPU = append(cpu, r.cpu), append(echoCPU, e.cpu)
-		}
-		if failed != nil {
-			// The other rows are worth knowing all the same.
-			rows = append(rows, row{m.name, "failed: " + failed.Error(), "", fmt.Sprintf("≥ %.2f × echo", m.bar), false})
-			continue
-		}
-		ratio := median(ratios)
-		rows = append(rows, row{
-			m.name, fmt.Sprintf("%.2f × echo (%.0f of %.0f calls a second)", ratio, median(rates), median(echoes)),
-			fmt.Sprintf("%.0f µs, echo %.0f", median(cpu), median(echoCPU)),
-			fmt.Sprintf("≥ %.2f × echo", m.bar), ratio >= m.bar,
+	if o.scale == "country" || o.scale == "all" {
+		add(func() ([]row, error) {
+			run, err := runCountry(ctx, o, binary, o.share, w)
+			return run.rows, err
 		})
 	}
-	tokens, err := compareTokens(ctx, o, binary)
-	if err != nil {
-		return err
+	if o.scale == "growth" {
+		add(func() ([]row, error) { return compareSizes(ctx, o, binary, w) })
 	}
-	rows = append(rows, tokens)
-	photos, err := comparePhotos(ctx, o, binary)
 	if err != nil {
-		return err
+		// What was measured before is worth knowing all the same.
+		return 0, errors.Join(err, print(w, rows))
 	}
-	return print(w, append(rows, photos...))
+	if err := print(w, rows); err != nil {
+		return 0, err
+	}
+	missed, judged := verdicts(rows)
+	fmt.Fprint(w, notYet)
+	fmt.Fprintf(w, "%d of %d rows with a bar missed it\n", missed, judged)
+	return missed, nil
 }
 
-// compareTokens measures the same call with a token, and on a server that is the
-// same but for its accounts, and so asks for none.
-func compareTokens(ctx context.Context, o options, binary string) (r row, err error) {
-	var servers [2]*city
-	for i := range servers {
-		var folder string
-		if folder, err = os.MkdirTemp("", "xuncha-bench-"); err != nil {
-			return r, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-		if servers[i], err = startServer(ctx, binary, folder, ""); err != nil {
-			return r, err
-		}
-		defer func() { err = errors.Join(err, servers[i].stop()) }()
-		if _, err = servers[i].fill(ctx); err != nil {
-			return r, err
-		}
-	}
-	without, with := servers[0], servers[1]
-	if err = with.enrol(ctx); err != nil {
-		return r, err
-	}
-	caller, err := with.as(ctx, head)
-	if err != nil {
-		return r, err
-	}
-	var open, asked, ratios, openCPU, askedCPU []float64
-	// Short turns and many: the difference is smaller than what others do here.
-	for i := range 8 * o.rounds {
-		var rates [2]speed // without, with
-		for _, which := range []int{i % 2, 1 - i%2} {
-			if which == 0 {
-				rates[0], err = load(ctx, without.child, workers, o.window/4, without.coverage())
-			} else {
-				rates[1], err = load(caller, with.child, workers, o.window/4, with.coverage())
-			}
-			if err != nil {
-				return r, err
+// verdicts counts the rows that missed their bars, and those that have one.
+func verdicts(rows []row) (missed, judged int) {
+	for _, r := range rows {
+		if r.bar != "" {
+			judged++
+			if !r.met {
+				missed++
 			}
 		}
-		open, asked, ratios = append(open, rates[0].rate), append(asked, rates[1].rate), append(ratios, rates[1].rate/rates[0].rate)
-		openCPU, askedCPU = append(openCPU, rates[0].cpu), append(askedCPU, rates[1].cpu)
 	}
-	ratio := median(ratios)
-	return row{
-		"GetCoverage with a token, and on a server without accounts",
-		fmt.Sprintf("%.2f × without (%.0f of %.0f calls a second)", ratio, median(asked), median(open)),
-		fmt.Sprintf("%.0f µs, without %.0f", median(askedCPU), median(openCPU)), "≥ 0.95 × without", ratio >= 0.95,
-	}, nil
+	return missed, judged
 }
 
-// submitName says what a check-in waits for before its answer.
-func submitName(o options) string {
-	if o.database != "" {
-		return "SubmitCheckIn, each with a majority before its answer"
+// flushTime returns how long it takes to flush a page to the disk of a folder: the median
+// of many, after each of which comes another.
+func flushTime(folder string) (time.Duration, error) {
+	f, err := os.Create(filepath.Join(folder, "flush"))
+	if err != nil {
+		return 0, err
 	}
-	return "SubmitCheckIn, each flushed to disk before its answer"
+	defer f.Close()
+	page := make([]byte, 4096)
+	took := make(latencies, 100)
+	for i := range took {
+		if _, err := f.Write(page); err != nil {
+			return 0, err
+		}
+		begun := time.Now()
+		if err := f.Sync(); err != nil {
+			return 0, err
+		}
+		took[i] = time.Since(begun)
+	}
+	slices.Sort(took)
+	return took.at(0.5), os.Remove(f.Name())
 }
 
 func print(w io.Writer, rows []row) error {
@@ -258,6 +236,9 @@ func print(w io.Writer, rows []row) error {
 		verdict := "met"
 		if !r.met {
 			verdict = "missed"
+		}
+		if r.bar == "" {
+			verdict = ""
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.name, r.measured, r.cpu, r.bar, verdict)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func startVersion(ctx context.Context, o options, binary string) (v *version, er
 	if err := v.enrol(ctx); err != nil {
 		return v, err
 	}
-	if err := v.store(ctx, v.sites, o.stored); err != nil {
+	if err := v.store(ctx, v.sites, cmp.Or(o.stored, cityStored)); err != nil {
 		return v, err
 	}
 	for _, name := range []string{head, auditor, officer} {
@@ -174,6 +175,6 @@ func compareVersions(ctx context.Context, o options, binary string, w io.Writer)
 		fmt.Fprintf(t, "%s\t%.1f %s\t%.1f %s\t%.3f (%.3f to %.3f)\t≤ %.2f\t%s\n", r.name, median(values[1]), r.unit, median(values[0]), r.unit,
 			ratio, slices.Min(ratios), slices.Max(ratios), r.bar, verdict)
 	}
-	fmt.Fprintf(w, "%d pairs, %s each, %d check-ins stored before\n", o.pairs, o.window.Round(time.Millisecond), o.stored)
+	fmt.Fprintf(w, "%d pairs, %s each, %d check-ins stored before\n", o.pairs, o.window.Round(time.Millisecond), cmp.Or(o.stored, cityStored))
 	return t.Flush()
 }

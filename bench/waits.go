@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"xuncha/client"
+	xunchav1 "xuncha/proto/xuncha/v1"
+)
+
+// mostWait is the longest that a submission may take while others ask.
+const mostWait = 100 * time.Millisecond
+
+// maxDepth is how deep a report can go: to the villages.
+func (c *country) maxDepth() int { return c.land.levels() - 1 }
+
+// measureWaits measures how long submissions take, alone and while others ask the whole
+// country for lists and deep reports without pause.
+func (c *country) measureWaits(ctx context.Context, o options, w io.Writer) ([]row, error) {
+	depth, err := c.deepest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	submissions := func() (latencies, error) {
+		p := startPacer(ctx, c.conns, pace, c.submission())
+		select {
+		case <-time.After(5 * o.window):
+		case <-p.ctx.Done():
+		}
+		return p.stop()
+	}
+	idle, err := submissions()
+	if err != nil {
+		return nil, err
+	}
+	crowd, err := c.startCrowd(ctx, depth)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := submissions()
+	answers, failed := crowd.stop()
+	if err := errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(w, "%d callers asked meanwhile, reports of depth %d and %d among it: %s\n", askers, depth, c.maxDepth(), answers)
+	times := float64(asked.at(0.99)) / float64(max(idle.at(0.99), 1))
+	return []row{
+		{name: fmt.Sprintf("SubmitCheckIn, %d a second", pace), measured: idle.String()},
+		{
+			name:     fmt.Sprintf("the same, while %d callers ask for lists and deep reports", askers),
+			measured: fmt.Sprintf("%s: p99 %.1f × idle", asked, times),
+			bar:      "p99 ≤ 3 × idle, max ≤ 100 ms", met: times <= 3 && asked.at(1) <= mostWait,
+		},
+	}, nil
+}
+
+// deepest returns the depth of the deepest report of the whole country that the server
+// gives and that a client takes.
+func (c *country) deepest(ctx context.Context) (int, error) {
+	coverage := xunchav1.NewCoverageServiceClient(c.conns[0])
+	var err error
+	for depth := c.maxDepth(); depth >= 0; depth-- {
+		if _, err = coverage.GetCoverage(ctx, c.coverageRequest(span{}, depth)); err == nil {
+			return depth, nil
+		}
+		if !refused(err) {
+			break
+		}
+	}
+	return 0, fmt.Errorf("a report of the root: %w", err)
+}
+
+// refused reports whether the error says that the question was too large, or that too
+// many ask. All else is a fault of the server.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.ResourceExhausted, codes.InvalidArgument, codes.FailedPrecondition, codes.Unavailable:
+		return true
+	}
+	return false
+}
+
+// A crowd is callers that ask the whole country without pause.
+type crowd struct {
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	conns  []*client.Client
+
+	mu      sync.Mutex
+	answers tally
+	err     error
+}
+
+// A tally counts the answers by what they were.
+type tally map[string]int
+
+func (t tally) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, t[name]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// startCrowd lets the callers begin, each on a connection of its own, as each head has.
+func (c *country) startCrowd(ctx context.Context, depth int) (*crowd, error) {
+	conns, err := dial(c.address) // as many as there are askers
+	if err != nil {
+		return nil, err
+	}
+	out := &crowd{conns: conns, answers: tally{}}
+	ctx, out.cancel = context.WithCancel(ctx)
+	for i := range askers {
+		out.group.Go(func() {
+			source := rand.New(rand.NewPCG(uint64(i), 1))
+			questions := c.questions(conns[i%len(conns)], source, depth)
+			for n := i; ctx.Err() == nil; n++ {
+				q := questions[n%len(questions)]
+				err := q.ask(ctx)
+				if ctx.Err() != nil {
+					return
+				}
+				if !out.count(q.name, err) {
+					return
+				}
+				if err != nil {
+					out.wait(ctx, err)
+				}
+			}
+		})
+	}
+	return out, nil
+}
+
+// count notes an answer, and returns whether the caller goes on.
+func (c *crowd) count(name string, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.answers[name]++
+		return true
+	}
+	if refused(err) {
+		c.answers[name+" refused"]++
+		return true
+	}
+	c.err = errors.Join(c.err, fmt.Errorf("%s: %w", name, err))
+	return false
+}
+
+// wait waits as long as the server has asked for.
+func (*crowd) wait(ctx context.Context, err error) {
+	for _, d := range status.Convert(err).Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok {
+			select {
+			case <-time.After(r.RetryDelay.AsDuration()):
+			case <-ctx.Done():
+			}
+			return
+		}
+	}
+}
+
+// stop ends the questions under way, and returns the tally of those before.
+func (c *crowd) stop() (tally, error) {
+	c.cancel()
+	c.group.Wait()
+	for _, conn := range c.conns {
+		c.err = errors.Join(c.err, conn.Close())
+	}
+	return c.answers, c.err
+}
+
+// A question is one that the crowd asks.
+type question struct {
+	name string
+	ask  func(ctx context.Context) error
+}
+
+// questions returns what one caller of the crowd asks in turn. It reads the answers of
+// the lists alone, because it needs their tokens, and grpc receives the others.
+func (c *country) questions(conn *client.Client, source *rand.Rand, depth int) (out []question) {
+	report := func(depth int) question {
+		return question{"reports", func(ctx context.Context) error { return c.coverage(depth)(ctx, conn, source) }}
+	}
+	// Each list goes on where it was, with the largest pages, from its start again
+	// after its end.
+	for _, l := range c.lists(conn) {
+		token := ""
+		out = append(out, report(depth), question{"pages", func(ctx context.Context) (err error) {
+			_, token, err = l.page(ctx, l.most, token)
+			return err
+		}})
+	}
+	return append(out, question{"deepest reports", report(c.maxDepth()).ask})
+}
