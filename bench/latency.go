@@ -12,7 +12,7 @@ import (
 	"xuncha/client"
 )
 
-// Latencies are how long calls took, the shortest first.
+// latencies are how long calls took, the shortest first.
 type latencies []time.Duration
 
 // at returns the latency that the share p of the calls did not exceed: 0.5 is the
@@ -45,21 +45,25 @@ func milliseconds(d time.Duration) string {
 // behind gets fewer calls than the pace.
 const mostUnderWay = 4096
 
+// longestCall is after how long a paced call has failed.
+const longestCall = time.Minute
+
 // A pacer makes calls at a fixed pace, whether or not those before have ended.
 type pacer struct {
-	cancel context.CancelCauseFunc
-	done   chan struct{}
-	ctx    context.Context
+	// failing ends with the first call that fails, and with the pacer.
+	failing context.Context
+	cancel  context.CancelFunc
+	done    chan struct{}
 
 	mu   sync.Mutex
 	took latencies
+	err  error // of the first call that failed
 }
 
 // startPacer begins to make so many calls a second on the connections.
 func startPacer(ctx context.Context, conns []*client.Client, perSecond int, c call) *pacer {
 	p := &pacer{done: make(chan struct{})}
-	ctx, p.cancel = context.WithCancelCause(ctx)
-	p.ctx = ctx
+	p.failing, p.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(p.done)
 		var group sync.WaitGroup
@@ -70,38 +74,42 @@ func startPacer(ctx context.Context, conns []*client.Client, perSecond int, c ca
 			wait := time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(perSecond)))
 			select {
 			case <-time.After(wait):
-			case <-ctx.Done():
+			case <-p.failing.Done():
 				return
 			}
-			room <- struct{}{}
+			select {
+			case room <- struct{}{}:
+			case <-p.failing.Done():
+				return
+			}
 			group.Go(func() {
 				defer func() { <-room }()
 				source := rand.New(rand.NewPCG(uint64(i), uint64(begun.UnixNano())))
-				sent := time.Now()
 				// A call that has begun is let end.
-				if err := c(context.WithoutCancel(ctx), conns[i%len(conns)], source); err != nil {
-					p.cancel(err)
-					return
-				}
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestCall)
+				defer cancel()
+				sent := time.Now()
+				err := c(ctx, conns[i%len(conns)], source)
+				took := time.Since(sent)
 				p.mu.Lock()
-				p.took = append(p.took, time.Since(sent))
-				p.mu.Unlock()
+				defer p.mu.Unlock()
+				if err == nil {
+					p.took = append(p.took, took)
+				} else if p.err == nil {
+					p.err = err
+					p.cancel()
+				}
 			})
 		}
 	}()
 	return p
 }
 
-// errStopped is why a pacer has stopped without a failure.
-var errStopped = fmt.Errorf("stopped")
-
-// stop waits for the calls under way and returns how long all of them took.
+// stop waits for the calls under way and returns how long all of them took. The error is
+// that of a call that failed.
 func (p *pacer) stop() (latencies, error) {
-	p.cancel(errStopped)
+	p.cancel()
 	<-p.done
 	slices.Sort(p.took)
-	if err := context.Cause(p.ctx); err != errStopped {
-		return nil, err
-	}
-	return p.took, nil
+	return p.took, p.err
 }

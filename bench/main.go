@@ -4,6 +4,9 @@
 // of 400 bytes the same way in the same run. Machines differ and are shared, so
 // only the ratios say anything. The server's CPU time a call is steadier than its
 // rate: -against compares it with that of another version.
+//
+// With -scale country it makes up a country and measures the server with that: how
+// much the questions of those at the top cost, and whether they hold up the phones.
 package main
 
 import (

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -82,9 +81,6 @@ func (l list) walk(ctx context.Context) (total int, tokens [3]string, err error)
 func (c *country) measurePages(ctx context.Context) (rows []row, costs []pageCost, err error) {
 	for _, l := range c.lists(c.conns[0]) {
 		total, tokens, err := l.walk(ctx)
-		if err == nil && total == 0 {
-			err = errors.New("the list is empty")
-		}
 		if err != nil {
 			return rows, costs, fmt.Errorf("%s: %w", l.name, err)
 		}

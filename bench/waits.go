@@ -37,9 +37,10 @@ func (c *country) measureWaits(ctx context.Context, o options, w io.Writer) ([]r
 		p := startPacer(ctx, c.conns, pace, c.submission())
 		select {
 		case <-time.After(5 * o.window):
-		case <-p.ctx.Done():
+		case <-p.failing.Done():
 		}
-		return p.stop()
+		took, err := p.stop()
+		return took, errors.Join(err, ctx.Err())
 	}
 	idle, err := submissions()
 	if err != nil {
