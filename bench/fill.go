@@ -49,7 +49,7 @@ const stockFile = "bench.json"
 
 // stockFolder returns the folder's name among those that are kept.
 func stockFolder(o options, share float64, stored int) string {
-	return filepath.Join(o.folder, fmt.Sprintf("levels%d-share%g-stored%d", o.levels, share, stored))
+	return filepath.Join(o.folder, fmt.Sprintf("levels%d-share%.3g-stored%d", o.levels, share, stored))
 }
 
 // filledFolder returns a folder that is filled, and that may be written in and is to be

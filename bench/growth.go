@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -21,7 +22,8 @@ func compareSizes(ctx context.Context, o options, binary string, w io.Writer) ([
 	for _, share := range growthShares {
 		run, err := runCountry(ctx, o, binary, share, w)
 		if err != nil {
-			return nil, fmt.Errorf("a share of %.3f: %w", share, err)
+			// What was measured before is worth knowing all the same.
+			return nil, errors.Join(fmt.Errorf("a share of %.3f: %w", share, err), printSizes(w, runs))
 		}
 		runs = append(runs, run)
 	}
@@ -45,6 +47,9 @@ func compareSizes(ctx context.Context, o options, binary string, w io.Writer) ([
 
 // printSizes prints a column for each size.
 func printSizes(w io.Writer, runs []countryRun) error {
+	if len(runs) == 0 {
+		return nil
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "what")
 	for _, r := range runs {

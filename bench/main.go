@@ -54,7 +54,9 @@ func main() {
 		os.Exit(2)
 	}
 	uuid.EnableRandPool()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Whatever ends the bench, its servers and its folders must go too: also when whoever
+	// reads its output has gone.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	missed, err := bench(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
@@ -184,7 +186,10 @@ func bench(ctx context.Context, o options, w io.Writer) (missed int, err error) 
 	}
 	if err != nil {
 		// What was measured before is worth knowing all the same.
-		return 0, errors.Join(err, print(w, rows))
+		if len(rows) > 0 {
+			err = errors.Join(err, print(w, rows))
+		}
+		return 0, err
 	}
 	if err := print(w, rows); err != nil {
 		return 0, err
