@@ -70,7 +70,8 @@ func dialOne(address string) (*client.Client, error) {
 type speed struct {
 	// rate is how many calls a second ended.
 	rate float64
-	// cpu is the server's CPU time a call; NaN where the system does not tell.
+	// cpu is the server's CPU time a call; NaN where the system does not tell, or no
+	// call ended.
 	cpu float64 // in microseconds
 }
 
@@ -109,7 +110,7 @@ func load(ctx context.Context, server child, workers int, window time.Duration, 
 	stop.Store(true)
 	group.Wait()
 	out := speed{rate: calls / took.Seconds(), cpu: math.NaN()}
-	if errBefore == nil && errAfter == nil {
+	if errBefore == nil && errAfter == nil && calls > 0 {
 		out.cpu = float64((cpuAfter - cpuBefore).Nanoseconds()) / 1000 / calls
 	}
 	return out, context.Cause(ctx)
