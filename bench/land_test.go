@@ -15,7 +15,6 @@ func TestLand(t *testing.T) {
 		divisions, sites int
 		order            []string // of the levels, from the widest
 	}{
-		{6, 1, 665_000, 144_000, []string{"nation", "province", "city", "county", "township", "village"}},
 		{6, 0.1, 66_529, 14_400, []string{"nation", "province", "city", "county", "township", "village"}},
 		{6, 0.00001, 1 + 5*31, 1, []string{"nation", "province", "city", "county", "township", "village"}},
 		{4, 0.1, 66_205, 14_400, []string{"city", "county", "township", "village"}},
@@ -67,6 +66,9 @@ func TestLand(t *testing.T) {
 		if sites != c.sites {
 			t.Errorf("%d levels, share %g: got %d sites, want %d", c.levels, c.share, sites, c.sites)
 		}
+	}
+	if l, err := newLand(1, 6); err != nil || l.size() != 665_000 || l.sites != 144_000 {
+		t.Errorf("a whole country: got %d divisions and %d sites, %v", l.size(), l.sites, err)
 	}
 	for _, c := range []struct {
 		share  float64
