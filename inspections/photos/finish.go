@@ -64,7 +64,8 @@ func (s *Service) store(ctx context.Context, account string, c *inspections.Stor
 
 // keep cleans what has come and keeps it. What has come is read twice: once to
 // find the picture in it, which gives the declared hash, and once to write the
-// picture, which gives the stored one.
+// picture, which gives the stored one. Where there is nothing in it but the picture,
+// the store may keep it as it is.
 func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspections.Photo, ref Ref) (*Kept, error) {
 	f, err := s.Store.Partial(ctx, ref)
 	if err != nil {
@@ -90,7 +91,14 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 	case p.ContentType != photo.ContentType:
 		return refuse(fmt.Errorf("%w: %s, not %s", ErrType, p.ContentType, photo.ContentType))
 	}
-	kept, err := s.Store.Keep(ctx, Kept{Ref: ref, ContentType: p.ContentType, Order: c.Order}, p)
+	k := Kept{Ref: ref, ContentType: p.ContentType, Order: c.Order}
+	if store, ok := s.Store.(ReceivedKeeper); ok && p.Unchanged() {
+		kept, err := store.KeepReceived(ctx, k)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return &kept, err
+		}
+	}
+	kept, err := s.Store.Keep(ctx, k, p)
 	return &kept, err
 }
 

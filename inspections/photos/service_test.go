@@ -156,6 +156,27 @@ func wantFiles(t testing.TB, w *world, files, partials int) {
 	}
 }
 
+// A photo with nothing in it but the picture is kept as it came; one with a comment
+// without that. Either is stored under the hash of what is kept.
+func TestKeptAsItCame(t *testing.T) {
+	w := newWorld(t)
+	dirty := photo(t, 1, "")
+	plain := slices.Concat(dirty[:2], dirty[6:])
+	c := w.declare(t, 1, plain, dirty)
+	w.mustSend(t, c, 0, plain)
+	w.mustSend(t, c, 1, dirty)
+	wantFiles(t, w, 1, 0)
+	for i := range 2 {
+		kept, f, err := w.Open(t.Context(), refOf(c, i))
+		must(t, err)
+		b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+		must(t, errors.Join(err, f.Close()))
+		if kept.Stored != sha256.Sum256(plain) || !bytes.Equal(b, plain) {
+			t.Errorf("photo %d is kept as %d bytes under %s", i, len(b), kept.Stored)
+		}
+	}
+}
+
 func TestUploadInParts(t *testing.T) {
 	w := newWorld(t)
 	a, b := photo(t, 1, "Deng Xiaolan was here"), photo(t, 2, "")

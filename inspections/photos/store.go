@@ -56,3 +56,12 @@ type Store interface {
 	// returns how many there were. It leaves those alone that are being stored.
 	Tidy(ctx context.Context) (removed int, err error)
 }
+
+// A ReceivedKeeper is a Store that can keep what was received as it is, without
+// writing it again.
+type ReceivedKeeper interface {
+	// KeepReceived is Keep with all that was received of the photo as its content, of
+	// which the caller knows that its hash is the declared one. Where it cannot be kept
+	// so just now, the error wraps errors.ErrUnsupported, and Keep may do it.
+	KeepReceived(ctx context.Context, k Kept) (Kept, error)
+}

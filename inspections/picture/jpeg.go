@@ -177,22 +177,32 @@ func scan(r *reader) error {
 		if err != nil {
 			return err
 		}
-		i := bytes.IndexByte(b, 0xff)
-		if i < 0 {
-			r.at += int64(len(b))
-			continue
+		// One byte in 256 is 0xff, so most of the time goes to what is done with it.
+		at := 0
+		for {
+			i := bytes.IndexByte(b[at:], 0xff)
+			if i < 0 {
+				at = len(b)
+				break
+			}
+			if at += i; at+1 == len(b) {
+				break // the next byte is not at hand
+			}
+			switch code := b[at+1]; {
+			case code == 0 || code >= rst0 && code <= rst7:
+				at += 2
+			case code == 0xff:
+				at++
+			default:
+				r.at += int64(at)
+				return nil
+			}
 		}
-		r.at += int64(i)
-		if b, err = r.peek(2); err != nil {
-			return err
-		}
-		switch code := b[1]; {
-		case code == 0 || code >= rst0 && code <= rst7:
-			r.at += 2
-		case code == 0xff:
-			r.at++
-		default:
-			return nil
+		r.at += int64(at)
+		if at < len(b) {
+			if _, err := r.peek(2); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -62,6 +62,7 @@ type Picture struct {
 	Orientation int
 
 	src    io.ReaderAt
+	whole  int64 // the size of the file
 	pieces []piece
 	size   int64
 	// decoding is how many bytes it takes to decode the pixels.
@@ -78,7 +79,7 @@ type piece struct {
 // Read finds what there is to keep of the file with the size. Errors wrap
 // ErrNotPicture or ErrTooLarge and say what is wrong where, or are those of src.
 func Read(src io.ReaderAt, size int64) (*Picture, error) {
-	p := &Picture{src: src, Orientation: 1}
+	p := &Picture{src: src, whole: size, Orientation: 1}
 	r := &reader{src: src, end: size}
 	start, err := r.peek(12)
 	if err != nil {
@@ -105,6 +106,30 @@ func Read(src io.ReaderAt, size int64) (*Picture, error) {
 
 // Size returns how many bytes WriteTo writes.
 func (p *Picture) Size() int64 { return p.size }
+
+// Unchanged reports whether WriteTo writes the very file that was read: there is
+// nothing in it but the picture. Where that cannot be told, it is false.
+func (p *Picture) Unchanged() bool {
+	if p.size != p.whole {
+		return false
+	}
+	at := int64(0)
+	for _, q := range p.pieces {
+		if q.joined {
+			if q.at != at {
+				return false
+			}
+			at += q.n
+			continue
+		}
+		there := make([]byte, len(q.bytes))
+		if n, _ := p.src.ReadAt(there, at); n < len(there) || !bytes.Equal(there, q.bytes) {
+			return false
+		}
+		at += int64(len(q.bytes))
+	}
+	return true
+}
 
 // Reader returns the file with nothing but the picture in it. The same picture
 // always gives the same bytes.

@@ -238,6 +238,9 @@ func clean(t testing.TB, file []byte) (*Picture, []byte) {
 	if n, err := p.WriteTo(&out); err != nil || n != p.Size() || n != int64(out.Len()) {
 		t.Fatalf("wrote %d of %d bytes: %v", n, p.Size(), err)
 	}
+	if same := bytes.Equal(out.Bytes(), file); p.Unchanged() != same {
+		t.Errorf("it is unchanged: got %v, want %v", p.Unchanged(), same)
+	}
 	return p, out.Bytes()
 }
 

@@ -164,6 +164,18 @@ func (m *Memory) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (
 	return k, nil
 }
 
+// KeepReceived implements photos.ReceivedKeeper.
+func (m *Memory) KeepReceived(ctx context.Context, k photos.Kept) (photos.Kept, error) {
+	if known := m.list(func(there photos.Kept) bool { return there.Ref == k.Ref }); len(known) > 0 {
+		return known[0], nil
+	}
+	f, err := m.Partial(ctx, k.Ref)
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	return m.Keep(ctx, k, f.(memoryFile))
+}
+
 // list returns the photos for which want holds, in the order of compare.
 func (m *Memory) list(want func(photos.Kept) bool) (out []photos.Kept) {
 	m.mu.Lock()

@@ -40,6 +40,7 @@ func Run[E Engine](t *testing.T, open func(testing.TB) E, reopen func(testing.TB
 		{"Keep", testKeep},
 		{"KeptOnce", testKeepOnce},
 		{"KeptOnceAtOnce", testKeepAtOnce},
+		{"KeptAsReceived", testKeepReceived},
 		{"KeepFails", testKeepFails},
 		{"KeptInPages", testKeptInPages},
 		{"Purge", testPurge},
@@ -314,6 +315,38 @@ func testKeep(t *testing.T, s photos.Store, again func() photos.Store) {
 	if n, err := f.ReadAt(part, int64(len(b)-5)); n != 5 || err != io.EOF {
 		t.Errorf("read %d bytes at the end, %v", n, err)
 	}
+}
+
+// testKeepReceived is for stores that can do it.
+func testKeepReceived(t *testing.T, s photos.Store, again func() photos.Store) {
+	keeper, ok := s.(photos.ReceivedKeeper)
+	if !ok {
+		t.Skip("the store writes what it keeps")
+	}
+	b := content(1, 400_000)
+	k := kept(ref(site, 1, b), "order", b)
+	if _, err := keeper.KeepReceived(t.Context(), given(k)); !errors.Is(err, photos.ErrMissing) {
+		t.Errorf("got %v, want ErrMissing", err)
+	}
+	wantKept(t, s, k.CheckInRef)
+	twin := kept(ref(other, 2, b), "order", b)
+	for _, k := range []photos.Kept{k, twin, k} { // also one that is there, and is kept
+		check(t, s.Receive(t.Context(), k.Ref, 0, b[:300_000]))
+		check(t, s.Receive(t.Context(), k.Ref, 300_000, b[300_000:]))
+		if got, err := keeper.KeepReceived(t.Context(), given(k)); err != nil || got != k {
+			t.Errorf("got %+v, %v; want %+v", got, err, k)
+		}
+		// What has come stays until the history says that the photo is kept.
+		wantReceived(t, s, k.Ref, int64(len(b)))
+		check(t, s.Discard(t.Context(), k.Ref))
+		wantReceived(t, s, k.Ref, 0)
+		wantFile(t, s, k.Stored, b)
+	}
+	s = again()
+	wantKept(t, s, k.CheckInRef, k)
+	wantKept(t, s, twin.CheckInRef, twin)
+	wantClaimed(t, s, []inspections.Digest{k.Stored}, k.CheckInRef)
+	wantFile(t, s, k.Stored, b)
 }
 
 // A failingWriter is content of which only a part can be written.

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -218,6 +219,30 @@ func (p *photoStore) writeNew(content io.WriterTo) (_ newFile, err error) {
 	hash.Sum(out.sum[:0])
 	// Closed before it is renamed, because Windows renames no open file.
 	return out, f.Close()
+}
+
+// linkNew makes what was received of a photo such a file too, with the declared hash,
+// so that it is not written again. It stays received until it is discarded.
+func (p *photoStore) linkNew(r photos.Ref) (_ newFile, err error) {
+	missing := fmt.Errorf("%s: %w", r.SHA256, photos.ErrMissing)
+	// For writing, because Windows flushes no file that is open for reading.
+	f, err := os.OpenFile(p.incoming(r), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newFile{}, missing
+	}
+	if err != nil {
+		return newFile{}, err
+	}
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return newFile{}, err
+	}
+	out := newFile{path: filepath.Join(p.dir, newFolder, rand.Text()), sum: r.SHA256, size: info.Size()}
+	if err := os.Link(p.incoming(r), out.path); err != nil {
+		// Not every file system has links.
+		return newFile{}, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return out, nil
 }
 
 // place gives the file its place, unless it is there already and whole. It needs the

@@ -177,9 +177,19 @@ func (p *photoStore) kept(ctx context.Context, r photos.Ref) (*photos.Kept, erro
 	return nil, err
 }
 
-// Keep implements photos.Store. The file is written before anybody knows its name,
-// which is its hash.
+// Keep implements photos.Store.
 func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (photos.Kept, error) {
+	return p.keep(ctx, k, func() (newFile, error) { return p.writeNew(content) })
+}
+
+// KeepReceived implements photos.ReceivedKeeper.
+func (p *photoStore) KeepReceived(ctx context.Context, k photos.Kept) (photos.Kept, error) {
+	return p.keep(ctx, k, func() (newFile, error) { return p.linkNew(k.Ref) })
+}
+
+// keep keeps the photo with the file that write makes. The file is there before
+// anybody knows its name, which is its hash.
+func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newFile, error)) (photos.Kept, error) {
 	known, err := p.kept(ctx, k.Ref)
 	if err != nil {
 		return photos.Kept{}, err
@@ -189,7 +199,7 @@ func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterT
 	}
 	var file newFile
 	err = p.onFiles(ctx, func() (err error) {
-		file, err = p.writeNew(content)
+		file, err = write()
 		return err
 	})
 	if err != nil {
