@@ -50,10 +50,16 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 			return a.(readyAnswer).response, nil
 		}
 	}
+	done, err := ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	answer, err := s.config.Inspections.Coverage(ctx, q)
 	if err != nil {
 		return nil, err
 	}
+	spend(ctx, int(answer.Cost))
 	out, err := encoded(fromReport(answer.Report))
 	if err == nil && q.Known.IsZero() {
 		s.keep(key, readyAnswer{out, answer.Stamp})
@@ -90,11 +96,17 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	if err := s.config.resume(&q, req.StartTime, req.EndTime, &cursor.Day); err != nil {
 		return nil, err
 	}
+	done, err := ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	after := coverage.SiteRef{Village: cursor.Village, RegistrationNo: cursor.After}
 	page, err := s.config.Inspections.DueSites(ctx, q, states[req.State], after, pageSize(req))
 	if err != nil {
 		return nil, err
 	}
+	spend(ctx, int(page.Cost))
 	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(page.Total)}
 	for _, status := range page.Sites {
 		out.DueSites = append(out.DueSites, fromStatus(status, q.End))

@@ -89,6 +89,11 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err := s.config.resume(&question, req.StartTime, req.EndTime, &cursor.Day); err != nil {
 		return nil, err
 	}
+	done, err := ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	page, err := s.config.Inspections.List(ctx, question, coverage.VisitFilter{
 		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
 		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
@@ -96,6 +101,7 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err != nil {
 		return nil, err
 	}
+	spend(ctx, int(page.Cost))
 	receipts, err := s.receipts(ctx, page.CheckIns...)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type calls struct {
 	stopping  <-chan struct{}
 
 	perAccount, perAddress *limiter
+	questions              questions
 }
 
 // unary wraps a call with one request and one response.
@@ -42,6 +43,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		if err != nil {
 			return err
 		}
+		defer c.settle(ctx)
 		if err := c.check(ctx, row, req); err != nil {
 			return err
 		}
@@ -68,6 +70,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		if err != nil {
 			return err
 		}
+		defer c.settle(ctx)
 		call := func() error {
 			return next(srv, &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c})
 		}
@@ -94,7 +97,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 	}
 	row := accesses[method]
-	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now()}
+	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now(), questions: &c.questions}
 	if !row.open && c.config.Accounts.Any() {
 		token, err := bearer(ctx)
 		if err != nil {
@@ -113,6 +116,13 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		s.caller = &caller
 	}
 	return context.WithValue(ctx, scopeKey{}, s), row, nil
+}
+
+// settle charges the caller's account for what the call has cost.
+func (c *calls) settle(ctx context.Context) {
+	if s, ok := ctx.Value(scopeKey{}).(*scope); ok && s.caller != nil {
+		c.perAccount.charge(c.now(), s.caller.Account.ID, s.spent.Load())
+	}
 }
 
 // untilStopping runs a stream of a standard service, which lasts as long as its

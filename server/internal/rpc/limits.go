@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -54,21 +56,58 @@ func newLimiter(who string, perSecond float64) (*limiter, error) {
 	return &limiter{who: who, limit: rate.Limit(perSecond), caller: c}, err
 }
 
-// take takes one call of the caller, or says how long to wait for the next.
-func (l *limiter) take(now time.Time, name string) error {
-	if l == nil {
-		return nil
-	}
+// of returns the caller's own limiter.
+func (l *limiter) of(name string) *rate.Limiter {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	r, ok := l.caller.Get(name)
 	if !ok {
 		r = rate.NewLimiter(l.limit, max(1, int(burstSeconds*l.limit)))
 		l.caller.Add(name, r)
 	}
-	l.mu.Unlock()
+	return r
+}
+
+// take takes one call of the caller, or says how long to wait for the next.
+func (l *limiter) take(now time.Time, name string) error {
+	if l == nil {
+		return nil
+	}
+	r := l.of(name)
 	if r.AllowN(now, 1) {
 		return nil
 	}
 	missing := 1 - r.TokensAt(now)
 	return &limitedError{l.who, max(time.Millisecond, time.Duration(missing/float64(l.limit)*float64(time.Second)))}
 }
+
+// callCost is how many sites and visits a call may look at and count as one call. To
+// look at them takes about a millisecond of a processor. So an account that asks for
+// nothing but what is costly, at 50 calls a second, keeps a processor busy for a
+// twentieth of the time.
+const callCost = 10_000
+
+// charge takes more calls of the caller, one for each callCost that its call has cost
+// beyond the first. The caller may come to owe them, and its next call then waits. It
+// never owes more than it could have saved up, so nobody is locked out for longer than
+// burstSeconds.
+func (l *limiter) charge(now time.Time, name string, cost int64) {
+	due := (cost - 1) / callCost
+	if l == nil || due <= 0 {
+		return
+	}
+	r := l.of(name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// At most twice the burst, of which a limiter takes one at once.
+	due = min(due, int64(math.Floor(r.TokensAt(now)))+int64(r.Burst()))
+	for due > 0 {
+		n := min(due, int64(r.Burst()))
+		r.ReserveN(now, int(n))
+		due -= n
+	}
+}
+
+// spend notes that the call has looked at so many sites, visits, or what takes as long.
+// Once it is answered, its caller is charged for them.
+func spend(ctx context.Context, cost int) { scopeOf(ctx).spent.Add(int64(cost)) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -20,10 +21,13 @@ import (
 type scope struct {
 	ctx context.Context // the call's
 	// caller is nil on a server without accounts, which asks nobody.
-	caller   *accounts.Caller
-	config   *Config
-	rosterAt *sites.Roster
-	now      time.Time
+	caller    *accounts.Caller
+	config    *Config
+	rosterAt  *sites.Roster
+	now       time.Time
+	questions *questions
+	// spent is what the call has cost so far; see spend.
+	spent atomic.Int64
 }
 
 type scopeKey struct{}

@@ -146,6 +146,8 @@ var meanings = []meaning{
 		"Too many failed attempts to sign in. Wait.", "登录失败次数过多，请稍候。"},
 	{errLimited, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, time.Second, false,
 		"Too many calls. Wait.", "请求过于频繁，请稍候。"},
+	{errCrowded, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, crowdedRetry, false,
+		"Too many questions of this account are under way. Wait for their answers.", "该账号同时进行的查询过多，请等待其完成。"},
 	{accounts.ErrIdentity, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_IDENTITY_UNUSABLE, 0, false,
 		"The identity provider's token has no username, role or division that can be used here.", "身份提供方的令牌缺少可用的用户名、角色或区划。"},
 	{accounts.ErrProvider, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE, 2 * time.Second, true,

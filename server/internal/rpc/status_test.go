@@ -83,6 +83,7 @@ func TestMeanings(t *testing.T) {
 		{accounts.ErrSignIn, codes.Unauthenticated, "SIGN_IN_FAILED", false},
 		{accounts.ErrThrottled, codes.ResourceExhausted, "SIGN_IN_THROTTLED", true},
 		{errLimited, codes.ResourceExhausted, "RATE_LIMITED", true},
+		{errCrowded, codes.ResourceExhausted, "RATE_LIMITED", true},
 		{accounts.ErrIdentity, codes.PermissionDenied, "IDENTITY_UNUSABLE", false},
 		{accounts.ErrProvider, codes.Unavailable, "IDENTITY_PROVIDER_UNAVAILABLE", true},
 		{accounts.ErrKeptElsewhere, codes.FailedPrecondition, "ACCOUNT_KEPT_ELSEWHERE", false},

@@ -1,0 +1,88 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// maxAsking is how many questions of one account are answered at once. More would
+	// not be answered sooner, because the index works on few heavy ones at a time.
+	maxAsking = 4
+	// maxWaiting is how many more of the account wait for their turn.
+	maxWaiting = 60
+	// crowdedRetry is after how long a question that was refused may find a place.
+	crowdedRetry = time.Second
+)
+
+// errCrowded means that so many questions of the account are under way that no more
+// can wait.
+var errCrowded = errors.New("too many questions at once")
+
+// questions sees to it that no account keeps the others from having their questions
+// answered, however many it asks at once. Its zero value is ready to use.
+type questions struct {
+	mu sync.Mutex
+	of map[string]*asking
+}
+
+// asking is the questions of one account.
+type asking struct {
+	turn chan struct{} // has an element for each that is being answered
+	all  int           // those and the waiting ones; guarded by mu
+}
+
+// ask waits until a question of the account has its turn, and returns what ends it.
+// The error is errCrowded, or that of the context.
+func (q *questions) ask(ctx context.Context, account string) (done func(), err error) {
+	a, err := q.enter(account)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case a.turn <- struct{}{}:
+		return func() { <-a.turn; q.leave(account, a) }, nil
+	case <-ctx.Done():
+		q.leave(account, a)
+		return nil, ctx.Err()
+	}
+}
+
+func (q *questions) enter(account string) (*asking, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	a, ok := q.of[account]
+	if !ok {
+		a = &asking{turn: make(chan struct{}, maxAsking)}
+		if q.of == nil {
+			q.of = map[string]*asking{}
+		}
+		q.of[account] = a
+	}
+	if a.all == maxAsking+maxWaiting {
+		return nil, fmt.Errorf("%w: this account has %d under way", errCrowded, a.all)
+	}
+	a.all++
+	return a, nil
+}
+
+func (q *questions) leave(account string, a *asking) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a.all--; a.all == 0 {
+		delete(q.of, account)
+	}
+}
+
+// ask waits until the call's question has its turn, and returns what ends it. On a
+// server without accounts every question has its turn at once.
+func ask(ctx context.Context) (done func(), err error) {
+	s := scopeOf(ctx)
+	if s.caller == nil {
+		return func() {}, nil
+	}
+	return s.questions.ask(ctx, s.caller.Account.ID)
+}
