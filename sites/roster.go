@@ -489,20 +489,7 @@ func (r *Roster) childNumbers(code DivisionCode) []uint32 {
 // Children returns the divisions in force at t whose parent is code, ordered
 // by code; for an empty code those without a parent.
 func (r *Roster) Children(code DivisionCode, t time.Time) []Division {
-	var out []Division
-	parent := r.numberOf(code)
-	for _, n := range r.childNumbers(code) {
-		d := r.divisions.at(n)
-		for v := range d.versions {
-			if v.in(t) {
-				if v.parent == parent {
-					out = append(out, r.out(d, v))
-				}
-				break
-			}
-		}
-	}
-	return out
+	return slices.Collect(r.ChildrenAfter(code, "", t))
 }
 
 // maxPath is how many divisions can lie above one another.

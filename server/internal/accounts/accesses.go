@@ -88,21 +88,22 @@ type RecordedAccess struct {
 	Hash    ledger.Hash
 }
 
-// maxSkew is more than the clocks of servers of one store differ by. A later
-// entry may have a time that is earlier by less.
-const maxSkew = time.Hour
-
 // Accesses returns up to n accesses of the time from start to before end, either
 // of which may be zero for no limit, that match lets through, newest first, with
 // a sequence less than before; a before of 0 starts at the newest. Where next is
 // not 0, there may be more before it, even if there are fewer than n here.
 func (s *Service) Accesses(ctx context.Context, before ledger.Sequence, n int, start, end time.Time, match func(*RecordedAccess) bool) (out []*RecordedAccess, next ledger.Sequence, err error) {
-	next, err = s.newestFirst(ctx, ledger.Accesses, before, func(e ledger.Entry) (more bool, err error) {
-		if !start.IsZero() && e.Time.Before(start.Add(-maxSkew)) {
+	if before == 0 && !end.IsZero() {
+		if before, err = s.firstFrom(ctx, ledger.Accesses, end); err != nil {
+			return nil, 0, err
+		}
+	}
+	next, err = s.newestFirst(ctx, ledger.Accesses, before, n, func(e ledger.Entry) (more bool, err error) {
+		if e.Time.Before(start) {
 			return false, errEnd
 		}
-		if e.Time.Before(start) || !end.IsZero() && !e.Time.Before(end) {
-			return true, nil
+		if !end.IsZero() && !e.Time.Before(end) {
+			return true, nil // it came after the search for the end
 		}
 		var c accessContent
 		if err := readContent(e, &c); err != nil {
@@ -117,4 +118,27 @@ func (s *Service) Accesses(ctx context.Context, before ledger.Sequence, n int, s
 		return len(out) < n, nil
 	})
 	return out, next, err
+}
+
+// firstFrom returns the sequence of the history's first entry that was received at t
+// or later, or the one after its newest. The times of a history never run backwards.
+func (s *Service) firstFrom(ctx context.Context, h ledger.History, t time.Time) (ledger.Sequence, error) {
+	newest, err := s.Ledger.Newest(ctx, h, 0, 1)
+	if err != nil || len(newest) == 0 {
+		return 0, err
+	}
+	low, high := ledger.Sequence(1), newest[0].Sequence+1
+	for low < high {
+		middle := (low + high) / 2
+		e, err := s.Ledger.Newest(ctx, h, middle+1, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(e) == 0 || e[0].Time.Before(t) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
 }

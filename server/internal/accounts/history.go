@@ -27,7 +27,7 @@ type Event struct {
 // at the newest. Where next is not 0, there may be more before it, even if there
 // are fewer than n here.
 func (s *Service) History(ctx context.Context, before ledger.Sequence, n int, match func(*Event) bool) (out []*Event, next ledger.Sequence, err error) {
-	next, err = s.newestFirst(ctx, ledger.Accounts, before, func(e ledger.Entry) (more bool, err error) {
+	next, err = s.newestFirst(ctx, ledger.Accounts, before, n, func(e ledger.Entry) (more bool, err error) {
 		var c content
 		if err := readContent(e, &c); err != nil {
 			return false, err
@@ -53,21 +53,25 @@ func readContent(e ledger.Entry, into any) error {
 }
 
 const (
-	// readPage is how many entries are read at once.
+	// readPage is how many entries are read at once at most.
 	readPage = 500
-	// maxRead is how many entries are looked through for one page of an answer.
-	maxRead = 20 * readPage
+	// MaxLooked is how many entries are looked through for one page of an answer. It
+	// takes some ten milliseconds.
+	MaxLooked = 5000
 )
 
 // errEnd says that no entry from here on is wanted.
 var errEnd = errors.New("the end")
 
 // newestFirst calls each with the entries of a history, newest first, until it
-// wants no more or has seen maxRead, and returns the sequence before which to go
-// on, or 0 at the end.
-func (s *Service) newestFirst(ctx context.Context, h ledger.History, before ledger.Sequence, each func(ledger.Entry) (more bool, err error)) (next ledger.Sequence, err error) {
-	for read := 0; read < maxRead; read += readPage {
-		page, err := s.Ledger.Newest(ctx, h, before, readPage)
+// wants no more or has seen MaxLooked, and returns the sequence before which to go
+// on, or 0 at the end. Where it wants every entry, n are read, and else more and more
+// at once.
+func (s *Service) newestFirst(ctx context.Context, h ledger.History, before ledger.Sequence, n int, each func(ledger.Entry) (more bool, err error)) (next ledger.Sequence, err error) {
+	for left := MaxLooked; left > 0; n *= 2 {
+		n = min(n, readPage, left)
+		left -= n
+		page, err := s.Ledger.Newest(ctx, h, before, n)
 		if err != nil {
 			return 0, err
 		}
@@ -83,7 +87,7 @@ func (s *Service) newestFirst(ctx context.Context, h ledger.History, before ledg
 				return before, nil
 			}
 		}
-		if len(page) == 0 || before == 1 {
+		if len(page) < n || before == 1 {
 			return 0, nil
 		}
 	}

@@ -325,7 +325,7 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 	if !s.Now().Before(id.expires) {
 		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
 	}
-	a := s.projection.State().bySubject[subject{s.provider.Issuer, id.subject}]
+	a := s.projection.State().of(subject{s.provider.Issuer, id.subject})
 	if a == nil || id.changes(a) {
 		var err error
 		if a, err = s.follow(ctx, id); err != nil {
@@ -349,7 +349,7 @@ func (id *identity) changes(a *Account) bool {
 func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	key := subject{s.provider.Issuer, id.subject}
 	kind := KindChanged
-	if s.projection.State().bySubject[key] == nil {
+	if s.projection.State().of(key) == nil {
 		kind = KindCreated
 	}
 	err := s.change(ctx, byProvider, kind, func(st *state) (*content, error) {
@@ -357,11 +357,11 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 			Username: id.username, DisplayName: id.displayName, Role: id.role, Divisions: id.divisions,
 			Issuer: s.provider.Issuer, Subject: id.subject, TokenTime: id.issued.UTC(),
 		}
-		a := st.bySubject[key]
+		a := st.of(key)
 		switch {
 		case a == nil && kind == KindCreated:
 			// Another account with the name may be another person.
-			if st.byName[id.username] != nil {
+			if st.named(id.username) != nil {
 				return nil, &sites.FieldError{Field: "claims." + s.provider.UsernameClaim, Err: fmt.Errorf("%w: %w", ErrIdentity, ErrUsernameTaken)}
 			}
 			c.AccountID = s.NewID()
@@ -379,7 +379,7 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := s.projection.State().bySubject[key]
+	a := s.projection.State().of(key)
 	if a == nil {
 		return nil, ledger.ErrMoved
 	}

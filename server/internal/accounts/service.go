@@ -7,9 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"iter"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,16 +58,6 @@ type Caller struct {
 	Device  string
 }
 
-// A state is all accounts as of an entry of their history. It never changes.
-type state struct {
-	byID      map[string]*Account
-	byName    map[string]*Account
-	bySubject map[subject]*Account
-	// revoked are the devices that were signed out lately. Whoever was signed out
-	// longer ago than an access token lives has none.
-	revoked map[string]time.Time
-}
-
 // The kinds of entries.
 const (
 	KindCreated         ledger.Kind = "account_created"
@@ -101,7 +90,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, hashes: make(chan struct{}, hashers)}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Accounts, new(state),
 		func(_ context.Context, st *state, entries []ledger.Entry) (*state, error) {
-			return st.apply(entries...)
+			return st.apply(entries)
 		})
 	var err error
 	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
@@ -132,7 +121,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 
 // Any reports whether there are accounts, or an identity provider that brings
 // them. A server without asks nobody who they are.
-func (s *Service) Any() bool { return s.provider != nil || len(s.projection.State().byID) > 0 }
+func (s *Service) Any() bool { return s.provider != nil || s.projection.State().byID.Len() > 0 }
 
 // Take notes an entry of the feed; CatchUp applies it where it is of an account.
 func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }
@@ -155,44 +144,6 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return err
 }
 
-// apply returns the state after the entries.
-func (st *state) apply(entries ...ledger.Entry) (*state, error) {
-	out := &state{byID: map[string]*Account{}, byName: map[string]*Account{}, bySubject: map[subject]*Account{}, revoked: map[string]time.Time{}}
-	maps.Copy(out.byID, st.byID)
-	maps.Copy(out.byName, st.byName)
-	maps.Copy(out.bySubject, st.bySubject)
-	maps.Copy(out.revoked, st.revoked)
-	for _, e := range entries {
-		var c content
-		if err := readContent(e, &c); err != nil {
-			return nil, err
-		}
-		a := &Account{ID: c.AccountID, Username: c.Username, Created: e.Time}
-		if old := out.byID[c.AccountID]; old != nil {
-			*a = *old
-		}
-		switch e.Kind {
-		case KindCreated, KindChanged:
-			a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
-			a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
-		case KindDisabled:
-			a.Disabled = e.Time
-		case KindPasswordChanged, KindPasswordReset:
-			a.generation = int64(e.Sequence)
-		case KindDeviceRevoked:
-			out.revoked[c.DeviceID] = e.Time
-		default:
-			return nil, fmt.Errorf("%s at sequence %d: %w: unknown kind %q", e.History, e.Sequence, ledger.ErrBadRecord, e.Kind)
-		}
-		out.byID[a.ID], out.byName[a.Username] = a, a
-		if a.External() {
-			out.bySubject[a.subject] = a
-		}
-		maps.DeleteFunc(out.revoked, func(_ string, at time.Time) bool { return e.Time.Sub(at) > 2*AccessLifetime })
-	}
-	return out, nil
-}
-
 // change appends the entry that decide makes of the accounts as they are, and
 // decides anew where they were changed meanwhile. A nil content changes nothing.
 func (s *Service) change(ctx context.Context, by string, kind ledger.Kind, decide func(*state) (*content, error)) error {
@@ -207,21 +158,16 @@ func (s *Service) change(ctx context.Context, by string, kind ledger.Kind, decid
 	return err
 }
 
-// find returns the account with the id.
-func (st *state) find(id string) (*Account, error) {
-	a := st.byID[id]
-	if a == nil {
-		return nil, &sites.FieldError{Field: "account_id", Err: ErrUnknown}
-	}
-	return a, nil
-}
-
 // Get returns the account with the id, or ErrUnknown.
 func (s *Service) Get(id string) (*Account, error) { return s.projection.State().find(id) }
 
-// List returns all accounts by username, the disabled ones too.
-func (s *Service) List() []*Account {
-	return slices.SortedFunc(maps.Values(s.projection.State().byID), func(a, b *Account) int { return strings.Compare(a.Username, b.Username) })
+// After gives the accounts with a username greater than the one given, by username,
+// the disabled ones too. Its cost is that of the accounts that are taken from it.
+func (s *Service) After(username string) iter.Seq[*Account] {
+	st := s.projection.State()
+	return func(yield func(*Account) bool) {
+		st.byName.Ascend(username, func(name string, a *Account) bool { return name == username || yield(a) })
+	}
 }
 
 // NewAccount is what is needed to create an account.
@@ -248,10 +194,10 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 		}
 	}
 	taken := func(st *state) error {
-		if len(st.byID) == 0 && a.Role != Admin {
+		if st.byID.Len() == 0 && a.Role != Admin {
 			return sites.Invalid("role", "must be admin: the first account is an administrator's, who creates the others")
 		}
-		if st.byName[a.Username] != nil {
+		if st.named(a.Username) != nil {
 			return &sites.FieldError{Field: "username", Err: ErrUsernameTaken}
 		}
 		return nil

@@ -132,7 +132,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
 		return nil, Tokens{}, err
 	}
-	a := s.projection.State().byName[name]
+	a := s.projection.State().named(name)
 	record := passwordRecord{Hash: nobodys}
 	var revision int64
 	// Nobody's password is looked up too, so that it takes as long.

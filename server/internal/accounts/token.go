@@ -263,11 +263,11 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
 	}
 	st := s.projection.State()
-	a := st.byID[c.Subject]
-	if a == nil || !a.Disabled.IsZero() || a.generation != c.Generation {
+	a, ok := st.byID.Get(c.Subject)
+	if !ok || !a.Disabled.IsZero() || a.generation != c.Generation {
 		return Caller{}, fmt.Errorf("%w: it is signed out", ErrToken)
 	}
-	if _, revoked := st.revoked[c.Device]; revoked {
+	if st.signedOut(c.Device) {
 		return Caller{}, fmt.Errorf("%w: its device is signed out", ErrToken)
 	}
 	return Caller{Account: a, Device: c.Device}, nil

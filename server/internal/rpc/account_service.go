@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"sort"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -134,20 +133,16 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 		return nil, err
 	}
 	sc := scopeOf(ctx)
-	all := s.config.Accounts.List()
-	from := sort.Search(len(all), func(i int) bool { return all[i].Username > cursor.After })
-	out, size := &xunchav1.ListAccountsResponse{}, pageSize(req)
+	out, p := &xunchav1.ListAccountsResponse{}, page[*xunchav1.Account]{size: pageSize(req)}
 	var err error
-	for _, a := range all[from:] {
-		if !sc.seesAccount(a) {
-			continue
-		}
-		if n := len(out.Accounts); n == size {
-			cursor.After = out.Accounts[n-1].Username
+	for a := range s.config.Accounts.After(cursor.After) {
+		if !p.offer(sc.seesAccount(a), func() *xunchav1.Account { return fromAccount(a) }) {
 			out.NextPageToken, err = pageToken(cursor, "ListAccounts")
 			break
 		}
-		out.Accounts = append(out.Accounts, fromAccount(a))
+		cursor.After = a.Username
 	}
+	out.Accounts = p.items
+	spend(ctx, p.looked)
 	return out, err
 }

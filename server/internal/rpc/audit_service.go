@@ -38,17 +38,21 @@ type newestPage struct {
 const (
 	// maxRead is how many entries are kept as messages, of about a kilobyte each.
 	maxRead = 8192
-	// maxPages is how many newest pages are kept, of at most maxPage bytes each.
-	maxPages = 256
-	maxPage  = 32 << 10
+	// maxNewest is how many newest pages are kept, of at most maxNewestBytes each.
+	maxNewest      = 256
+	maxNewestBytes = 32 << 10
 )
+
+// costOfEntry is how many sites or visits could be looked at in the time in which an
+// entry is read from the store and understood.
+const costOfEntry = 20
 
 func newAuditService(c Config) (*auditService, error) {
 	read, err := lru.New[ledger.Hash, *xunchav1.HistoryEntry](maxRead)
 	if err != nil {
 		return nil, err
 	}
-	newest, err := lru.New[pageKey, newestPage](maxPages)
+	newest, err := lru.New[pageKey, newestPage](maxNewest)
 	return &auditService{config: c, read: read, newest: newest}, err
 }
 
@@ -69,7 +73,7 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 	if err != nil {
 		return nil, err
 	}
-	if out, err = encoded(out); err == nil && len(ready(out)) <= maxPage {
+	if out, err = encoded(out); err == nil && len(ready(out)) <= maxNewestBytes {
 		// An entry that has come since the version was read makes another one, and so
 		// another page, of the next answer.
 		s.newest.Add(key, newestPage{version, out})
@@ -88,20 +92,38 @@ func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRe
 	if cursor.Site < 0 || cursor.Roster < 0 {
 		return nil, errBadToken
 	}
-	entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, pageSize(req))
-	if err != nil {
-		return nil, err
-	}
-	out := &xunchav1.ListSiteHistoryResponse{Entries: make([]*xunchav1.HistoryEntry, len(entries))}
-	for i, e := range entries {
-		if out.Entries[i], err = s.entry(e, req.IncludeRecords); err != nil {
+	out := &xunchav1.ListSiteHistoryResponse{}
+	for size := pageSize(req); ; size = len(out.Entries) {
+		entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, size)
+		if err != nil {
 			return nil, err
 		}
+		if out.Entries, err = s.fill(entries, req.IncludeRecords); err != nil {
+			return nil, err
+		}
+		if len(out.Entries) < len(entries) {
+			continue // with as many as fit, whose end is known then
+		}
+		if next != (inspections.HistoryCursor{}) {
+			out.NextPageToken, err = pageToken(next, query...)
+		}
+		return out, err
 	}
-	if next != (inspections.HistoryCursor{}) {
-		out.NextPageToken, err = pageToken(next, query...)
+}
+
+// fill returns as many of the entries, from the first on, as fit on a page.
+func (s *auditService) fill(entries []ledger.Entry, withRecords bool) ([]*xunchav1.HistoryEntry, error) {
+	p := page[*xunchav1.HistoryEntry]{items: make([]*xunchav1.HistoryEntry, 0, len(entries)), size: len(entries)}
+	for _, e := range entries {
+		m, err := s.entry(e, withRecords)
+		if err != nil {
+			return nil, err
+		}
+		if !p.offer(true, func() *xunchav1.HistoryEntry { return m }) {
+			break
+		}
 	}
-	return out, err
+	return p.items, nil
 }
 
 // entry returns the entry as a message that is not to be changed.
@@ -154,7 +176,10 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 	if err := cursor.read(req.PageToken, query); err != nil {
 		return nil, err
 	}
+	looked := 0
+	defer func() { spend(ctx, looked*costOfEntry) }()
 	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req), start, end, func(a *accounts.RecordedAccess) bool {
+		looked++
 		in := sc.divisionOf(a)
 		return (req.Account == "" || a.Account == req.Account) && (site == "" || a.Site == site) &&
 			(division == "" || sc.rosterAt.Within(in, division, sc.now)) && sc.seesDivision(in)
@@ -181,7 +206,10 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 		return nil, err
 	}
 	sc := scopeOf(ctx)
+	looked := 0
+	defer func() { spend(ctx, looked*costOfEntry) }()
 	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req), func(e *accounts.Event) bool {
+		looked++
 		if id != "" && e.AccountID != id {
 			return false
 		}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -128,6 +129,58 @@ func pageSize(req interface {
 }) int {
 	size := pageSizes[req.ProtoReflect().Descriptor().Name()]
 	return int(min(cmp.Or(req.GetPageSize(), size.standard), size.most))
+}
+
+const (
+	// maxAnswer is the longest message in bytes that a gRPC client takes unless it is
+	// told otherwise.
+	maxAnswer = 4 << 20
+	// maxPage is how many bytes the items of a page have at most. What stands beside
+	// them in an answer is far less than the rest.
+	maxPage = maxAnswer - maxAnswer/8
+	// maxLooked is how many items that are not to be shown are looked at for one page.
+	// It takes some milliseconds.
+	maxLooked = 5000
+)
+
+// A page gathers the items of one answer of a list. It ends where it has as many items
+// as were asked for, where one more would make the answer too large for a client, or
+// where too many were looked at. Whoever fills it then says where the next page begins.
+type page[M proto.Message] struct {
+	items []M
+	size  int // most items
+	bytes int // of the items, as they are encoded
+	// looked is how many were looked at, shown or not.
+	looked int
+}
+
+// offer adds the item that the function returns, where it is to be shown. It reports
+// whether the page goes on; where it does not, the next page begins with this item. The
+// first item always goes on a page: none is as large as a page.
+func (p *page[M]) offer(shown bool, item func() M) bool {
+	if p.looked-len(p.items) == maxLooked {
+		return false
+	}
+	if shown {
+		if len(p.items) == p.size {
+			return false
+		}
+		m := item()
+		n := itemSize(m)
+		if len(p.items) > 0 && p.bytes+n > maxPage {
+			return false
+		}
+		p.items = append(p.items, m)
+		p.bytes += n
+	}
+	p.looked++
+	return true
+}
+
+// itemSize is how many bytes an item takes in the answer of a list, where lists are
+// field 1.
+func itemSize(m proto.Message) int {
+	return protowire.SizeTag(1) + protowire.SizeBytes(proto.Size(m))
 }
 
 // A sequenceCursor says before which entry of a history a page begins; 0 is the

@@ -53,20 +53,20 @@ func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDiv
 	if at, err = resumeAt(req.AsOfTime, &cursor.At, at); err != nil {
 		return nil, err
 	}
-	all := r.Children(parent, at)
+	list := r.ChildrenAfter(parent, cursor.After, at)
 	if sc := scopeOf(ctx); parent == "" && !sc.all() {
-		all = sc.tops(r, at)
+		all := sc.tops(r, at)
+		list = slices.Values(all[sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After }):])
 	}
-	from := sort.Search(len(all), func(i int) bool { return all[i].Code > cursor.After })
-	out, size := &xunchav1.ListDivisionsResponse{}, pageSize(req)
-	for i, d := range all[from:] {
-		if i == size {
-			cursor.After = all[from+i-1].Code
+	out, p := &xunchav1.ListDivisionsResponse{}, page[*xunchav1.Division]{size: pageSize(req)}
+	for d := range list {
+		if !p.offer(true, func() *xunchav1.Division { return fromDivision(d) }) {
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
-		out.Divisions = append(out.Divisions, fromDivision(d))
+		cursor.After = d.Code
 	}
+	out.Divisions = p.items
 	return out, err
 }
 
@@ -356,26 +356,27 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	out, size := &xunchav1.ListClosureOrdersResponse{}, pageSize(req)
+	r := s.config.Roster.Roster()
+	var after *sites.ClosureOrder
+	if cursor.After != "" {
+		if after, err = r.Order(cursor.After); err != nil {
+			return nil, errBadToken
+		}
+	}
+	out, p := &xunchav1.ListClosureOrdersResponse{}, page[*xunchav1.ClosureOrder]{size: pageSize(req)}
 	sc := scopeOf(ctx)
-	skip := cursor.After != ""
-	for _, o := range slices.Backward(s.config.Roster.Roster().Orders()) {
-		if skip {
-			skip = o.ID != cursor.After
-			continue
+	for o := range r.OrdersBefore(after) {
+		if !at.IsZero() && at.Sub(o.Start) > sites.MaxOrderLength {
+			break // this one and all that began before it are over
 		}
-		if !sc.seesOrder(o) || !at.IsZero() && !o.InForce(at) {
-			continue
-		}
-		if n := len(out.ClosureOrders); n == size {
-			cursor.After = sites.OrderID(out.ClosureOrders[n-1].ClosureOrderId)
+		shown := (at.IsZero() || o.InForce(at)) && sc.seesOrder(o)
+		if !p.offer(shown, func() *xunchav1.ClosureOrder { return fromOrder(o) }) {
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
-		out.ClosureOrders = append(out.ClosureOrders, fromOrder(o))
+		cursor.After = o.ID
 	}
-	if skip {
-		return nil, errBadToken
-	}
+	out.ClosureOrders = p.items
+	spend(ctx, p.looked)
 	return out, err
 }
