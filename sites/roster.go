@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -426,17 +427,20 @@ func (r *Roster) Division(code DivisionCode, t time.Time) (Division, error) {
 	if err != nil {
 		return Division{}, err
 	}
-	for v := range d.versions {
-		if v.in(t) {
-			return r.out(d, v), nil
-		}
+	if v := d.at(t); v != nil {
+		return r.out(d, v), nil
 	}
 	return Division{}, fmt.Errorf("division %s: %w", code, ErrDivisionEnded)
 }
 
-// in reports whether the version is in force at t.
-func (v *version) in(t time.Time) bool {
-	return !t.Before(v.from.time) && (v.to == nil || t.Before(v.to.time))
+// at returns the version that is in force at t, or nil.
+func (d *division) at(t time.Time) *version {
+	for v := range d.versions {
+		if !t.Before(v.from.time) && (v.to == nil || t.Before(v.to.time)) {
+			return v
+		}
+	}
+	return nil
 }
 
 // LastDivision returns the division as it is in force at t, or, where it is
@@ -490,6 +494,22 @@ func (r *Roster) childNumbers(code DivisionCode) []uint32 {
 // by code; for an empty code those without a parent.
 func (r *Roster) Children(code DivisionCode, t time.Time) []Division {
 	return slices.Collect(r.ChildrenAfter(code, "", t))
+}
+
+// ChildrenAfter gives those of Children with a code greater than after. Its cost is
+// that of the divisions that are taken from it, and of those between them that are not
+// in force at t.
+func (r *Roster) ChildrenAfter(code, after DivisionCode, t time.Time) iter.Seq[Division] {
+	parent, children := r.numberOf(code), r.childNumbers(code)
+	from := sort.Search(len(children), func(i int) bool { return r.divisions.at(children[i]).code > after })
+	return func(yield func(Division) bool) {
+		for _, n := range children[from:] {
+			d := r.divisions.at(n)
+			if v := d.at(t); v != nil && v.parent == parent && !yield(r.out(d, v)) {
+				return
+			}
+		}
+	}
 }
 
 // maxPath is how many divisions can lie above one another.

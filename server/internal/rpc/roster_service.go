@@ -298,7 +298,7 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 	}
 	sc := scopeOf(ctx)
 	out, size := &xunchav1.ListSitesResponse{}, pageSize(req)
-	for site := range r.SitesAfter(cursor.After) {
+	for site := range r.SitesAfter(cursor.After, sc.listed(code)...) {
 		if !sc.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
 			continue
 		}

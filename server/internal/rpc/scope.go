@@ -94,6 +94,18 @@ func (s *scope) tops(r *sites.Roster, t time.Time) (out []sites.Division) {
 	return out
 }
 
+// listed returns the divisions whose sites are to be gone through for a list of those
+// in the division that the caller can see; none means all sites.
+func (s *scope) listed(code sites.DivisionCode) []sites.DivisionCode {
+	switch {
+	case code != "":
+		return []sites.DivisionCode{code}
+	case s.all():
+		return nil
+	}
+	return s.caller.Account.Divisions
+}
+
 func (s *scope) division(field, code string) error {
 	if s.seesDivision(sites.DivisionCode(code)) {
 		return nil
