@@ -70,9 +70,6 @@ var seed = maphash.MakeSeed()
 
 func hashOf[S ~string](s S) uint64 { return maphash.String(seed, string(s)) }
 
-func (r *Roster) divisionHash(n uint32) uint64 { return hashOf(r.divisions.at(n).code) }
-func (r *Roster) siteHash(n uint32) uint64     { return hashOf(r.site(n).ID) }
-
 // number returns the number of the code, which it gets now if nothing named it
 // before.
 func (n edit) number(code DivisionCode) uint32 {
@@ -86,7 +83,7 @@ func (n edit) number(code DivisionCode) uint32 {
 func (n edit) newNumber(code DivisionCode) uint32 {
 	i := n.divisions.n
 	n.divisions.edit(i, n.own).code = code
-	n.divisionNumber.add(i, n.divisionHash, n.own)
+	n.divisionNumber.add(i, hashOf(code), n.own)
 	return i
 }
 
@@ -106,7 +103,7 @@ func (n edit) applySites(changed []*Site, seq ledger.Sequence) []uint32 {
 		site := n.compact(s, changes, seq)
 		*n.sites.edit(i, n.own) = site
 		if old == nil {
-			n.siteNumber.add(i, n.siteHash, n.own)
+			n.siteNumber.add(i, hashOf(site.ID), n.own)
 		}
 		n.list(i, old, site)
 		touched = append(touched, i)

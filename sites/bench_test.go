@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"slices"
@@ -201,15 +202,17 @@ func BenchmarkApplyCountry(b *testing.B) {
 	}
 }
 
+// heap returns the bytes that are in use.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
 // BenchmarkMemory reports what a roster keeps alive.
 func BenchmarkMemory(b *testing.B) {
-	heap := func() float64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
 	for range b.N {
 		before := heap()
 		divisions := readBack(b, countryDivisions(), divisionChange.whole)
@@ -225,5 +228,95 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric((between-before)/float64(count), "B/division")
 		b.ReportMetric((after-between)/benchSites, "B/site")
 		runtime.KeepAlive(r)
+	}
+}
+
+// countrySnapshot returns a snapshot of the country.
+func countrySnapshot(tb testing.TB) []byte {
+	s := New(Config{})
+	s.projection.Begin(country(), country().Revision())
+	var b bytes.Buffer
+	if err := s.Snapshot(&b); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	country()
+	for b.Loop() {
+		b.SetBytes(int64(len(countrySnapshot(b))))
+	}
+}
+
+func BenchmarkRestore(b *testing.B) {
+	kept := countrySnapshot(b)
+	b.SetBytes(int64(len(kept)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := New(Config{}).Restore(bytes.NewReader(kept)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPage takes 100 sites of a division from the middle of its list.
+func BenchmarkPage(b *testing.B) {
+	r := country()
+	for name, in := range map[string][]DivisionCode{
+		"Country": nil, "City": {"126000"}, "County": {"126001"}, "Counties": {"126001", "126002", "126003"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var after []string
+			for s := range r.SitesAfter("", in...) {
+				after = append(after, s.RegistrationNo)
+			}
+			from := after[len(after)/2]
+			for b.Loop() {
+				n := 0
+				for range r.SitesAfter(from, in...) {
+					if n++; n == 100 {
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkTouched(b *testing.B) {
+	r := country()
+	site, err := r.Site(benchSite(77_777))
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := r.apply(entry(r, KindSiteUpdated, change{sites: []*Site{site}}))
+	for b.Loop() {
+		for range n.Touched(r.Revision()) {
+		}
+	}
+}
+
+// BenchmarkKept reports what one more roster of the past keeps alive.
+func BenchmarkKept(b *testing.B) {
+	r := country()
+	const count = 1000
+	for range b.N {
+		kept := []*Roster{r}
+		for i := range count {
+			last := kept[len(kept)-1]
+			site, err := last.Site(benchSite(i * 143))
+			if err != nil {
+				b.Fatal(err)
+			}
+			moved := *site
+			moved.Places = append(slices.Clone(site.Places), Place{From: benchStart.AddDate(1, 0, 0), Division: "110101001001"})
+			kept = append(kept, last.apply(entry(last, KindSiteMoved, change{sites: []*Site{&moved}})))
+		}
+		all := heap()
+		last := kept[count]
+		kept = nil
+		b.ReportMetric((all-heap())/count, "B/roster")
+		runtime.KeepAlive(last)
 	}
 }

@@ -220,3 +220,53 @@ func question(t *testing.T, c change) {
 	r.displaced(now)
 	r.orphaned(now)
 }
+
+// FuzzRestore ensures that bytes either are refused or make a roster that answers
+// and can be kept once more.
+func FuzzRestore(f *testing.F) {
+	r := newRoster()
+	for _, stored := range []struct {
+		kind ledger.Kind
+		rows string
+	}{{KindDivisionsImported, realDivisions}, {KindSitesImported, realSites}} {
+		e, rows := withRows(stored.kind, stored.rows)
+		c, err := readChange(f.Context(), rows, e)
+		if err != nil {
+			f.Fatal(err)
+		}
+		c.event.Sequence = r.Revision() + 1
+		r = r.apply(c)
+	}
+	for _, real := range realRecords {
+		c, err := readChange(f.Context(), rowsByName{}, sealed(real.kind, real.content))
+		if err != nil {
+			continue // for its rows
+		}
+		c.event.Sequence = r.Revision() + 1
+		r = r.apply(c)
+	}
+	text, numbers := r.marshal()
+	f.Add(string(text), numbers)
+	f.Fuzz(func(t *testing.T, text string, numbers []byte) {
+		r, err := unmarshalRoster(text, numbers)
+		if err != nil {
+			return
+		}
+		now := time.Date(2020, 2, 3, 0, 0, 0, 0, time.UTC)
+		for s := range r.Sites() {
+			r.OrderAt(s, now)
+		}
+		for d := range r.divisions.n {
+			r.Children(r.divisions.at(d).code, now)
+			r.descend(r.divisions.at(d).code, func(Division) {})
+		}
+		r.displaced(now)
+		r.orphaned(now)
+		for range r.Touched(0) {
+		}
+		again, numbersAgain := r.marshal()
+		if _, err := unmarshalRoster(string(again), numbersAgain); err != nil {
+			t.Errorf("what was restored cannot be restored again: %v", err)
+		}
+	})
+}

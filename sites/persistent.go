@@ -64,9 +64,9 @@ func (v *vector[T]) edit(i uint32, own *owner) *T {
 // not 0 and never leaves. One can copy it by copying the struct.
 type lookup struct {
 	n int
-	// slots has 0, or a number, in the first free slot from its hash on. The count
-	// of slots is a power of two.
-	slots vector[uint32]
+	// slots has 0, or 32 bits of a hash above the number, in the first free slot from
+	// the hash on. The count of slots is a power of two.
+	slots vector[uint64]
 }
 
 // find returns the number with the hash that is the one, or 0.
@@ -75,26 +75,26 @@ func (l *lookup) find(hash uint64, is func(uint32) bool) uint32 {
 		return 0
 	}
 	for i := uint32(hash); ; i++ {
-		n := *l.slots.at(i & (l.slots.n - 1))
-		if n == 0 || is(n) {
-			return n
+		slot := *l.slots.at(i & (l.slots.n - 1))
+		if slot == 0 || uint32(slot>>32) == uint32(hash) && is(uint32(slot)) {
+			return uint32(slot)
 		}
 	}
 }
 
-// add adds a number that is not there. It uses hashOf to find room for the others.
-func (l *lookup) add(number uint32, hashOf func(uint32) uint64, own *owner) {
+// add adds a number that is not there.
+func (l *lookup) add(number uint32, hash uint64, own *owner) {
 	if size := l.slots.n; l.n >= int(size)*2/3 {
 		old := l.slots
-		l.slots = vector[uint32]{}
+		l.slots = vector[uint64]{}
 		l.reserve(int(size), own)
 		for i := range size {
-			if n := *old.at(i); n != 0 {
-				l.put(n, hashOf(n), own)
+			if slot := *old.at(i); slot != 0 {
+				l.put(slot, own)
 			}
 		}
 	}
-	l.put(number, hashOf(number), own)
+	l.put(hash<<32|uint64(number), own)
 	l.n++
 }
 
@@ -109,11 +109,11 @@ func (l *lookup) reserve(n int, own *owner) {
 	}
 }
 
-func (l *lookup) put(number uint32, hash uint64, own *owner) {
+func (l *lookup) put(slot uint64, own *owner) {
 	mask := l.slots.n - 1
-	i := uint32(hash) & mask
+	i := uint32(slot>>32) & mask
 	for *l.slots.at(i) != 0 {
 		i = (i + 1) & mask
 	}
-	*l.slots.edit(i, own) = number
+	*l.slots.edit(i, own) = slot
 }

@@ -9,7 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -432,6 +434,189 @@ func TestRestore(t *testing.T) {
 		}
 		if d := cmp.Diff(everything(w.Roster(), at), everything(restored.Roster(), at)); d != "" {
 			rt.Fatalf("after more entries (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestRestoreOfAnotherHistory ensures that a snapshot is left aside whose newest
+// entry the history does not have.
+func TestRestoreOfAnotherHistory(t *testing.T) {
+	w, other := filled(t), filled(t)
+	for _, c := range []struct {
+		name   string
+		change func(t *testing.T)
+	}{
+		{"longer", func(t *testing.T) {
+			if _, err := other.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"as long", func(t *testing.T) {
+			w.now = w.now.Add(time.Hour)
+			if _, err := w.CreateOrder(t.Context(), "test", order(t, "2", "2020-02-01")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.change(t)
+			var kept bytes.Buffer
+			if err := other.Snapshot(&kept); err != nil {
+				t.Fatal(err)
+			}
+			s := sites.New(w.config())
+			if err := s.Restore(&kept); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Roster().Revision(); got != other.Roster().Revision() {
+				t.Fatalf("restored to revision %d", got)
+			}
+			if err := s.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			at := []time.Time{w.now}
+			if d := cmp.Diff(everything(w.Roster(), at), everything(s.Roster(), at)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			past, err := s.RosterKnown(t.Context(), w.now.Add(-time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := w.RosterKnown(t.Context(), w.now.Add(-time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(everything(want, at), everything(past, at)); d != "" {
+				t.Errorf("as known before (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestRestoreCutShort ensures that a snapshot which is cut short anywhere, or has
+// more than was written, leaves the service empty.
+func TestRestoreCutShort(t *testing.T) {
+	w := filled(t)
+	var b bytes.Buffer
+	if err := w.Snapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	kept := b.Bytes()
+	for n := 0; n < len(kept); n += 1 + len(kept)/500 {
+		s := sites.New(w.config())
+		if err := s.Restore(bytes.NewReader(kept[:n])); err == nil {
+			t.Fatalf("%d of %d bytes are taken for all", n, len(kept))
+		}
+		if s.Roster().Revision() != 0 || s.Roster().NumSites() != 0 {
+			t.Fatalf("%d of %d bytes leave something", n, len(kept))
+		}
+	}
+}
+
+// TestPreviewBesideChanges looks, with the race detector, at what an import that is
+// being decided on and changes that are being made do to one roster.
+func TestPreviewBesideChanges(t *testing.T) {
+	w := filled(t)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range 100 {
+			if _, err := w.MoveSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.Place{Division: village, From: w.now.Add(time.Duration(i) * time.Hour)}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Go(func() {
+		for range 100 {
+			r := w.Roster()
+			for s := range r.SitesIn("511600") {
+				r.OrderAt(s, w.now)
+			}
+		}
+	})
+	wg.Wait()
+	if got := len(w.site(t, "SC-GA-0001").Places); got != 101 {
+		t.Errorf("the site has %d places, want 101", got)
+	}
+}
+
+// A slowRows lets nobody have rows until it is opened.
+type slowRows struct {
+	from sites.Rows
+	open chan struct{}
+}
+
+// PutRows implements sites.Rows.
+func (s *slowRows) PutRows(ctx context.Context, sum string, rows []byte) error {
+	return s.from.PutRows(ctx, sum, rows)
+}
+
+// Rows implements sites.Rows.
+func (s *slowRows) Rows(ctx context.Context, sum string) ([]byte, error) {
+	select {
+	case <-s.open:
+		return s.from.Rows(ctx, sum)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestRosterKnownBesideARebuild ensures that nobody waits for a roster that another
+// caller has made anew: not for a recent one, nor beyond a deadline for an old one.
+func TestRosterKnownBesideARebuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t)
+		old := w.now
+		for range 2 {
+			w.now = w.now.Add(time.Hour)
+			name := fmt.Sprint("样例", w.now)
+			if _, err := w.UpdateSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var kept bytes.Buffer
+		if err := w.Snapshot(&kept); err != nil {
+			t.Fatal(err)
+		}
+		config := w.config()
+		slow := &slowRows{from: config.Rows, open: make(chan struct{})}
+		config.Rows = slow
+		s := sites.New(config) // which has the newest roster alone
+		if err := s.Restore(&kept); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Hour)
+		name := "样例"
+		if _, err := s.UpdateSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if r, err := s.RosterKnown(t.Context(), old); err != nil || r.Revision() != 2 {
+				t.Errorf("the old one: got %v", err)
+			}
+		})
+		synctest.Wait()
+		if r, err := s.RosterKnown(t.Context(), w.now.Add(-time.Minute)); err != nil || r.Revision() != 4 {
+			t.Errorf("the one before the change: got %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.RosterKnown(ctx, old.Add(time.Hour)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("another old one: got %v, want the deadline", err)
+		}
+		close(slow.open)
+		wg.Wait()
+		if r, err := s.RosterKnown(t.Context(), old.Add(time.Hour)); err != nil || r.Revision() != 3 {
+			t.Errorf("another old one then: got %v", err)
 		}
 	})
 }

@@ -81,7 +81,7 @@ func readPart(r io.Reader) ([]byte, error) {
 		return nil, errSnapshot
 	}
 	var b bytes.Buffer
-	b.Grow(int(min(n, 1<<20)))
+	b.Grow(int(min(n, 1<<23)))
 	if _, err := io.CopyN(&b, r, int64(n)); err != nil {
 		return nil, errors.Join(errSnapshot, err)
 	}
@@ -365,7 +365,7 @@ func (n edit) unpackDivisions(u *unpacker) {
 			u.fail()
 			return
 		}
-		n.divisionNumber.add(i, n.divisionHash, n.own)
+		n.divisionNumber.add(i, hashOf(d.code), n.own)
 	}
 	if u.failed {
 		return
@@ -421,7 +421,7 @@ func (n edit) unpackSites(u *unpacker) {
 			return
 		}
 		*n.sites.edit(i, n.own) = s
-		n.siteNumber.add(i, n.siteHash, n.own)
+		n.siteNumber.add(i, hashOf(s.ID), n.own)
 	}
 	order := make([]uint32, 0, n.NumSites())
 	for i := uint32(1); i < count && !u.failed; i++ {
@@ -471,25 +471,29 @@ func (n edit) unpackSite(u *unpacker) *Site {
 // relist makes the lists of sites. The order is that of the registration numbers.
 func (n edit) relist(order []uint32) {
 	sizes := make([]uint32, n.divisions.n+1)
-	var above []uint32
-	each := func(f func(site, division uint32)) {
-		for _, i := range order {
-			above = n.everAbove(above[:0], n.site(i).Places)
-			for _, d := range above {
-				f(i, d)
-			}
+	above := make([]uint32, 0, len(order)*(maxPath-2)) // of all sites
+	ends := make([]int, len(order))
+	for i, site := range order {
+		from := len(above)
+		above = append(above, n.everAbove(above[from:from], n.site(site).Places)...)
+		ends[i] = len(above)
+		for _, d := range above[from:] {
+			sizes[d+1]++
 		}
 	}
-	each(func(_, d uint32) { sizes[d+1]++ })
 	for i := range n.divisions.n {
 		sizes[i+1] += sizes[i] // by now where the sites of each begin
 	}
 	sites := make([]uint32, sizes[n.divisions.n])
 	at := slices.Clone(sizes)
-	each(func(site, d uint32) {
-		sites[at[d]] = site
-		at[d]++
-	})
+	from := 0
+	for i, site := range order {
+		for _, d := range above[from:ends[i]] {
+			sites[at[d]] = site
+			at[d]++
+		}
+		from = ends[i]
+	}
 	for d := range n.divisions.n {
 		for _, site := range sites[sizes[d]:sizes[d+1]] {
 			n.listed.Load(listing{n.site(site).RegistrationNo, d, site})
