@@ -511,7 +511,12 @@ func (n edit) unpackEvents(u *unpacker) {
 			kinds[kind] = ledger.Kind(kind)
 		}
 		e.Kind, e.Time = kinds[kind], u.time()
-		if u.below(2) == 1 {
+		isOrder := e.Kind == KindOrderIssued || e.Kind == KindOrderEnded
+		if (u.below(2) == 1) != isOrder {
+			u.fail()
+			return
+		}
+		if isOrder {
 			e.order = u.order()
 			e.touched = n.applyOrder(e.order, e.Sequence)
 		} else {
@@ -523,7 +528,7 @@ func (n edit) unpackEvents(u *unpacker) {
 			before := int64(0)
 			for i := range e.touched {
 				before += u.int()
-				if before < 0 || before >= int64(limit) {
+				if before <= 0 || before >= int64(limit) {
 					u.fail()
 					return
 				}
