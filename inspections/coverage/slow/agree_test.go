@@ -40,16 +40,17 @@ func liveAndAsk(t *rapid.T) {
 	w := newWorld(t)
 	deeds := slices.Concat(
 		slices.Repeat([]func(){w.submit}, 9),
-		slices.Repeat([]func(){w.ask}, 4),
+		slices.Repeat([]func(){w.ask}, 5),
 		slices.Repeat([]func(){w.advance}, 4),
-		slices.Repeat([]func(){w.issueOrder, w.endOrder, w.moveSite, w.importSites, w.importDivisions, w.updateSite}, 1),
-		[]func(){w.strikeOff, w.retry, w.askBehind, w.writeByHand, func() { w.createSite(w.registered()) }},
+		slices.Repeat([]func(){w.moveSite}, 2),
+		[]func(){w.issueOrder, w.endOrder, w.importSites, w.importDivisions, w.updateSite, w.strikeOff, w.retry, w.askBehind, w.writeByHand, func() { w.createSite(w.registered()) }},
 	)
 	for range rapid.IntRange(4, 40).Draw(t, "deeds") {
 		deeds[rapid.IntRange(0, len(deeds)-1).Draw(t, "deed")]()
 	}
-	for range 3 {
+	for range 4 {
 		w.ask()
+		w.advance()
 	}
 	s := newServer(t, "new", w.store, w.rows, w.clock(0), w.newID)
 	for range 2 {
@@ -72,8 +73,8 @@ type stamped struct {
 
 // question returns one that was asked before, or a new one.
 func (w *world) question() inspections.Question {
-	if len(w.asked) > 0 && rapid.Bool().Draw(w.t, "ask again") {
-		q := w.asked[len(w.asked)-1-rapid.IntRange(0, len(w.asked)-1).Draw(w.t, "question")]
+	if len(w.asked) > 0 && rapid.IntRange(0, 2).Draw(w.t, "ask again") > 0 {
+		q := w.asked[len(w.asked)-1-rapid.IntRange(0, min(len(w.asked)-1, 3)).Draw(w.t, "question")]
 		if rapid.Bool().Draw(w.t, "elsewhere") {
 			q.Division, q.Depth = w.anyDivision(), rapid.IntRange(0, 5).Draw(w.t, "depth")
 		}

@@ -58,29 +58,38 @@ func (s *server) catchUp(tb tester) {
 
 // The three questions, as the service takes them. A list is asked for in pages.
 
+// mostPages is more than any list of a world has.
+const mostPages = 1000
+
+var errNoEnd = errors.New("the pages of the list have no end")
+
 func (s *server) report(ctx context.Context, q inspections.Question) (coverage.Report, coverage.Stamp, error) {
 	a, err := s.visits.Coverage(ctx, q)
 	return a.Report, a.Stamp, err
 }
 
 func (s *server) dueSites(ctx context.Context, q inspections.Question, state coverage.State, size int) (list []coverage.SiteStatus, total int64, err error) {
-	for after := (coverage.SiteRef{}); ; {
+	var after coverage.SiteRef
+	for range mostPages {
 		page, err := s.visits.DueSites(ctx, q, state, after, size)
 		list = append(list, page.Sites...)
 		if after = page.Next; err != nil || after == (coverage.SiteRef{}) {
 			return list, page.Total, err
 		}
 	}
+	return list, total, errNoEnd
 }
 
 func (s *server) checkIns(ctx context.Context, q inspections.Question, f coverage.VisitFilter, size int) (list []*inspections.Stored, err error) {
-	for after := (coverage.VisitRef{}); ; {
+	var after coverage.VisitRef
+	for range mostPages {
 		page, err := s.visits.List(ctx, q, f, after, size)
 		list = append(list, page.CheckIns...)
 		if after = page.Next; err != nil || after == (coverage.VisitRef{}) {
 			return list, err
 		}
 	}
+	return list, errNoEnd
 }
 
 // states are the states of the index, each with its own in package slow.

@@ -17,10 +17,6 @@ import (
 	"xuncha/sites/sitestest"
 )
 
-// freeLevels tells that a table may leave out levels, and that a nation and
-// provinces are levels too.
-const freeLevels = false
-
 // A world is one store, two servers on it, and what happened so far.
 type world struct {
 	t       *rapid.T
@@ -77,17 +73,12 @@ func newWorld(t *rapid.T) *world {
 		t: t, store: ledgertest.New(t), rows: new(sitestest.MemoryRows),
 		now: time.Date(2020, 1, 20, 8, 0, 0, 0, time.UTC), stamps: map[string]stamped{},
 	}
-	w.levels = allLevels[2:]
-	if freeLevels {
-		w.levels = nil
-		widest := rapid.IntRange(0, 2).Draw(t, "widest level")
-		for i, l := range allLevels[widest:] {
-			if i == 0 || l.name == "village" || rapid.Bool().Draw(t, l.name) {
-				w.levels = append(w.levels, l)
-			}
+	widest := rapid.IntRange(0, 2).Draw(t, "widest level")
+	for i, l := range allLevels[widest:] {
+		if i == 0 || l.name == "village" || rapid.Bool().Draw(t, l.name) {
+			w.levels = append(w.levels, l)
 		}
 	}
-	w.levels = slices.Clone(w.levels)
 	skew := rapid.SampledFrom([]time.Duration{0, -90 * time.Minute, 3 * time.Minute, 5 * time.Hour}).Draw(t, "skew of B's clock")
 	w.servers = [2]*server{
 		newServer(t, "A", w.store, w.rows, w.clock(0), w.newID),
@@ -174,7 +165,7 @@ func (w *world) note(moments ...time.Time) { w.notable = append(w.notable, momen
 
 // advance lets time pass.
 func (w *world) advance() {
-	steps := []time.Duration{time.Hour, day, 6 * time.Hour, 1, 10 * time.Minute, 30 * time.Second, 3 * day}
+	steps := []time.Duration{time.Hour, day, 6 * time.Hour, 1, 10 * time.Minute, 2 * time.Minute, 3 * day}
 	w.now = w.now.Add(rapid.SampledFrom(steps).Draw(w.t, "time passes"))
 }
 
@@ -203,13 +194,8 @@ func (w *world) drawTable(oneIn int) []sites.DivisionRow {
 		l := &w.levels[i]
 		l.latest = nil
 		var parents []sites.DivisionCode
-		if i > 0 {
-			parents = w.levels[i-1].latest
-			if freeLevels {
-				for _, wider := range w.levels[:i-1] {
-					parents = append(slices.Clone(parents), wider.latest...)
-				}
-			}
+		for _, wider := range w.levels[:i] {
+			parents = append(parents, wider.latest...)
 		}
 		for n, code := range l.all {
 			if n > 0 && oneIn > 0 && rapid.IntRange(1, oneIn).Draw(w.t, "left out") == oneIn {
@@ -220,7 +206,8 @@ func (w *world) drawTable(oneIn int) []sites.DivisionRow {
 				Name: rapid.SampledFrom([]string{"Old", "New"}).Draw(w.t, "name"),
 			}
 			// A province or a city may be a root beside the widest divisions.
-			if i > 0 && !(freeLevels && len(code) == 6 && l.name != "county" && rapid.IntRange(0, 4).Draw(w.t, "root") == 4) {
+			mayBeRoot := l.name == "province" || l.name == "city"
+			if i > 0 && !(mayBeRoot && rapid.IntRange(0, 4).Draw(w.t, "root") == 4) {
 				row.Parent = string(rapid.SampledFrom(parents).Draw(w.t, "parent"))
 			}
 			l.latest = append(l.latest, code)
@@ -256,8 +243,13 @@ func (w *world) importTable(s *server, rows []sites.DivisionRow, effective strin
 	}
 }
 
+// village returns one of the villages, of which two have most of the sites.
 func (w *world) village() sites.DivisionCode {
-	return rapid.SampledFrom(w.levels[len(w.levels)-1].all).Draw(w.t, "village")
+	all := w.levels[len(w.levels)-1].all
+	if rapid.Bool().Draw(w.t, "a large village") {
+		all = all[:2]
+	}
+	return rapid.SampledFrom(all).Draw(w.t, "village")
 }
 
 // registered draws since when a site is registered, mostly before everything else.
@@ -297,12 +289,26 @@ func (w *world) site() (sites.SiteID, string) {
 	return "", ""
 }
 
+// moveSite moves a site, and sometimes back again later.
 func (w *world) moveSite() {
 	id, no := w.site()
-	s, to, from := w.anyServer(), w.village(), w.border("moved")
-	_, err := s.roster.MoveSite(w.t.Context(), "admin", id, "", sites.Place{Division: to, From: from})
-	if w.did(s, err, "move %s to %s from %s", no, to, short(from)) {
+	s := w.anyServer()
+	move := func(to sites.DivisionCode, from time.Time) bool {
+		_, err := s.roster.MoveSite(w.t.Context(), "admin", id, "", sites.Place{Division: to, From: from})
+		if !w.did(s, err, "move %s to %s from %s", no, to, short(from)) {
+			return false
+		}
 		w.note(from)
+		return true
+	}
+	site, err := s.roster.Roster().Site(id)
+	if err != nil {
+		return // the server has not heard of it
+	}
+	back, from := site.PlaceAt(s.now()).Division, w.border("moved")
+	if move(w.village(), from) && rapid.IntRange(0, 2).Draw(w.t, "and back") > 0 {
+		after := []time.Duration{day, 6 * time.Hour, 1, 3 * day}
+		move(back, from.Add(rapid.SampledFrom(after).Draw(w.t, "after")))
 	}
 }
 
@@ -370,8 +376,11 @@ func (w *world) issueOrder() {
 		Interval:  sites.Duration(rapid.SampledFrom(intervals).Draw(w.t, "interval")),
 	}
 	if len(w.orders) == 0 {
-		// So that there is something to do from the beginning.
-		o.Divisions, o.Start = slices.Clone(w.levels[0].all), w.now.Add(-10*day)
+		// So that there is something to do from the beginning, mostly everywhere.
+		o.Start = w.now.Add(-10 * day)
+		if rapid.IntRange(0, 2).Draw(w.t, "only there") < 2 {
+			o.Divisions = slices.Clone(w.levels[0].all)
+		}
 	} else if n := rapid.IntRange(0, len(w.orders)).Draw(w.t, "prolongs"); n < len(w.orders) {
 		if old, err := s.roster.Roster().Order(w.orders[n]); err == nil {
 			o.Divisions, o.Start = slices.Clone(old.Divisions), old.End.Add(-time.Duration(rapid.IntRange(-1, 3).Draw(w.t, "earlier"))*12*time.Hour)
@@ -417,7 +426,9 @@ func (w *world) submit() {
 		CancelledEvents: rapid.Int32Range(0, 3).Draw(w.t, "cancelled"),
 		DispersedPeople: rapid.Int32Range(0, 50).Draw(w.t, "dispersed"),
 	}}
-	if in.Captured.After(s.now()) || rapid.Bool().Draw(w.t, "just visited") {
+	if rapid.IntRange(0, 7).Draw(w.t, "phone is ahead") == 7 {
+		in.Captured = s.now().Add(rapid.SampledFrom([]time.Duration{1, 3 * time.Minute, 5 * time.Minute}).Draw(w.t, "ahead"))
+	} else if in.Captured.After(s.now()) || rapid.Bool().Draw(w.t, "just visited") {
 		in.Captured = s.now().Add(-time.Duration(rapid.IntRange(0, 20).Draw(w.t, "hours ago")) * time.Hour)
 	}
 	if rapid.IntRange(0, 5).Draw(w.t, "clock is off") == 5 {
