@@ -73,6 +73,13 @@ func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
 	return t[at-t[0].Sequence], true
 }
 
+// waiting returns how many entries are not in the indexes yet.
+func (r *recent) waiting() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.unindexed)
+}
+
 // appendCopies appends entries to out with records of their own.
 func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 	size := 0
@@ -126,7 +133,7 @@ func (r *recent) indexed(n int) {
 	for _, row := range r.unindexed[:n] {
 		delete(r.ids, row.entryID)
 	}
-	r.unindexed = append(make([]indexRow, 0, maxUnindexed), r.unindexed[n:]...)
+	r.unindexed = slices.Clone(r.unindexed[n:])
 	r.shrink()
 }
 

@@ -256,3 +256,23 @@ func TestIndexedInParts(t *testing.T) {
 	}
 	wantWhole(t, s, site, want)
 }
+
+// While nobody writes, all is indexed, and memory holds only the newest.
+func TestIndexedWhileQuiet(t *testing.T) {
+	s := open(t)
+	var want []ledger.Entry
+	for len(want) < 3*keepTail {
+		want = append(want, mustAppend(t, s, draft(fmt.Sprint(len(want)))))
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := s.indexQuietly(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if waiting, count := s.recent.waiting(), s.recent.count; waiting != 0 || count != keepTail {
+			t.Errorf("%d entries wait and %d are in memory, want none and %d", waiting, count, keepTail)
+		}
+		wantWhole(t, s, site, want)
+	}
+	want = append(want, mustAppend(t, s, draft("later")))
+	wantWhole(t, s, site, want)
+}

@@ -55,8 +55,8 @@ type Store struct {
 	reads  chan *sqlite.Conn // those not in use
 	gate   engine.Gate
 
-	stopFilling context.CancelFunc
-	filling     sync.WaitGroup
+	stopBackground   context.CancelFunc
+	filling, indexer sync.WaitGroup
 }
 
 // Open opens the data folder, and makes it where there is none, readable by its
@@ -121,11 +121,12 @@ func openWith(ctx context.Context, dir string, slotOf func(ledger.History, strin
 	for _, conn := range conns[1:] {
 		s.reads <- conn
 	}
-	// It outlives the call that opens the store.
-	filling, stop := context.WithCancel(context.Background())
-	s.stopFilling = stop
+	// What runs in the background outlives the call that opens the store.
+	background, stop := context.WithCancel(context.Background())
+	s.stopBackground = stop
 	// Where it fails, ids are looked up without the filter.
-	s.filling.Go(func() { _ = s.fill(filling) })
+	s.filling.Go(func() { _ = s.fill(background) })
+	s.indexer.Go(func() { s.indexWhileQuiet(background) })
 	return s, nil
 }
 
@@ -176,8 +177,9 @@ func prepareFile(ctx context.Context, conn *sqlite.Conn) error {
 // Close waits for the calls that are under way, then releases the folder. A
 // call that comes later gives ledger.ErrUnavailable.
 func (s *Store) Close() error {
-	s.stopFilling()
+	s.stopBackground()
 	s.filling.Wait()
+	s.indexer.Wait()
 	return s.gate.Close(func() error {
 		var errs []error
 		for range readers {
@@ -200,6 +202,40 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
 	return err
+}
+
+// indexWhileQuiet brings the indexes up to date whenever nobody has written for a
+// while. So a server that has little to do needs no memory for what waits.
+func (s *Store) indexWhileQuiet(ctx context.Context) {
+	tick := time.NewTicker(quietAfter)
+	defer tick.Stop()
+	for before := -1; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		waiting := s.recent.waiting()
+		if waiting == before && s.indexQuietly(ctx) == nil {
+			waiting = s.recent.waiting()
+		}
+		before = waiting
+	}
+}
+
+// indexQuietly indexes what waits, in transactions so short that whoever writes
+// meanwhile is not held up.
+func (s *Store) indexQuietly(ctx context.Context) error {
+	waiting := s.recent.waiting()
+	if waiting == 0 {
+		return nil
+	}
+	for range 2 * (waiting/quietIndexed + 1) { // the places, and then the slots
+		if err := s.write(ctx, func(w *writer) error { w.quiet = true; return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Append implements ledger.Store.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -24,6 +25,9 @@ const (
 	// writes, so that indexing is quicker than what comes meanwhile; leastIndexed is
 	// how many at least.
 	indexedEach, leastIndexed = 4, 256
+	// quietIndexed is how many it does where nobody has written for quietAfter.
+	quietIndexed = 2048
+	quietAfter   = 30 * time.Second
 	// partSize is how long, in bytes, a part of the rows of an import is.
 	partSize = 1 << 20
 )
@@ -50,6 +54,8 @@ type writer struct {
 	// indexing is nil while none is under way.
 	mostUnindexed int
 	indexing      *indexing
+	// quiet tells that the transaction under way was begun to index, however few wait.
+	quiet bool
 	// What the transaction under way has added, and what is to be indexed of it.
 	fresh []ledger.Entry
 	rows  []indexRow
@@ -172,7 +178,7 @@ func (w *writer) commit(batch []*job) error {
 	}
 	next := 0
 	if err == nil {
-		next, err = w.indexSome(max(leastIndexed, indexedEach*len(batch)))
+		next, err = w.indexSome(max(leastIndexed, indexedEach*len(batch), w.quietSteps()))
 	}
 	if err == nil {
 		err = w.exec(`COMMIT`)
@@ -192,6 +198,7 @@ func (w *writer) commit(batch []*job) error {
 		clear(w.heads)
 	}
 	w.forget()
+	w.quiet = false
 	return err
 }
 
@@ -236,7 +243,7 @@ func newIndexing(rows []indexRow) *indexing {
 // enough entries wait. It returns how far it is once the transaction is committed.
 func (w *writer) indexSome(n int) (done int, err error) {
 	if w.indexing == nil {
-		if len(w.recent.unindexed) < w.mostUnindexed {
+		if waiting := len(w.recent.unindexed); waiting == 0 || waiting < w.mostUnindexed && !w.quiet {
 			return 0, nil
 		}
 		w.indexing = newIndexing(w.recent.unindexed)
@@ -271,6 +278,14 @@ func (w *writer) indexSome(n int) (done int, err error) {
 		err = w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, i.last) })
 	}
 	return done, err
+}
+
+// quietSteps is how many steps a transaction does that was begun to index.
+func (w *writer) quietSteps() int {
+	if w.quiet {
+		return quietIndexed
+	}
+	return 0
 }
 
 // fillSlot puts the entry into its slot, or the next one that is free. It may be
