@@ -258,7 +258,7 @@ func FuzzRestore(f *testing.F) {
 		}
 		for d := range r.divisions.n {
 			r.Children(r.divisions.at(d).code, now)
-			r.descend(r.divisions.at(d).code, func(Division) {})
+			r.descend(r.divisions.at(d).code, func(Division) bool { return true })
 		}
 		r.displaced(now)
 		r.orphaned(now)

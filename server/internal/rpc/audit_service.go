@@ -98,7 +98,7 @@ func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRe
 		if err != nil {
 			return nil, err
 		}
-		if out.Entries, err = s.fill(entries, req.IncludeRecords); err != nil {
+		if out.Entries, err = s.fitting(entries, req.IncludeRecords); err != nil {
 			return nil, err
 		}
 		if len(out.Entries) < len(entries) {
@@ -111,8 +111,8 @@ func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRe
 	}
 }
 
-// fill returns as many of the entries, from the first on, as fit on a page.
-func (s *auditService) fill(entries []ledger.Entry, withRecords bool) ([]*xunchav1.HistoryEntry, error) {
+// fitting returns as many of the entries, from the first on, as fit on a page.
+func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) ([]*xunchav1.HistoryEntry, error) {
 	p := page[*xunchav1.HistoryEntry]{items: make([]*xunchav1.HistoryEntry, 0, len(entries)), size: len(entries)}
 	for _, e := range entries {
 		m, err := s.entry(e, withRecords)

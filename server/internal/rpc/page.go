@@ -135,9 +135,9 @@ const (
 	// maxAnswer is the longest message in bytes that a gRPC client takes unless it is
 	// told otherwise.
 	maxAnswer = 4 << 20
-	// maxPage is how many bytes the items of a page have at most. What stands beside
+	// maxPageBytes is how many bytes the items of a page have at most. What stands beside
 	// them in an answer is far less than the rest.
-	maxPage = maxAnswer - maxAnswer/8
+	maxPageBytes = maxAnswer - maxAnswer/8
 	// maxLooked is how many items that are not to be shown are looked at for one page.
 	// It takes some milliseconds.
 	maxLooked = 5000
@@ -167,7 +167,7 @@ func (p *page[M]) offer(shown bool, item func() M) bool {
 		}
 		m := item()
 		n := itemSize(m)
-		if len(p.items) > 0 && p.bytes+n > maxPage {
+		if len(p.items) > 0 && p.bytes+n > maxPageBytes {
 			return false
 		}
 		p.items = append(p.items, m)

@@ -197,10 +197,10 @@ func TestLongestPages(t *testing.T) {
 			if len(seen) != list.items {
 				t.Errorf("got %d items, want %d", len(seen), list.items)
 			}
-			if largest > maxPage/8 {
+			if largest > maxPageBytes/8 {
 				t.Errorf("an item has %d bytes", largest)
 			}
-			if cut != list.cut || largest*most > maxPage != list.cut {
+			if cut != list.cut || largest*most > maxPageBytes != list.cut {
 				t.Errorf("pages are cut: %t, want %t; %d items of %d bytes are %d", cut, list.cut, most, largest, most*largest)
 			}
 		})
