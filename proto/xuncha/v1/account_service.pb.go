@@ -1075,7 +1075,8 @@ func (x *ListAccountsRequest) GetPageToken() string {
 // Response of ListAccounts.
 type ListAccountsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The accounts.
+	// The accounts, by username. There may be fewer than asked for, or none, before
+	// the end.
 	Accounts []*Account `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
 	// Where the list goes on; empty at its end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -763,7 +763,7 @@ func (x *ListSiteHistoryRequest) GetIncludeRecords() bool {
 // A page of a site's history.
 type ListSiteHistoryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entries, newest first.
+	// The entries, newest first. There may be fewer than asked for before the end.
 	Entries []*HistoryEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

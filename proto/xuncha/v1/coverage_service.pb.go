@@ -92,6 +92,7 @@ type GetCoverageRequest struct {
 	// The window's first moment; absent means the beginning of today.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The first moment after the window; absent means the end of start_time's day.
+	// A window is at most 400 days long.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The figures as they were known at this moment; absent means now.
 	KnownTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=known_time,json=knownTime,proto3" json:"known_time,omitempty"`
@@ -609,7 +610,8 @@ func (x *DueSite) GetOverdueTime() *timestamppb.Timestamp {
 // A page of due sites.
 type ListDueSitesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sites, by village and registration number.
+	// The sites, by village and registration number. There may be fewer than asked
+	// for before the end.
 	DueSites []*DueSite `protobuf:"bytes,1,rep,name=due_sites,json=dueSites,proto3" json:"due_sites,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -30,7 +30,9 @@ const (
 // Answers which sites were inspected and which nobody has checked yet. Every
 // figure has its list.
 type CoverageServiceClient interface {
-	// Returns the figures of a division and of those below it.
+	// Returns the figures of a division and of those below it. A report with more
+	// rows than the server allows, or of more than 4 MiB, is INVALID_ARGUMENT
+	// (REPORT_TOO_LARGE), and the error says which depth fits.
 	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 	// Lists the sites behind a figure, by village and registration number.
 	ListDueSites(ctx context.Context, in *ListDueSitesRequest, opts ...grpc.CallOption) (*ListDueSitesResponse, error)
@@ -71,7 +73,9 @@ func (c *coverageServiceClient) ListDueSites(ctx context.Context, in *ListDueSit
 // Answers which sites were inspected and which nobody has checked yet. Every
 // figure has its list.
 type CoverageServiceServer interface {
-	// Returns the figures of a division and of those below it.
+	// Returns the figures of a division and of those below it. A report with more
+	// rows than the server allows, or of more than 4 MiB, is INVALID_ARGUMENT
+	// (REPORT_TOO_LARGE), and the error says which depth fits.
 	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	// Lists the sites behind a figure, by village and registration number.
 	ListDueSites(context.Context, *ListDueSitesRequest) (*ListDueSitesResponse, error)

@@ -121,7 +121,8 @@ const (
 	ErrorReason_ERROR_REASON_ACCOUNT_DISABLED ErrorReason = 43
 	// FAILED_PRECONDITION: the server has no accounts yet, and so no callers.
 	ErrorReason_ERROR_REASON_NO_ACCOUNTS ErrorReason = 44
-	// RESOURCE_EXHAUSTED: too many calls; wait as RetryInfo says.
+	// RESOURCE_EXHAUSTED: too many calls, or too costly ones; wait as RetryInfo
+	// says.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 45
 	// PERMISSION_DENIED: the identity provider's token is right, but says nothing
 	// that can be used as a username, a role or divisions.
@@ -160,6 +161,12 @@ const (
 	// FAILED_PRECONDITION: the picture is too large, or too damaged, for a small one
 	// to be made of it. VARIANT_FULL shows it.
 	ErrorReason_ERROR_REASON_NO_THUMBNAIL ErrorReason = 60
+	// INVALID_ARGUMENT: the window is longer than 400 days.
+	ErrorReason_ERROR_REASON_WINDOW_TOO_LONG ErrorReason = 61
+	// INVALID_ARGUMENT: the report has more rows than the server allows, or more
+	// bytes than clients take. "fitting_depth" in the ErrorInfo's metadata is the
+	// greatest depth at which it has not.
+	ErrorReason_ERROR_REASON_REPORT_TOO_LARGE ErrorReason = 62
 )
 
 // Enum value maps for ErrorReason.
@@ -226,6 +233,8 @@ var (
 		58: "ERROR_REASON_NOT_A_PICTURE",
 		59: "ERROR_REASON_PICTURE_TOO_LARGE",
 		60: "ERROR_REASON_NO_THUMBNAIL",
+		61: "ERROR_REASON_WINDOW_TOO_LONG",
+		62: "ERROR_REASON_REPORT_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -289,6 +298,8 @@ var (
 		"ERROR_REASON_NOT_A_PICTURE":                 58,
 		"ERROR_REASON_PICTURE_TOO_LARGE":             59,
 		"ERROR_REASON_NO_THUMBNAIL":                  60,
+		"ERROR_REASON_WINDOW_TOO_LONG":               61,
+		"ERROR_REASON_REPORT_TOO_LARGE":              62,
 	}
 )
 
@@ -323,7 +334,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xc5\x10\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x8a\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -386,7 +397,9 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_PHOTO_TYPE_MISMATCH\x109\x12\x1e\n" +
 	"\x1aERROR_REASON_NOT_A_PICTURE\x10:\x12\"\n" +
 	"\x1eERROR_REASON_PICTURE_TOO_LARGE\x10;\x12\x1d\n" +
-	"\x19ERROR_REASON_NO_THUMBNAIL\x10<B\x87\x01\n" +
+	"\x19ERROR_REASON_NO_THUMBNAIL\x10<\x12 \n" +
+	"\x1cERROR_REASON_WINDOW_TOO_LONG\x10=\x12!\n" +
+	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10>B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

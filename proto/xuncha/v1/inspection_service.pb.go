@@ -245,6 +245,7 @@ type ListCheckInsRequest struct {
 	// The window's first moment, by capture_time; absent means today.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The first moment after the window; absent means the end of start_time's day.
+	// A window is at most 400 days long.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// As known at this moment; absent means now.
 	KnownTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=known_time,json=knownTime,proto3" json:"known_time,omitempty"`
@@ -357,7 +358,8 @@ func (x *ListCheckInsRequest) GetPageToken() string {
 // A page of check-ins.
 type ListCheckInsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The check-ins, newest capture_time first.
+	// The check-ins, newest capture_time first. There may be fewer than asked for
+	// before the end.
 	Items []*CheckInItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -100,7 +100,7 @@ func (x *ListDivisionsRequest) GetPageToken() string {
 // A page of divisions.
 type ListDivisionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The divisions, by code.
+	// The divisions, by code. There may be fewer than asked for before the end.
 	Divisions []*Division `protobuf:"bytes,1,rep,name=divisions,proto3" json:"divisions,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -582,9 +582,11 @@ type ImportDivisionsResponse struct {
 	// How many stay as they are.
 	Unchanged int32 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// The registered sites whose village has ended, for an administrator to move.
-	// Until then they stay in their old place in the hierarchy.
+	// Until then they stay in their old place in the hierarchy. Where there are very
+	// many, these are the first of them.
 	DisplacedSites []*Site `protobuf:"bytes,7,rep,name=displaced_sites,json=displacedSites,proto3" json:"displaced_sites,omitempty"`
-	// The orders in force or to come that name a division that has ended.
+	// The orders in force or to come that name a division that has ended. Where
+	// there are very many, these are the first of them.
 	OrphanedOrders []*ClosureOrder `protobuf:"bytes,8,rep,name=orphaned_orders,json=orphanedOrders,proto3" json:"orphaned_orders,omitempty"`
 	// In a dry run, what is wrong: the first 100. Without dry_run, a table with a
 	// problem is an error instead (IMPORT_REJECTED).
@@ -592,9 +594,13 @@ type ImportDivisionsResponse struct {
 	// How many problems there are in all.
 	ProblemCount int32 `protobuf:"varint,10,opt,name=problem_count,json=problemCount,proto3" json:"problem_count,omitempty"`
 	// The roster's revision afterwards.
-	Revision      int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Revision int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
+	// How many displaced sites there are in all.
+	DisplacedSiteCount int32 `protobuf:"varint,12,opt,name=displaced_site_count,json=displacedSiteCount,proto3" json:"displaced_site_count,omitempty"`
+	// How many orphaned orders there are in all.
+	OrphanedOrderCount int32 `protobuf:"varint,13,opt,name=orphaned_order_count,json=orphanedOrderCount,proto3" json:"orphaned_order_count,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ImportDivisionsResponse) Reset() {
@@ -700,6 +706,20 @@ func (x *ImportDivisionsResponse) GetProblemCount() int32 {
 func (x *ImportDivisionsResponse) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *ImportDivisionsResponse) GetDisplacedSiteCount() int32 {
+	if x != nil {
+		return x.DisplacedSiteCount
+	}
+	return 0
+}
+
+func (x *ImportDivisionsResponse) GetOrphanedOrderCount() int32 {
+	if x != nil {
+		return x.OrphanedOrderCount
 	}
 	return 0
 }
@@ -1695,7 +1715,8 @@ func (x *ListSitesRequest) GetPageToken() string {
 // A page of sites.
 type ListSitesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sites, by registration number, each where it stands at that moment.
+	// The sites, by registration number, each where it stands at that moment. There
+	// may be fewer than asked for, or none, before the end.
 	Sites []*Site `protobuf:"bytes,1,rep,name=sites,proto3" json:"sites,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -2100,7 +2121,8 @@ func (x *ListClosureOrdersRequest) GetPageToken() string {
 // A page of orders.
 type ListClosureOrdersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The orders, newest start first.
+	// The orders, newest start first. There may be fewer than asked for, or none,
+	// before the end.
 	ClosureOrders []*ClosureOrder `protobuf:"bytes,1,rep,name=closure_orders,json=closureOrders,proto3" json:"closure_orders,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -2193,7 +2215,7 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\rImportProblem\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"\xac\x03\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"\x90\x04\n" +
 	"\x17ImportDivisionsResponse\x12\x18\n" +
 	"\achanged\x18\x01 \x01(\bR\achanged\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x05R\acreated\x12\x14\n" +
@@ -2206,7 +2228,9 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\v2\x18.xuncha.v1.ImportProblemR\bproblems\x12#\n" +
 	"\rproblem_count\x18\n" +
 	" \x01(\x05R\fproblemCount\x12\x1a\n" +
-	"\brevision\x18\v \x01(\x03R\brevision\"\xef\x02\n" +
+	"\brevision\x18\v \x01(\x03R\brevision\x120\n" +
+	"\x14displaced_site_count\x18\f \x01(\x05R\x12displacedSiteCount\x120\n" +
+	"\x14orphaned_order_count\x18\r \x01(\x05R\x12orphanedOrderCount\"\xef\x02\n" +
 	"\aSiteRow\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x121\n" +
 	"\x0fregistration_no\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x0eregistrationNo\x12\x1c\n" +

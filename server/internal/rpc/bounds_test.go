@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"xuncha/inspections"
+	"xuncha/inspections/coverage"
 	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -241,6 +242,8 @@ func TestSaidBounds(t *testing.T) {
 		{"closure_order.proto", fmt.Sprintf("at most %d days after the start", days(sites.MaxOrderLength))},
 		{"closure_order.proto", fmt.Sprintf("%d hour to %d days", sites.MinInspectionInterval/time.Hour, days(sites.MaxInspectionInterval))},
 		{"error_reason.proto", fmt.Sprintf("lasts at most %d days", days(sites.MaxOrderLength))},
+		{"coverage_service.proto", fmt.Sprintf("is at most %d days long", days(coverage.MaxWindow))},
+		{"error_reason.proto", fmt.Sprintf("longer than %d days", days(coverage.MaxWindow))},
 		{"photo_service.proto", fmt.Sprintf("is kept for %d days", photos.PartialDays)},
 		{"account_service.proto", fmt.Sprintf("%d to %d characters", accounts.MinPassword, accounts.MaxPassword)},
 		{"account_service.proto", fmt.Sprintf("once, within %d days", days(accounts.RefreshLifetime))},
@@ -255,6 +258,7 @@ func TestSaidBounds(t *testing.T) {
 		want []string
 	}{
 		{inspections.ErrFuture, []string{fmt.Sprint(int(inspections.FutureTolerance / time.Minute))}},
+		{coverage.ErrWindowTooLong, []string{fmt.Sprint(days(coverage.MaxWindow))}},
 		{sites.ErrOrderTooLong, []string{fmt.Sprint(days(sites.MaxOrderLength))}},
 		{accounts.ErrWeakPassword, []string{fmt.Sprint(accounts.MinPassword), fmt.Sprint(accounts.MaxPassword)}},
 	} {

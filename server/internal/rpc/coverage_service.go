@@ -2,8 +2,13 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
@@ -43,7 +48,7 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 	if err != nil {
 		return nil, err
 	}
-	q.Depth = int(req.Depth)
+	q.Depth, q.MaxRows = int(req.Depth), s.config.ReportRows
 	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth, s.config.Roster.Roster().Revision()}
 	if q.Known.IsZero() {
 		if a, ok := s.ready.Load(key); ok && a.(readyAnswer).stamp.Fresh(s.config.Now()) {
@@ -56,15 +61,54 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 	}
 	defer done()
 	answer, err := s.config.Inspections.Coverage(ctx, q)
+	spend(ctx, int(answer.Cost))
 	if err != nil {
 		return nil, err
 	}
 	spend(ctx, int(answer.Cost))
-	out, err := encoded(fromReport(answer.Report))
+	report := fromReport(answer.Report)
+	out, err := encoded(report)
+	if err == nil && proto.Size(out) > maxAnswer {
+		return nil, &sites.FieldError{Field: "depth", Err: tooLargeReport(report, q.Depth)}
+	}
 	if err == nil && q.Known.IsZero() {
 		s.keep(key, readyAnswer{out, answer.Stamp})
 	}
 	return out, err
+}
+
+// errReportTooLarge is what errors.Is finds in a reportTooLargeError.
+var errReportTooLarge = errors.New("report is too large")
+
+// A reportTooLargeError means that a report is longer than what clients take.
+type reportTooLargeError struct {
+	// fits is the greatest depth at which it is not.
+	fits int
+}
+
+func (e *reportTooLargeError) Error() string {
+	return fmt.Sprintf("%v: more than %d MiB; depth %d fits", errReportTooLarge, maxAnswer>>20, e.fits)
+}
+
+func (e *reportTooLargeError) Is(target error) bool { return target == errReportTooLarge }
+
+// tooLargeReport returns the error of a report that is too large at the depth. A row
+// alone never is.
+func tooLargeReport(r *xunchav1.GetCoverageResponse, depth int) error {
+	for depth--; depth > 0 && sizeDownTo(depth, r) > maxAnswer; depth-- {
+	}
+	return &reportTooLargeError{depth}
+}
+
+// sizeDownTo is how many bytes the report has with so many levels below its first row.
+func sizeDownTo(depth int, r *xunchav1.GetCoverageResponse) int {
+	n := protowire.SizeTag(1) + protowire.SizeBytes(proto.Size(r.Row))
+	if depth > 0 {
+		for _, c := range r.Children {
+			n += protowire.SizeTag(2) + protowire.SizeBytes(sizeDownTo(depth-1, c))
+		}
+	}
+	return n
 }
 
 func (s *coverageService) keep(key readyKey, a readyAnswer) {
@@ -103,6 +147,7 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	defer done()
 	after := coverage.SiteRef{Village: cursor.Village, RegistrationNo: cursor.After}
 	page, err := s.config.Inspections.DueSites(ctx, q, states[req.State], after, pageSize(req))
+	spend(ctx, int(page.Cost))
 	if err != nil {
 		return nil, err
 	}

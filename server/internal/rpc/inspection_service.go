@@ -98,6 +98,7 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 		Site: sites.SiteID(lower(req.SiteId)), Open: req.FoundOpen,
 		VisitedLate: req.Flag == xunchav1.Flag_FLAG_VISITED_LATE, SyncedLate: req.Flag == xunchav1.Flag_FLAG_SYNCED_LATE,
 	}, cursor.VisitRef, pageSize(req))
+	spend(ctx, int(page.Cost))
 	if err != nil {
 		return nil, err
 	}

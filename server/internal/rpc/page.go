@@ -149,7 +149,7 @@ const (
 type page[M proto.Message] struct {
 	items []M
 	size  int // most items
-	bytes int // of the items, as they are encoded
+	used  int // of the maxPageBytes bytes
 	// looked is how many were looked at, shown or not.
 	looked int
 }
@@ -167,11 +167,11 @@ func (p *page[M]) offer(shown bool, item func() M) bool {
 		}
 		m := item()
 		n := itemSize(m)
-		if len(p.items) > 0 && p.bytes+n > maxPageBytes {
+		if len(p.items) > 0 && p.used+n > maxPageBytes {
 			return false
 		}
 		p.items = append(p.items, m)
-		p.bytes += n
+		p.used += n
 	}
 	p.looked++
 	return true

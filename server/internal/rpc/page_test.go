@@ -205,6 +205,24 @@ func TestLongestPages(t *testing.T) {
 			}
 		})
 	}
+	t.Run("ImportDivisions", func(t *testing.T) { // which ends all villages
+		stream := must(w.roster.ImportDivisions(root))(t)
+		for _, m := range []*xunchav1.ImportDivisionsRequest{
+			{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02"}}},
+			{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{Row: 1, Code: "500001001", Name: "乡", Level: "township", ParentCode: "500001"}}},
+		} {
+			if err := stream.Send(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer := must(stream.CloseAndRecv())(t)
+		if answer.DisplacedSiteCount != many || answer.OrphanedOrderCount != 201 {
+			t.Errorf("got %d displaced sites and %d orphaned orders, want %d and 201", answer.DisplacedSiteCount, answer.OrphanedOrderCount, many)
+		}
+		if s, o := len(answer.DisplacedSites), len(answer.OrphanedOrders); s == 0 || s == many || o == 0 || o == 201 || proto.Size(answer) > maxAnswer {
+			t.Errorf("the answer has %d of the sites, %d of the orders and %d bytes", s, o, proto.Size(answer))
+		}
+	})
 }
 
 func namesOf[M any](items []M, name func(M) string) (out []string) {

@@ -169,13 +169,21 @@ func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xuncha
 		Regrouped: int32(n.Regrouped), Unchanged: int32(n.Unchanged),
 	}
 	now := s.config.Now()
-	for _, site := range n.Displaced {
-		out.DisplacedSites = append(out.DisplacedSites, fromSite(site, now))
-	}
-	for _, o := range n.Orphaned {
-		out.OrphanedOrders = append(out.OrphanedOrders, fromOrder(o))
-	}
+	out.DisplacedSites = first(n.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
+	out.OrphanedOrders = first(n.Orphaned, fromOrder)
+	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(n.Displaced)), int32(len(n.Orphaned))
 	return stream.SendAndClose(out)
+}
+
+// first returns as many of the values, as messages, as fill half an answer.
+func first[V any, M proto.Message](values []V, message func(V) M) []M {
+	p := page[M]{size: len(values), used: maxPageBytes / 2}
+	for _, v := range values {
+		if !p.offer(true, func() M { return message(v) }) {
+			break
+		}
+	}
+	return p.items
 }
 
 func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) error {

@@ -449,6 +449,26 @@ func TestRound(t *testing.T) {
 		_, err := w.coverage.GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: "990000"})
 		wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "division_code")
 	})
+	t.Run("LongestWindow", func(t *testing.T) {
+		start := w.clock().Add(-time.Hour)
+		for _, test := range []struct {
+			length time.Duration
+			fits   bool
+		}{{400 * 24 * time.Hour, true}, {400*24*time.Hour + 1, false}, {114 * 365 * 24 * time.Hour, false}} {
+			from, to := timestamppb.New(start), timestamppb.New(start.Add(test.length))
+			_, report := w.coverage.GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: "511600", StartTime: from, EndTime: to})
+			_, dueSites := w.coverage.ListDueSites(ctx, &xunchav1.ListDueSitesRequest{DivisionCode: "511600", StartTime: from, EndTime: to})
+			_, checkIns := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "511600", StartTime: from, EndTime: to})
+			_, ofSite := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{SiteId: w.sites[0].SiteId, StartTime: from, EndTime: to})
+			for name, err := range map[string]error{"GetCoverage": report, "ListDueSites": dueSites, "ListCheckIns": checkIns, "ListCheckIns of a site": ofSite} {
+				if test.fits && err != nil {
+					t.Errorf("%s of %v: %v", name, test.length, err)
+				} else if !test.fits {
+					wantStatus(t, err, codes.InvalidArgument, "WINDOW_TOO_LONG", "end_time")
+				}
+			}
+		}
+	})
 	t.Run("WindowThatEndsBeforeItStarts", func(t *testing.T) {
 		_, err := w.coverage.GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: "511600", EndTime: known, StartTime: timestamppb.New(w.clock())})
 		wantStatus(t, err, codes.InvalidArgument, "INVALID_WINDOW", "end_time")
@@ -696,7 +716,7 @@ func TestImports(t *testing.T) {
 	t.Run("Merger", func(t *testing.T) {
 		w.advance(4 * 365 * 24 * time.Hour)
 		answer := w.importDivisions(t, sampledata.Divisions2023(), "2023-06-30")
-		if len(answer.DisplacedSites) != 52 || !answer.Changed || answer.Renamed == 0 {
+		if len(answer.DisplacedSites) != 52 || answer.DisplacedSiteCount != 52 || !answer.Changed || answer.Renamed == 0 {
 			t.Errorf("got %d displaced sites, %d renamed", len(answer.DisplacedSites), answer.Renamed)
 		}
 		past := must(w.roster.GetDivision(t.Context(), &xunchav1.GetDivisionRequest{

@@ -72,6 +72,8 @@ type Config struct {
 	// and an address may make in the long run; 0 sets no limit. Those of 20
 	// seconds can be saved up.
 	CallsPerAccount, CallsPerAddress float64
+	// ReportRows is how many rows a report may have; 0 sets no limit.
+	ReportRows int
 	// BehindProxy tells that all calls come through a proxy, which adds to
 	// x-forwarded-for from where.
 	BehindProxy bool

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -118,6 +119,12 @@ var meanings = []meaning{
 		"Rows of the table are wrong. Nothing was changed.", "表格中有错误的行，未作任何更改。"},
 	{coverage.ErrWindow, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_WINDOW, 0, false,
 		"The window must end after it starts.", "时间段的结束必须晚于开始。"},
+	{coverage.ErrWindowTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_WINDOW_TOO_LONG, 0, false,
+		"The window is longer than 400 days. Ask for a shorter one.", "时间段超过400天，请缩短。"},
+	{coverage.ErrTooManyRows, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_REPORT_TOO_LARGE, 0, false,
+		"The report has too many rows. Ask for a lesser depth.", "报告行数过多，请减小depth。"},
+	{errReportTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_REPORT_TOO_LARGE, 0, false,
+		"The report is too large. Ask for a lesser depth.", "报告过大，请减小depth。"},
 	{errPageToken, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN, 0, false,
 		"The page token belongs to another query. Begin again without one.", "分页标记与此查询不符，请从第一页重新查询。"},
 	{errMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
@@ -196,10 +203,39 @@ func meaningOf(err error) meaning {
 	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
+			m.en, m.zh = m.sentences(err)
 			return m
 		}
 	}
 	return internal
+}
+
+// sentences returns the meaning's sentences, with the limits that the error names.
+func (m meaning) sentences(err error) (en, zh string) {
+	var rows *coverage.TooManyRowsError
+	var large *reportTooLargeError
+	switch {
+	case errors.As(err, &rows):
+		return fmt.Sprintf("The report has more than %d rows. A depth of %d fits.", rows.MaxRows, rows.Fits),
+			fmt.Sprintf("报告超过%d行，depth为%d时可以返回。", rows.MaxRows, rows.Fits)
+	case errors.As(err, &large):
+		return fmt.Sprintf("The report is larger than %d MiB. A depth of %d fits.", maxAnswer>>20, large.fits),
+			fmt.Sprintf("报告超过%d MiB，depth为%d时可以返回。", maxAnswer>>20, large.fits)
+	}
+	return m.en, m.zh
+}
+
+// fittingDepth returns the depth that the error of a report names.
+func fittingDepth(err error) (int, bool) {
+	var rows *coverage.TooManyRowsError
+	var large *reportTooLargeError
+	switch {
+	case errors.As(err, &rows):
+		return rows.Fits, true
+	case errors.As(err, &large):
+		return large.fits, true
+	}
+	return 0, false
 }
 
 // rules turns the rules of buf.validate into errors of the table, by the
@@ -291,6 +327,9 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 		info["problem_count"] = itoa(rejected.Total)
 	case errors.As(err, &field) && !m.private:
 		violate(field.Field, field.Err)
+	}
+	if depth, ok := fittingDepth(err); ok {
+		info["fitting_depth"] = itoa(depth)
 	}
 	if m.private {
 		message = m.en

@@ -33,7 +33,7 @@ func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writ
 		fmt.Fprintf(stdout, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
 			done(answer.Changed, c.DryRun), answer.Created, answer.Ended, answer.Renamed, answer.Regrouped, answer.Unchanged, answer.Revision)
 		if len(answer.DisplacedSites) > 0 {
-			fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", len(answer.DisplacedSites))
+			fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", answer.DisplacedSiteCount)
 			t := newTable("registration no", "name", "village", "address", "site id")
 			for _, site := range answer.DisplacedSites {
 				t.add(site.RegistrationNo, site.Name, site.DivisionCode, site.Address, site.SiteId)
@@ -41,9 +41,15 @@ func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writ
 			if err := t.print(stdout); err != nil {
 				return err
 			}
+			if rest := int(answer.DisplacedSiteCount) - len(answer.DisplacedSites); rest > 0 {
+				fmt.Fprintf(stdout, "and %d more sites\n", rest)
+			}
 		}
 		for _, o := range answer.OrphanedOrders {
 			fmt.Fprintf(stdout, "closure order %s names a division that has ended\n", o.Number)
+		}
+		if rest := int(answer.OrphanedOrderCount) - len(answer.OrphanedOrders); rest > 0 {
+			fmt.Fprintf(stdout, "and %d more closure orders\n", rest)
 		}
 		return nil
 	})

@@ -130,6 +130,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
+		ReportRows: c.ReportRows,
 	})
 	if err != nil {
 		return nil, err

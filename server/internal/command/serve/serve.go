@@ -24,6 +24,7 @@ type Config struct {
 	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
 	CallsPerAccount float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
 	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
+	ReportRows      int     `default:"5000" placeholder:"N" help:"Most rows that a report may have; 0 sets no limit. No report is larger than 4 MiB. Default: ${default}."`
 	Cache           string  `type:"path" placeholder:"FOLDER" help:"Folder for a snapshot of what the server knows, which makes the next start faster and may be deleted at any time. Each server needs its own. Default: the data folder; none with MongoDB."`
 	memoryConfig    `embed:""`
 	photoConfig     `embed:""`
