@@ -85,8 +85,8 @@ func TestQuestionGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w.Service = inspections.New(inspections.Config{Ledger: w.Ledger, Claims: w.claims, Roster: w.Roster, Now: w.Clock, OnStep: cancel})
 	q := inspections.Question{Division: city, Start: w.Now.Truncate(day), End: w.Now.Truncate(day).Add(day)}
-	if _, err := w.Coverage(ctx, q); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want %v", err, context.Canceled)
+	if a, err := w.Coverage(ctx, q); !errors.Is(err, context.Canceled) || a.Cost == 0 {
+		t.Errorf("got %v at a cost of %d, want %v and what it has cost", err, a.Cost, context.Canceled)
 	}
 	w.submit(t, w.checkIn(1))
 	if r, err := w.Coverage(t.Context(), q); err != nil || r.CheckIns != 1 || r.SitesDue != 2001 {

@@ -55,7 +55,7 @@ func inQuestion(err error) error {
 }
 
 // Coverage answers how many sites were due and inspected. Its stamp tells how long the
-// answer holds. Errors are sites.ErrDivisionUnknown, coverage.ErrWindow,
+// answer holds. Here and in the lists, a question that fails tells its cost, too. Errors are sites.ErrDivisionUnknown, coverage.ErrWindow,
 // coverage.ErrWindowTooLong and a *coverage.TooManyRowsError.
 func (s *Service) Coverage(ctx context.Context, question Question) (coverage.Answer, error) {
 	q, err := s.query(ctx, question)
@@ -103,10 +103,10 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 		return CheckInPage{}, err
 	}
 	refs, cost, err := s.index.Visits(ctx, q, f, after, n+1)
-	if err != nil {
-		return CheckInPage{}, inQuestion(err)
-	}
 	page := CheckInPage{Cost: cost}
+	if err != nil {
+		return page, inQuestion(err)
+	}
 	if len(refs) > n {
 		refs = refs[:n]
 		page.Next = refs[n-1]

@@ -67,7 +67,7 @@ func (x *Index) Visits(ctx context.Context, q Query, f VisitFilter, after VisitR
 		l.figures, _, err = x.figures(q, m)
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, m.cost, err
 	}
 	x.mu.Lock()
 	l.ids, l.minutes = x.ids, x.minutes.Copy()

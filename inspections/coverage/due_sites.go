@@ -53,7 +53,7 @@ func (x *Index) Sites(ctx context.Context, q Query, state State, after SiteRef, 
 	defer m.rest()
 	f, _, err := x.figures(q, m)
 	if err != nil {
-		return SitePage{}, err
+		return SitePage{Cost: m.cost}, err
 	}
 	l := siteLister{figures: f, meter: m, state: state | Due, after: after, counted: map[int32]node{}}
 	page, err := l.page(f.layout.of(q.Division), n)

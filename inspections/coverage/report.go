@@ -58,20 +58,21 @@ type Answer struct {
 // below it. The errors are ErrWindow, ErrWindowTooLong, sites.ErrDivisionUnknown,
 // a *TooManyRowsError, and that of the context. A division that ended before the
 // window has zeros, unless a site is counted in it.
+//
+// The cost is given with an error, too.
 func (x *Index) Report(ctx context.Context, q Query) (Answer, error) {
 	m := x.newMeter(ctx)
 	defer m.rest()
 	f, stamp, err := x.figures(q, m)
 	if err != nil {
-		return Answer{}, err
+		return Answer{Cost: m.cost}, err
 	}
 	w := reportWriter{figures: f, meter: m, at: q.End.Add(-1), counted: map[int32]node{}}
-	a := Answer{Stamp: stamp}
-	if a.Report, err = w.report(q); err != nil {
-		return Answer{}, err
+	report, err := w.report(q)
+	if err != nil {
+		return Answer{Cost: m.cost}, err
 	}
-	a.Cost = m.cost
-	return a, nil
+	return Answer{Report: report, Stamp: stamp, Cost: m.cost}, nil
 }
 
 // A reportWriter writes a report from figures.
