@@ -305,18 +305,17 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 		return nil, err
 	}
 	sc := scopeOf(ctx)
-	out, size := &xunchav1.ListSitesResponse{}, pageSize(req)
+	out, p := &xunchav1.ListSitesResponse{}, page[*xunchav1.Site]{size: pageSize(req)}
 	for site := range r.SitesAfter(cursor.After, sc.listed(code)...) {
-		if !sc.seesSite(site) || !site.RegisteredAt(at) || code != "" && !r.Within(site.PlaceAt(at).Division, code, at) {
-			continue
-		}
-		if n := len(out.Sites); n == size {
-			cursor.After = out.Sites[n-1].RegistrationNo
+		shown := sc.seesSite(site) && site.RegisteredAt(at) && (code == "" || r.Within(site.PlaceAt(at).Division, code, at))
+		if !p.offer(shown, func() *xunchav1.Site { return fromSite(site, at) }) {
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
-		out.Sites = append(out.Sites, fromSite(site, at))
+		cursor.After = site.RegistrationNo
 	}
+	out.Sites = p.items
+	spend(ctx, p.looked)
 	return out, err
 }
 
