@@ -345,6 +345,20 @@ func TestRosterAgainstItsEntries(t *testing.T) {
 				rt.Fatalf("sites in %s: got %v, want %v", code, got, want)
 			}
 		}
+		for _, code := range slices.Concat(worldCodes...) {
+			versions := r.Versions(code)
+			for _, at := range w.moments() {
+				var want sites.Division
+				for i, v := range versions {
+					if i == 0 || !v.From.After(at) {
+						want = v
+					}
+				}
+				if got, err := r.LastDivision(code, at); got != want || (err == nil) != (len(versions) > 0) {
+					rt.Fatalf("division %s at %v: got %+v, %v, want %+v", code, at, got, err, want)
+				}
+			}
+		}
 		for s := range r.Sites() {
 			var want, got []ledger.Sequence
 			for q := ledger.Sequence(1); q <= r.Revision(); q++ {
@@ -454,6 +468,12 @@ func TestRestoreOfAnotherHistory(t *testing.T) {
 		{"as long", func(t *testing.T) {
 			w.now = w.now.Add(time.Hour)
 			if _, err := w.CreateOrder(t.Context(), "test", order(t, "2", "2020-02-01")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"shorter", func(t *testing.T) {
+			w.now = w.now.Add(time.Hour)
+			if _, err := w.CreateOrder(t.Context(), "test", order(t, "3", "2020-02-01")); err != nil {
 				t.Fatal(err)
 			}
 		}},

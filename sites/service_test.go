@@ -244,6 +244,39 @@ func TestClosures(t *testing.T) {
 	}
 }
 
+// TestOrderAt ensures that of the orders that close a site at once, of whatever
+// divisions above it, the one is told that started first, then by number.
+func TestOrderAt(t *testing.T) {
+	w := filled(t)
+	site := w.site(t, "SC-GA-0001")
+	path := w.Roster().Path(site.Places[0].Division, w.now)
+	// From the village up, each level's order starts a day before the one below it.
+	for i, code := range path {
+		for _, number := range []string{"b", "a"} {
+			o := order(t, fmt.Sprint(number, i), "2020-02-01")
+			o.Divisions, o.Start = []sites.DivisionCode{code}, o.Start.AddDate(0, 0, -i)
+			if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprint(number, i)
+			if got := w.Roster().OrderAt(site, w.now); got == nil || got.Number != want {
+				t.Errorf("after order %s of %s: got %+v", want, code, got)
+			}
+		}
+	}
+	// And down again, each starts later.
+	for i, code := range slices.Backward(path) {
+		o := order(t, fmt.Sprint("later", i), "2020-02-01")
+		o.Divisions = []sites.DivisionCode{code}
+		if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Roster().OrderAt(site, w.now); got == nil || got.Number != "a3" {
+			t.Errorf("after a later order of %s: got %+v", code, got)
+		}
+	}
+}
+
 // TestReplay ensures that the roster is nothing but what its history says: it
 // is the same after a restart, and can be had as it was known at any time.
 func TestReplay(t *testing.T) {
