@@ -285,12 +285,13 @@ func (r *Roster) mergeAfter(no string, in []DivisionCode, yield func(*Site) bool
 // Each comes once, in no order. None comes if r is not newer.
 func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
 	return func(yield func(SiteID) bool) {
-		seen := make([]bool, r.sites.n)
+		seen := make([]uint64, r.sites.n/64+1) // a bit for each site
 		touch := func(site uint32) bool {
-			if seen[site] {
+			word, bit := &seen[site/64], uint64(1)<<(site%64)
+			if *word&bit != 0 {
 				return true
 			}
-			seen[site] = true
+			*word |= bit
 			return yield(r.site(site).ID)
 		}
 		for q := max(since, 0) + 1; q <= r.Revision(); q++ {
