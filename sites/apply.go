@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"xuncha/internal/persistent"
 	"xuncha/ledger"
 )
 
@@ -25,7 +26,7 @@ func (c *change) rows() int { return max(1, len(c.sites)+len(c.divisions)) }
 // An edit makes a new roster out of one that stays as it is.
 type edit struct {
 	*Roster
-	own *owner
+	own *persistent.Owner
 }
 
 // edit returns a roster that is like r and can be written to. Several goroutines
@@ -37,7 +38,7 @@ func (r *Roster) edit() edit {
 	n.orders = *n.orders.Copy()
 	n.orderNumbers = *n.orderNumbers.Copy()
 	n.ordersOf = *n.ordersOf.Copy()
-	return edit{&n, new(owner)}
+	return edit{&n, new(persistent.Owner)}
 }
 
 // apply returns the roster after the change.
@@ -53,7 +54,7 @@ func (r *Roster) apply(c change) *Roster {
 	default:
 		event.touched = n.applySites(c.sites, event.Sequence)
 	}
-	*n.events.edit(n.events.n, n.own) = &event
+	*n.events.Edit(n.events.Len(), n.own) = &event
 	return n.Roster
 }
 
@@ -81,8 +82,8 @@ func (n edit) number(code DivisionCode) uint32 {
 
 // newNumber gives the code a number, and keeps its memory.
 func (n edit) newNumber(code DivisionCode) uint32 {
-	i := n.divisions.n
-	n.divisions.edit(i, n.own).code = code
+	i := n.divisions.Len()
+	n.divisions.Edit(i, n.own).code = code
 	n.divisionNumber.add(i, hashOf(code), n.own)
 	return i
 }
@@ -98,10 +99,10 @@ func (n edit) applySites(changed []*Site, seq ledger.Sequence) []uint32 {
 			old = n.site(i)
 			changes = old.changes
 		} else {
-			i = n.sites.n
+			i = n.sites.Len()
 		}
 		site := n.compact(s, changes, seq)
-		*n.sites.edit(i, n.own) = site
+		*n.sites.Edit(i, n.own) = site
 		if old == nil {
 			n.siteNumber.add(i, hashOf(site.ID), n.own)
 		}
@@ -145,7 +146,7 @@ func (n edit) compact(s *Site, before []ledger.Sequence, seq ledger.Sequence) *S
 		b.Places = make([]Place, len(s.Places))
 	}
 	for i, p := range s.Places {
-		p.Division = n.divisions.at(n.number(p.Division)).code // which all that stand there share
+		p.Division = n.divisions.At(n.number(p.Division)).code // which all that stand there share
 		p.Address = text.keep(p.Address)
 		if p.Position != nil && i == 0 {
 			b.position = *p.Position
@@ -225,7 +226,7 @@ func (n edit) climb(to []uint32, i uint32) []uint32 {
 		return to
 	}
 	to = append(to, i)
-	d := n.divisions.at(i)
+	d := n.divisions.At(i)
 	for v := range d.versions {
 		to = n.climb(to, v.parent)
 	}
@@ -298,7 +299,7 @@ func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
 	text := newText(size)
 	for _, c := range changes {
 		i := n.numberOf(c.Code)
-		if i == 0 || !n.divisions.at(i).known() {
+		if i == 0 || !n.divisions.At(i).known() {
 			if c.Op == endDivision {
 				continue // what never was cannot end
 			}
@@ -310,7 +311,7 @@ func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
 			touched = append(touched, i)
 		}
 		if c.Op == beginDivision {
-			parent := n.divisions.at(i).newest.parent
+			parent := n.divisions.At(i).newest.parent
 			children[parent] = append(children[parent], i)
 		}
 	}
@@ -325,7 +326,7 @@ func (n edit) changeVersion(i uint32, c divisionChange, at *moment, text *text) 
 	if c.Op == beginDivision {
 		parent = n.number(c.Parent) // which may move the divisions
 	}
-	d := n.divisions.edit(i, n.own)
+	d := n.divisions.Edit(i, n.own)
 	old := d.newest
 	var rare rareDivision
 	if d.rare != nil {
@@ -400,11 +401,11 @@ func (n edit) listUnder(i, parent uint32) {
 // linkChildren adds divisions to the lists of their parents.
 func (n edit) linkChildren(children map[uint32][]uint32) {
 	for parent, numbers := range children {
-		d := n.divisions.edit(parent, n.own)
+		d := n.divisions.Edit(parent, n.own)
 		if d.children != nil {
 			numbers = append(slices.Clone(*d.children), numbers...)
 		}
-		slices.SortFunc(numbers, func(a, b uint32) int { return cmp.Compare(n.divisions.at(a).code, n.divisions.at(b).code) })
+		slices.SortFunc(numbers, func(a, b uint32) int { return cmp.Compare(n.divisions.At(a).code, n.divisions.At(b).code) })
 		numbers = slices.Clip(slices.Clone(slices.Compact(numbers)))
 		d.children = &numbers
 	}

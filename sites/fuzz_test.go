@@ -256,9 +256,9 @@ func FuzzRestore(f *testing.F) {
 		for s := range r.Sites() {
 			r.OrderAt(s, now)
 		}
-		for d := range r.divisions.n {
-			r.Children(r.divisions.at(d).code, now)
-			r.descend(r.divisions.at(d).code, func(Division) bool { return true })
+		for d := range r.divisions.Len() {
+			r.Children(r.divisions.At(d).code, now)
+			r.descend(r.divisions.At(d).code, func(Division) bool { return true })
 		}
 		r.displaced(now)
 		r.orphaned(now)

@@ -318,7 +318,7 @@ func (r *Roster) descend(code DivisionCode, f func(Division) bool) {
 		return
 	}
 	for _, n := range r.childNumbers(code) {
-		c := r.divisions.at(n).code
+		c := r.divisions.At(n).code
 		if v, ok := r.open(c); ok && v.Parent == code {
 			r.descend(c, f)
 		}

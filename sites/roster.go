@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"xuncha/internal/persistent"
 	"xuncha/ledger"
 )
 
@@ -23,12 +24,12 @@ import (
 // Divisions and sites are kept by numbers, which count them in the order in which
 // the history named them first. The number 0 is that of none.
 type Roster struct {
-	events vector[*Event] // by sequence, from 1 on
+	events persistent.Vector[*Event] // by sequence, from 1 on
 
-	divisions      vector[division]
+	divisions      persistent.Vector[division]
 	divisionNumber lookup // by code
 
-	sites      vector[*Site]
+	sites      persistent.Vector[*Site]
 	siteNumber lookup // by id
 	// listed has each site in each division in which it ever stands, or that is
 	// above one of those. In the division 0 it has every site.
@@ -139,21 +140,21 @@ func newRoster() *Roster {
 		listed:  *btree.NewBTreeGOptions(listing.less, noLocks),
 		byStart: newOrderList(btree.NewBTreeGOptions(func(a, b *ClosureOrder) bool { return compareOrders(a, b) < 0 }, noLocks)),
 	}
-	r.divisions.edit(0, nil)
-	r.sites.edit(0, nil)
+	r.divisions.Edit(0, nil)
+	r.sites.Edit(0, nil)
 	return r
 }
 
 // Revision is the sequence of the newest entry that the roster holds; 0 for an
 // empty roster.
-func (r *Roster) Revision() ledger.Sequence { return ledger.Sequence(r.events.n) }
+func (r *Roster) Revision() ledger.Sequence { return ledger.Sequence(r.events.Len()) }
 
 // event returns the entry with the sequence.
-func (r *Roster) event(q ledger.Sequence) *Event { return *r.events.at(uint32(q - 1)) }
+func (r *Roster) event(q ledger.Sequence) *Event { return *r.events.At(uint32(q - 1)) }
 
 // Time is when the newest entry was received; zero for an empty roster.
 func (r *Roster) Time() time.Time {
-	if r.events.n == 0 {
+	if r.events.Len() == 0 {
 		return time.Time{}
 	}
 	return r.event(r.Revision()).Time
@@ -186,7 +187,7 @@ func (r *Roster) siteNumberOf(id SiteID) uint32 {
 	return r.siteNumber.find(hashOf(id), func(n uint32) bool { return r.site(n).ID == id })
 }
 
-func (r *Roster) site(n uint32) *Site { return *r.sites.at(n) }
+func (r *Roster) site(n uint32) *Site { return *r.sites.At(n) }
 
 // SiteByRegistration returns the site with the registration number, or
 // ErrSiteUnknown.
@@ -209,7 +210,7 @@ func (r *Roster) SiteByRegistration(no string) (*Site, error) {
 func (r *Roster) Sites() iter.Seq[*Site] { return r.listedFrom(listing{}) }
 
 // NumSites is how many sites Sites gives.
-func (r *Roster) NumSites() int { return max(int(r.sites.n), 1) - 1 }
+func (r *Roster) NumSites() int { return max(int(r.sites.Len()), 1) - 1 }
 
 // SitesAfter gives the sites with a registration number greater than no, by
 // registration number. Where divisions are named, it gives only those that
@@ -285,7 +286,7 @@ func (r *Roster) mergeAfter(no string, in []DivisionCode, yield func(*Site) bool
 // Each comes once, in no order. None comes if r is not newer.
 func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
 	return func(yield func(SiteID) bool) {
-		seen := make([]uint64, r.sites.n/64+1) // a bit for each site
+		seen := make([]uint64, r.sites.Len()/64+1) // a bit for each site
 		touch := func(site uint32) bool {
 			word, bit := &seen[site/64], uint64(1)<<(site%64)
 			if *word&bit != 0 {
@@ -367,13 +368,13 @@ func (r *Roster) numberOf(code DivisionCode) uint32 {
 	if code == "" {
 		return 0
 	}
-	return r.divisionNumber.find(hashOf(code), func(n uint32) bool { return r.divisions.at(n).code == code })
+	return r.divisionNumber.find(hashOf(code), func(n uint32) bool { return r.divisions.At(n).code == code })
 }
 
 // division returns the division with the code, or ErrDivisionUnknown.
 func (r *Roster) division(code DivisionCode) (*division, error) {
 	if n := r.numberOf(code); n != 0 {
-		if d := r.divisions.at(n); d.known() {
+		if d := r.divisions.At(n); d.known() {
 			return d, nil
 		}
 	}
@@ -413,7 +414,7 @@ func (d *division) lastAt(t time.Time) *version {
 
 // out returns the version for others to have.
 func (r *Roster) out(d *division, v *version) Division {
-	n := Division{Code: d.code, Name: v.name, Level: Level(v.level), Parent: r.divisions.at(v.parent).code, From: v.from.time}
+	n := Division{Code: d.code, Name: v.name, Level: Level(v.level), Parent: r.divisions.At(v.parent).code, From: v.from.time}
 	if v.to != nil {
 		n.To = v.to.time
 	}
@@ -482,10 +483,10 @@ func (r *Roster) open(code DivisionCode) (Division, bool) {
 // childNumbers returns the numbers of all that ever named the code as their parent.
 func (r *Roster) childNumbers(code DivisionCode) []uint32 {
 	n := r.numberOf(code)
-	if n == 0 && code != "" || n >= r.divisions.n {
+	if n == 0 && code != "" || n >= r.divisions.Len() {
 		return nil
 	}
-	if c := r.divisions.at(n).children; c != nil {
+	if c := r.divisions.At(n).children; c != nil {
 		return *c
 	}
 	return nil
@@ -502,10 +503,10 @@ func (r *Roster) Children(code DivisionCode, t time.Time) []Division {
 // in force at t.
 func (r *Roster) ChildrenAfter(code, after DivisionCode, t time.Time) iter.Seq[Division] {
 	parent, children := r.numberOf(code), r.childNumbers(code)
-	from := sort.Search(len(children), func(i int) bool { return r.divisions.at(children[i]).code > after })
+	from := sort.Search(len(children), func(i int) bool { return r.divisions.At(children[i]).code > after })
 	return func(yield func(Division) bool) {
 		for _, n := range children[from:] {
-			d := r.divisions.at(n)
+			d := r.divisions.At(n)
 			if v := d.at(t); v != nil && v.parent == parent && !yield(r.out(d, v)) {
 				return
 			}
@@ -519,7 +520,7 @@ const maxPath = 8
 // pathFrom appends the numbers of the division and those above it at t.
 func (r *Roster) pathFrom(path []uint32, n uint32, t time.Time) []uint32 {
 	for n != 0 && len(path) < maxPath {
-		d := r.divisions.at(n)
+		d := r.divisions.At(n)
 		if !d.known() {
 			break
 		}
@@ -533,7 +534,7 @@ func (r *Roster) pathFrom(path []uint32, n uint32, t time.Time) []uint32 {
 func (r *Roster) codes(path []uint32) []DivisionCode {
 	out := make([]DivisionCode, len(path))
 	for i, n := range path {
-		out[i] = r.divisions.at(n).code
+		out[i] = r.divisions.At(n).code
 	}
 	return out
 }
@@ -622,7 +623,7 @@ func (r *Roster) appendCuts(cuts []time.Time, n uint32, depth int) []time.Time {
 		return cuts
 	}
 	var before *version
-	for v := range r.divisions.at(n).versions {
+	for v := range r.divisions.At(n).versions {
 		if before == nil || v.parent != before.parent {
 			if before != nil {
 				cuts = append(cuts, v.from.time)
@@ -707,7 +708,7 @@ func (r *Roster) Concerning(s *Site) []Event {
 	found := slices.Clone(s.changes)
 	for _, p := range r.placements(s) {
 		for _, n := range p.path {
-			found = r.divisions.at(n).appendImports(found)
+			found = r.divisions.At(n).appendImports(found)
 			of, ok := r.ordersOf.Get(n)
 			if !ok {
 				continue

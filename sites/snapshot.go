@@ -123,9 +123,9 @@ func (r *Roster) marshal() (text, numbers []byte) {
 	p := &packer{}
 	moments := map[*moment]int{}
 	var list []*moment
-	p.count(int(r.divisions.n))
-	for i := range r.divisions.n {
-		for v := range r.divisions.at(i).versions {
+	p.count(int(r.divisions.Len()))
+	for i := range r.divisions.Len() {
+		for v := range r.divisions.At(i).versions {
 			for _, m := range []*moment{v.from, v.to} {
 				if _, ok := moments[m]; !ok && m != nil {
 					list = append(list, m)
@@ -139,8 +139,8 @@ func (r *Roster) marshal() (text, numbers []byte) {
 		p.time(m.time)
 		p.uint(uint64(m.sequence))
 	}
-	for i := uint32(1); i < r.divisions.n; i++ {
-		d := r.divisions.at(i)
+	for i := uint32(1); i < r.divisions.Len(); i++ {
+		d := r.divisions.At(i)
 		p.string(string(d.code))
 		count := 0
 		for range d.versions {
@@ -164,8 +164,8 @@ func (r *Roster) marshal() (text, numbers []byte) {
 			p.uint(uint64(m.parent))
 		}
 	}
-	p.count(int(r.sites.n))
-	for i := uint32(1); i < r.sites.n; i++ {
+	p.count(int(r.sites.Len()))
+	for i := uint32(1); i < r.sites.Len(); i++ {
 		r.packSite(p, r.site(i))
 	}
 	r.listed.Ascend(listing{}, func(l listing) bool {
@@ -174,7 +174,7 @@ func (r *Roster) marshal() (text, numbers []byte) {
 		}
 		return l.division == 0
 	})
-	p.count(int(r.events.n))
+	p.count(int(r.events.Len()))
 	for q := ledger.Sequence(1); q <= r.Revision(); q++ {
 		r.event(q).pack(p)
 	}
@@ -335,7 +335,7 @@ func (n edit) unpackDivisions(u *unpacker) {
 	n.divisionNumber.reserve(int(count), n.own)
 	var links []link
 	for i := uint32(1); i < count && !u.failed; i++ {
-		d := n.divisions.edit(i, n.own)
+		d := n.divisions.Edit(i, n.own)
 		d.code = DivisionCode(u.string())
 		var rare rareDivision
 		for versions := u.count(); versions > 0; versions-- {
@@ -373,8 +373,8 @@ func (n edit) unpackDivisions(u *unpacker) {
 	n.unpackChildren(links)
 	// What lies above itself would never come to an end.
 	var path [maxPath]uint32
-	for i := range n.divisions.n {
-		if above := n.pathFrom(path[:0], i, farFuture); len(above) == maxPath && n.divisions.at(above[maxPath-1]).newest.parent != 0 {
+	for i := range n.divisions.Len() {
+		if above := n.pathFrom(path[:0], i, farFuture); len(above) == maxPath && n.divisions.At(above[maxPath-1]).newest.parent != 0 {
 			u.fail()
 			return
 		}
@@ -389,11 +389,11 @@ type link struct{ parent, child uint32 }
 
 // unpackChildren makes the lists of children.
 func (n edit) unpackChildren(links []link) {
-	sizes := make([]uint32, n.divisions.n+1)
+	sizes := make([]uint32, n.divisions.Len()+1)
 	for _, l := range links {
 		sizes[l.parent+1]++
 	}
-	for i := range n.divisions.n {
+	for i := range n.divisions.Len() {
 		sizes[i+1] += sizes[i] // by now where the children of each begin
 	}
 	children := make([]uint32, len(links))
@@ -402,11 +402,11 @@ func (n edit) unpackChildren(links []link) {
 		children[at[l.parent]] = l.child
 		at[l.parent]++
 	}
-	for i := range n.divisions.n {
+	for i := range n.divisions.Len() {
 		if own := children[sizes[i]:sizes[i+1]:sizes[i+1]]; len(own) > 0 {
-			slices.SortFunc(own, func(a, b uint32) int { return cmp.Compare(n.divisions.at(a).code, n.divisions.at(b).code) })
+			slices.SortFunc(own, func(a, b uint32) int { return cmp.Compare(n.divisions.At(a).code, n.divisions.At(b).code) })
 			own = slices.Compact(own)
-			n.divisions.edit(i, n.own).children = &own
+			n.divisions.Edit(i, n.own).children = &own
 		}
 	}
 }
@@ -420,7 +420,7 @@ func (n edit) unpackSites(u *unpacker) {
 			u.fail()
 			return
 		}
-		*n.sites.edit(i, n.own) = s
+		*n.sites.Edit(i, n.own) = s
 		n.siteNumber.add(i, hashOf(s.ID), n.own)
 	}
 	order := make([]uint32, 0, n.NumSites())
@@ -455,7 +455,7 @@ func (n edit) unpackSite(u *unpacker) *Site {
 		b.Places = make([]Place, count)
 	}
 	for i := range b.Places {
-		place := Place{From: u.time(), Division: n.divisions.at(u.below(n.divisions.n)).code, Address: u.string()}
+		place := Place{From: u.time(), Division: n.divisions.At(u.below(n.divisions.Len())).code, Address: u.string()}
 		if u.below(2) == 1 {
 			place.Position = new(Position)
 			if i == 0 {
@@ -470,7 +470,7 @@ func (n edit) unpackSite(u *unpacker) *Site {
 
 // relist makes the lists of sites. The order is that of the registration numbers.
 func (n edit) relist(order []uint32) {
-	sizes := make([]uint32, n.divisions.n+1)
+	sizes := make([]uint32, n.divisions.Len()+1)
 	above := make([]uint32, 0, len(order)*(maxPath-2)) // of all sites
 	ends := make([]int, len(order))
 	for i, site := range order {
@@ -481,10 +481,10 @@ func (n edit) relist(order []uint32) {
 			sizes[d+1]++
 		}
 	}
-	for i := range n.divisions.n {
+	for i := range n.divisions.Len() {
 		sizes[i+1] += sizes[i] // by now where the sites of each begin
 	}
-	sites := make([]uint32, sizes[n.divisions.n])
+	sites := make([]uint32, sizes[n.divisions.Len()])
 	at := slices.Clone(sizes)
 	from := 0
 	for i, site := range order {
@@ -494,7 +494,7 @@ func (n edit) relist(order []uint32) {
 		}
 		from = ends[i]
 	}
-	for d := range n.divisions.n {
+	for d := range n.divisions.Len() {
 		for _, site := range sites[sizes[d]:sizes[d+1]] {
 			n.listed.Load(listing{n.site(site).RegistrationNo, d, site})
 		}
@@ -520,9 +520,9 @@ func (n edit) unpackEvents(u *unpacker) {
 			e.order = u.order()
 			e.touched = n.applyOrder(e.order, e.Sequence)
 		} else {
-			limit := n.divisions.n
+			limit := n.divisions.Len()
 			if ofSites(e.Kind) {
-				limit = n.sites.n
+				limit = n.sites.Len()
 			}
 			e.touched = make([]uint32, u.count())
 			before := int64(0)
@@ -535,7 +535,7 @@ func (n edit) unpackEvents(u *unpacker) {
 				e.touched[i] = uint32(before)
 			}
 		}
-		*n.events.edit(uint32(i), n.own) = e
+		*n.events.Edit(uint32(i), n.own) = e
 	}
 }
 

@@ -247,7 +247,7 @@ func (f *figures) count(s *share, by int64) {
 	for p := s.place; p != 0; {
 		at := f.layout.places.ref(p)
 		if at.own >= 0 && at.own < f.counted {
-			f.nodes.own(at.own).add(&s.node, by)
+			f.nodes.change(at.own).add(&s.node, by)
 		}
 		p = at.parent
 	}

@@ -208,7 +208,7 @@ func (l *layout) number(i int32) string { return l.ofSite(i).site.RegistrationNo
 
 // ownSites returns a place whose list of sites may be changed.
 func (l *relayout) ownSites(p int32) *place {
-	at := l.places.own(p)
+	at := l.places.change(p)
 	if _, fresh := l.fresh[p]; !fresh {
 		at.sites = slices.Clone(at.sites)
 		l.fresh[p] = struct{}{}
@@ -221,7 +221,7 @@ func (l *relayout) join(number, p int32) {
 	at.sites = slices.Insert(at.sites, l.seek(at.sites, l.number(number)), number)
 	v := villageOf(at.code)
 	for ; p != 0; p = l.places.ref(p).parent {
-		at := l.places.own(p)
+		at := l.places.change(p)
 		at.count++
 		if at.low == 0 || v < at.low {
 			at.low = v
@@ -244,7 +244,7 @@ func (l *relayout) settle(at *place) {
 // settleAll is settle for all places, once it is known how many there are.
 func (l *relayout) settleAll() {
 	for p := int32(1); int(p) < l.places.len(); p++ {
-		l.settle(l.places.own(p))
+		l.settle(l.places.change(p))
 	}
 }
 
@@ -256,7 +256,7 @@ func (l *relayout) leave(number, p int32) {
 		at.sites = slices.Delete(at.sites, i, i+1)
 	}
 	for ; p != 0; p = l.places.ref(p).parent {
-		l.places.own(p).count--
+		l.places.change(p).count--
 	}
 }
 
@@ -275,7 +275,7 @@ func (l *relayout) intern(path []sites.DivisionCode) int32 {
 	p := int32(l.places.len())
 	l.places.set(p, place{code: path[0], parent: above, own: -1})
 	l.byCode.Set(path[0], append(slices.Clip(known), p))
-	parent := l.places.own(above)
+	parent := l.places.change(above)
 	parent.children = append(slices.Clip(parent.children), p)
 	return p
 }

@@ -175,7 +175,7 @@ func (f *figures) recount(past map[int32]struct{}, m *meter) error {
 		if err != nil {
 			return err
 		}
-		f.nodes.own(own).last = n.last
+		f.nodes.change(own).last = n.last
 	}
 	if f.counted == f.layout.counts {
 		return nil
