@@ -41,18 +41,6 @@ type ClosureOrder struct {
 // InForce reports whether the order is in force at t.
 func (o *ClosureOrder) InForce(t time.Time) bool { return during(t, o.Start, o.End) }
 
-// covers reports whether the order closes the sites whose divisions are on the path.
-func (o *ClosureOrder) covers(path []DivisionCode) bool {
-	for _, c := range path {
-		for _, d := range o.Divisions {
-			if c == d {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // A Duration is a time.Duration that records spell as Go does: "24h0m0s".
 type Duration time.Duration
 
