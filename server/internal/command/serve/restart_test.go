@@ -64,9 +64,7 @@ func (w *restarting) open(t *rapid.T) *Running {
 	}
 	r.roster = sites.New(sites.Config{Ledger: w.store, Rows: w.store, Now: clock, NewID: id, Zone: time.UTC})
 	r.checkIns = inspections.New(inspections.Config{Ledger: w.store, Roster: r.roster, Now: clock})
-	r.snapshots, err = newSnapshots(StoreConfig{Data: w.folder}, "", time.UTC, w.store, r.log, []snapshot.Section{
-		{Name: "roster", Snapshotter: r.roster}, {Name: "check-ins", Snapshotter: r.checkIns},
-	})
+	r.snapshots, err = newSnapshots(StoreConfig{Data: w.folder}, "", time.UTC, w.store, r.log, sectionsOf(r.roster, r.checkIns))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := newSnapshots(stored, c.Cache, zone, store, log, sectionsOf(map[string]any{"roster": roster, "check-ins": checkIns}))
+	snapshots, err := newSnapshots(stored, c.Cache, zone, store, log, sectionsOf(roster, checkIns))
 	if err != nil {
 		return nil, err
 	}

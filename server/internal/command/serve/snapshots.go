@@ -14,8 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"xuncha/inspections"
 	"xuncha/ledger"
 	"xuncha/server/internal/snapshot"
+	"xuncha/sites"
 )
 
 const (
@@ -58,7 +60,7 @@ type snapshots struct {
 func newSnapshots(stored StoreConfig, cache string, zone *time.Location, store counted, log *slog.Logger, sections []snapshot.Section) (*snapshots, error) {
 	folder := cache
 	switch {
-	case len(sections) == 0 || folder == "" && stored.Store != "":
+	case folder == "" && stored.Store != "":
 		return nil, nil
 	case folder == "":
 		folder = stored.Data
@@ -219,15 +221,8 @@ func (r *Running) lastSnapshot() {
 	}
 }
 
-// sectionsOf returns the sections of a snapshot: all of the services by name, or none where
-// one of them cannot be written down.
-func sectionsOf(services map[string]any) (out []snapshot.Section) {
-	for name, service := range services {
-		s, ok := service.(ledger.Snapshotter)
-		if !ok {
-			return nil
-		}
-		out = append(out, snapshot.Section{Name: name, Snapshotter: s})
-	}
-	return out
+// sectionsOf returns what a server's snapshot has of its services. Accounts are few, and
+// read anew at each start.
+func sectionsOf(roster *sites.Service, checkIns *inspections.Service) []snapshot.Section {
+	return []snapshot.Section{{Name: "roster", Snapshotter: roster}, {Name: "check-ins", Snapshotter: checkIns}}
 }
