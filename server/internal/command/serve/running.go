@@ -147,7 +147,8 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	go func() {
-		if err := server.Serve(listener); err != nil {
+		// A server that is stopped before it comes to serve says so; that is no failure.
+		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			r.Failed <- err
 		}
 	}()
