@@ -156,7 +156,10 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 // visitedLate reports whether a visit is late as it looks now. Visits that arrive later
 // may show that it was not, so that reports do not go by it.
 func (s *Service) visitedLate(roster *sites.Roster, site *sites.Site, at time.Time) bool {
-	last, _ := s.index.Last(site.ID, at)
+	last, visited := s.index.Last(site.ID, at)
+	if visited && at.Sub(last) <= sites.MinInspectionInterval {
+		return false // whichever orders are in force
+	}
 	return coverage.VisitedLate(roster.Closures(site), at, last)
 }
 
