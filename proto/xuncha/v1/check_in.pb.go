@@ -146,7 +146,8 @@ const (
 	// The server received it more than an hour after it was captured.
 	Flag_FLAG_SYNCED_LATE Flag = 1
 	// More than the order's interval had gone by since the visit before it, or
-	// since the site became due, as far as the server knew when it received it.
+	// since the site became due, as far as the server knew when it received it. It
+	// is never taken back; CoverageRow.visited_late goes by all that is known.
 	Flag_FLAG_VISITED_LATE Flag = 2
 	// The phone was more than 300 m from the site, its own accuracy allowed for.
 	Flag_FLAG_AWAY_FROM_SITE Flag = 3

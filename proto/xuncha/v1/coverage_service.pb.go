@@ -191,7 +191,10 @@ type CoverageRow struct {
 	SitesFoundOpen int64 `protobuf:"varint,8,opt,name=sites_found_open,json=sitesFoundOpen,proto3" json:"sites_found_open,omitempty"`
 	// How many check-ins were captured in the window.
 	CheckIns int64 `protobuf:"varint,9,opt,name=check_ins,json=checkIns,proto3" json:"check_ins,omitempty"`
-	// How many of those are flagged FLAG_VISITED_LATE.
+	// How many of those came more than the order's interval after the visit before,
+	// or after the site became due, by all visits known at the time asked about. The
+	// order in which phones deliver them does not matter, so FLAG_VISITED_LATE of a
+	// receipt may say otherwise: it tells how it looked when the check-in came.
 	VisitedLate int64 `protobuf:"varint,10,opt,name=visited_late,json=visitedLate,proto3" json:"visited_late,omitempty"`
 	// How many of those are flagged FLAG_SYNCED_LATE.
 	SyncedLate int64 `protobuf:"varint,11,opt,name=synced_late,json=syncedLate,proto3" json:"synced_late,omitempty"`

@@ -249,8 +249,8 @@ type ListCheckInsRequest struct {
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// As known at this moment; absent means now.
 	KnownTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=known_time,json=knownTime,proto3" json:"known_time,omitempty"`
-	// Only those with this flag (FLAG_VISITED_LATE or FLAG_SYNCED_LATE); 0 means
-	// all.
+	// Only those behind the figure of this flag (FLAG_VISITED_LATE or
+	// FLAG_SYNCED_LATE) in CoverageRow; 0 means all.
 	Flag Flag `protobuf:"varint,6,opt,name=flag,proto3,enum=xuncha.v1.Flag" json:"flag,omitempty"`
 	// Only those that found the premises open.
 	FoundOpen bool `protobuf:"varint,7,opt,name=found_open,json=foundOpen,proto3" json:"found_open,omitempty"`
