@@ -16,21 +16,27 @@ import (
 	"xuncha/sites"
 )
 
+// limits are what the index keeps at most. Tests set lower ones.
+type limits struct {
+	// views is how many views are kept: those of a few months, day by day. viewBytes is
+	// how much memory they take in all. In a country the view of a past day takes a
+	// quarter of a megabyte, and one whose end is to come ten times as much.
+	views, viewBytes int
+	// pending is how many changes a view notes beside one for every fourth site, before
+	// it is made anew.
+	pending int
+	// layouts is how many layouts of past rosters are kept.
+	layouts int
+	few
+}
+
+// standard are the limits of every index but those of tests.
+var standard = limits{views: 128, viewBytes: 64 << 20, pending: 4096, layouts: 4, few: few{places: 4096, sites: 64}}
+
+// nodeBytes and turnBytes are the memory of one each.
 const (
-	// maxViews is how many views are kept at most: those of a few months, day by day.
-	maxViews = 128
-	// maxViewBytes is how much memory they may take in all. In a country the view of a
-	// past day takes a quarter of a megabyte, and one whose end is to come ten times
-	// as much.
-	maxViewBytes = 64 << 20
-	// maxPending is how many changes a view notes beside one for every fourth site,
-	// before it is made anew.
-	maxPending = 4096
-	// nodeBytes and turnBytes are the memory of one each.
 	nodeBytes = 104
 	turnBytes = 16
-	// keepLayouts is how many layouts of past rosters are kept.
-	keepLayouts = 4
 )
 
 // An Index answers from the roster and the visits that it was given. It is
@@ -43,6 +49,7 @@ type Index struct {
 	layouting chan struct{}
 	past      []*layout // of past rosters, the one asked for last first; guarded by layouting
 
+	limits limits
 	// heavy has a place for each heavy question that may run at once.
 	heavy chan struct{}
 	yield func()
@@ -60,7 +67,7 @@ type Index struct {
 func New() *Index {
 	x := &Index{
 		layouting: make(chan struct{}, 1), heavy: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		yield: runtime.Gosched, numbers: map[sites.SiteID]int32{},
+		limits: standard, yield: runtime.Gosched, numbers: map[sites.SiteID]int32{},
 	}
 	x.roster.Store(new(sites.Roster))
 	x.layout.Store(noLayout())
@@ -142,7 +149,7 @@ func (x *Index) note(v *view, site int32) {
 	v.version.Add(1)
 	switch n := len(v.pending); {
 	case v.stale || n > 0 && v.pending[n-1] == site:
-	case n >= maxPending+len(x.ids)/4:
+	case n >= x.limits.pending+len(x.ids)/4:
 		v.pending, v.stale = nil, true
 	default:
 		v.pending = append(v.pending, site)
@@ -205,7 +212,7 @@ func (x *Index) layOutNewest(m *meter) (*layout, error) {
 		if v.revision != 0 {
 			continue
 		}
-		if v.version.Add(1); len(changed) > maxPending {
+		if v.version.Add(1); len(changed) > x.limits.pending {
 			v.pending, v.stale = nil, true
 			continue
 		}
@@ -224,7 +231,7 @@ func (x *Index) layOut(from *layout, r *sites.Roster, since ledger.Sequence, m *
 	if from.revision() > since {
 		later = from.roster
 	}
-	next := from.relayoutFor(r)
+	next := from.relayoutFor(r, x.limits.few)
 	var changed []int32
 	one := func(id sites.SiteID, s *sites.Site) error {
 		x.mu.Lock()
@@ -259,8 +266,8 @@ func (x *Index) layOut(from *layout, r *sites.Roster, since ledger.Sequence, m *
 // keepLayout keeps a layout of a past roster. The caller has acquired layouting.
 func (x *Index) keepLayout(l *layout) {
 	x.past = slices.Insert(x.past, 0, l)
-	if len(x.past) > keepLayouts {
-		x.past = slices.Delete(x.past, keepLayouts, len(x.past))
+	if len(x.past) > x.limits.layouts {
+		x.past = slices.Delete(x.past, x.limits.layouts, len(x.past))
 	}
 }
 
@@ -386,7 +393,7 @@ func (x *Index) limit(v *view, bytes int) {
 	bytes = 0
 	for i, v := range x.views {
 		bytes += v.bytes
-		if i > 0 && (i >= maxViews || bytes > maxViewBytes) {
+		if i > 0 && (i >= x.limits.views || bytes > x.limits.viewBytes) {
 			for _, v := range x.views[i:] {
 				v.kept = false
 				v.version.Add(1) // no stamp of it is fresh any more

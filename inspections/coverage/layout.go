@@ -71,14 +71,15 @@ func villageOf(code sites.DivisionCode) village {
 	return n
 }
 
-const (
-	// fewPlaces is how many places have figures of their own, however few sites they
-	// have.
-	fewPlaces = 4096
-	// fewSites is how many sites a place of a large roster must have for figures of its
-	// own. To count fewer takes some microseconds.
-	fewSites = 64
-)
+// few says which places are counted when they are asked for, and have no figures of
+// their own.
+type few struct {
+	// places is how many places have figures of their own, however few sites they have.
+	places int
+	// sites is how many sites a place of a larger roster has, at least, for figures of
+	// its own to be kept. To count as many takes some microseconds.
+	sites int32
+}
 
 // noLayout is the layout of an empty roster.
 func noLayout() *layout {
@@ -140,16 +141,18 @@ type relayout struct {
 	*layout
 	// fresh are the places whose list of sites nobody else has.
 	fresh map[int32]struct{}
+	few   few
 	// whole means that all sites are laid out, and settleAll is called at the end.
 	whole bool
 }
 
 // relayoutFor begins the layout of the roster. The layout that it is made of is not
 // changed, but only one goroutine at a time may begin with the same one.
-func (l *layout) relayoutFor(r *sites.Roster) *relayout {
+func (l *layout) relayoutFor(r *sites.Roster, f few) *relayout {
 	return &relayout{
 		layout: &layout{roster: r, sites: l.sites.edit(), places: l.places.edit(), byCode: l.byCode.Copy(), counts: l.counts},
 		fresh:  map[int32]struct{}{},
+		few:    f,
 	}
 }
 
@@ -235,7 +238,7 @@ func (l *relayout) join(number, p int32) {
 
 // settle gives a place figures of its own where it should have some.
 func (l *relayout) settle(at *place) {
-	if at.own < 0 && (l.places.len() <= fewPlaces || at.count > fewSites) {
+	if at.own < 0 && (l.places.len() <= l.few.places || at.count > l.few.sites) {
 		at.own = l.counts
 		l.counts++
 	}

@@ -1,7 +1,9 @@
 package coverage_test
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -310,8 +312,9 @@ func drawTable(t *rapid.T) []sites.DivisionRow {
 }
 
 // TestAgreesWithReference lets things happen at random and asks between them.
-// The index that followed all of it, one that is fed afresh, and the reference
-// have to give the same answers. A stamp that says so has to be right.
+// The index that followed all of it, another one that keeps as little as it can, one
+// that is fed afresh or read from a snapshot, and the reference have to give the same
+// answers. A stamp that says so has to be right.
 func TestAgreesWithReference(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, agrees)
@@ -319,6 +322,8 @@ func TestAgreesWithReference(t *testing.T) {
 
 func agrees(t *rapid.T) {
 	w := newWorld(t, day(10))
+	w.little = coverage.New()
+	w.little.KeepLittle(rapid.Int32Range(0, 4).Draw(t, "few sites"))
 	ctx := t.Context()
 	ids := func() []sites.SiteID {
 		var out []sites.SiteID
@@ -341,9 +346,19 @@ func agrees(t *rapid.T) {
 		coverage.Report
 		coverage.Stamp
 	}
-	stamps := map[coverage.Query]stamped{}
+	type key struct {
+		index string
+		coverage.Query
+	}
+	stamps := map[key]stamped{}
 	ask := func(q coverage.Query) {
 		fresh := coverage.New()
+		if rapid.Bool().Draw(t, "from a snapshot") {
+			var b bytes.Buffer
+			if err := errors.Join(w.index.Snapshot(&b), fresh.Restore(&b)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for _, v := range w.visits {
 			fresh.Add(v)
 		}
@@ -354,8 +369,8 @@ func agrees(t *rapid.T) {
 		}
 		want := newReference(roster, w.visits, q)
 		page := rapid.IntRange(1, 5).Draw(t, "page")
-		for name, x := range map[string]*coverage.Index{"followed": w.asked(), "fresh": fresh} {
-			name = fmt.Sprintf("%s, %s from %s to %s at %s", name, q.Division, q.Start, q.End, q.Now)
+		for which, x := range map[string]*coverage.Index{"followed": w.asked(), "little": w.little, "fresh": fresh} {
+			name := fmt.Sprintf("%s, %s from %s to %s at %s", which, q.Division, q.Start, q.End, q.Now)
 			if _, err := roster.LastDivision(q.Division, q.End); err != nil {
 				if _, _, got := report(x, q); got == nil || got.Error() != err.Error() {
 					t.Fatalf("%s: got error %v, want %v", name, got, err)
@@ -371,10 +386,10 @@ func agrees(t *rapid.T) {
 				t.Fatalf("%s: report (-want +got)\n%s", name, diff)
 			}
 			addsUp(t, got)
-			if name[:2] == "fo" && q.Known.IsZero() {
-				key := q
-				key.Now = time.Time{}
-				if before, ok := stamps[key]; ok && before.Fresh(q.Now) {
+			if x != fresh && q.Known.IsZero() {
+				asked := key{which, q}
+				asked.Now = time.Time{}
+				if before, ok := stamps[asked]; ok && before.Fresh(q.Now) {
 					if diff := gocmp.Diff(before.Report, got); diff != "" {
 						t.Fatalf("%s: report although fresh (-before +now)\n%s", name, diff)
 					}
@@ -382,7 +397,7 @@ func agrees(t *rapid.T) {
 				if !stamp.Fresh(q.Now) {
 					t.Fatalf("%s: the stamp is not fresh", name)
 				}
-				stamps[key] = stamped{got, stamp}
+				stamps[asked] = stamped{got, stamp}
 			}
 
 			for state, in := range map[coverage.State]struct {

@@ -18,6 +18,7 @@ type world struct {
 	now     time.Time
 	roster  *sites.Service
 	index   *coverage.Index
+	little  *coverage.Index // follows as well, where it is not nil
 	visits  []coverage.Visit
 	numbers map[sites.SiteID]ledger.Sequence // of the last visit
 }
@@ -49,6 +50,9 @@ func newWorld(tb tester, now time.Time) *world {
 // asked returns the index, with the roster by which a question is answered now.
 func (w *world) asked() *coverage.Index {
 	w.index.SetRoster(w.roster.Roster())
+	if w.little != nil {
+		w.little.SetRoster(w.roster.Roster())
+	}
 	return w.index
 }
 
@@ -67,6 +71,9 @@ func (w *world) visit(v coverage.Visit) {
 	v.Sequence, v.Receive = w.numbers[v.Site], w.now
 	w.visits = append(w.visits, v)
 	w.index.Add(v)
+	if w.little != nil {
+		w.little.Add(v)
+	}
 }
 
 // sites returns the sites of the roster, by registration number.
