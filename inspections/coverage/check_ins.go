@@ -107,7 +107,7 @@ type visitLister struct {
 	*figures
 	meter   *meter
 	ids     []sites.SiteID
-	minutes *btree.Map[int64, []int32]
+	minutes *btree.Map[int64, []passing]
 	filter  VisitFilter
 	after   VisitRef
 	n       int
@@ -160,7 +160,7 @@ func (l *visitLister) division(code sites.DivisionCode) error {
 // sumOf returns the figures of some places together.
 func (l *visitLister) sumOf(places []int32) (sum node, err error) {
 	for _, p := range places {
-		n, err := l.figures.at(p, map[int32]node{}, l.meter)
+		n, err := l.at(p, l.meter)
 		if err != nil {
 			return sum, err
 		}
@@ -177,7 +177,7 @@ func (l *visitLister) back(code sites.DivisionCode, patience int) (done bool, er
 		last = min(last, nanos(l.after.Capture))
 	}
 	done = true
-	l.minutes.Descend(minuteOf(last), func(in int64, visited []int32) bool {
+	l.minutes.Descend(minuteOf(last), func(in int64, visited []passing) bool {
 		if (in+1)*minute <= l.start {
 			return false
 		}
@@ -194,9 +194,21 @@ func (l *visitLister) back(code sites.DivisionCode, patience int) (done bool, er
 	return done, err
 }
 
-// between lists the check-ins of some sites captured in [from, to).
-func (l *visitLister) between(code sites.DivisionCode, visited []int32, from, to int64) {
-	visited = slices.Clone(visited)
+// between lists the check-ins captured in [from, to) of those that passed.
+func (l *visitLister) between(code sites.DivisionCode, passed []passing, from, to int64) {
+	var must passing
+	if l.filter.Open {
+		must |= passing(reportOpen)
+	}
+	if l.filter.SyncedLate {
+		must |= passing(reportSynced)
+	}
+	var visited []int32
+	for _, p := range passed {
+		if p&must == must {
+			visited = append(visited, p.site())
+		}
+	}
 	slices.Sort(visited)
 	var found []VisitRef
 	for _, i := range slices.Compact(visited) {

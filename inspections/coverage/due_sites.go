@@ -55,7 +55,7 @@ func (x *Index) Sites(ctx context.Context, q Query, state State, after SiteRef, 
 	if err != nil {
 		return SitePage{Cost: m.cost}, err
 	}
-	l := siteLister{figures: f, meter: m, state: state | Due, after: after, counted: map[int32]node{}}
+	l := siteLister{figures: f, meter: m, state: state | Due, after: after}
 	page, err := l.page(f.layout.of(q.Division), n)
 	page.Cost = m.cost
 	return page, err
@@ -66,11 +66,10 @@ func (x *Index) Sites(ctx context.Context, q Query, state State, after SiteRef, 
 // wherever it lies.
 type siteLister struct {
 	*figures
-	meter   *meter
-	state   State
-	after   SiteRef
-	counted map[int32]node
-	todo    branches
+	meter *meter
+	state State
+	after SiteRef
+	todo  branches
 }
 
 // A branch is a place whose sites, or those below it, are still to be listed.
@@ -102,7 +101,7 @@ func (s *branches) Pop() any {
 
 func (l *siteLister) page(places []int32, n int) (page SitePage, err error) {
 	for _, p := range places {
-		f, err := l.figures.at(p, l.counted, l.meter)
+		f, err := l.at(p, l.meter)
 		if err != nil {
 			return page, err
 		}
@@ -143,7 +142,7 @@ func (l *siteLister) branch(p int32) error {
 	if at.count == 0 || at.high < first {
 		return nil
 	}
-	f, err := l.figures.at(p, l.counted, l.meter)
+	f, err := l.at(p, l.meter)
 	if err == nil && f.Figures.count(l.state) > 0 {
 		heap.Push(&l.todo, branch{place: p, first: first})
 	}

@@ -254,24 +254,17 @@ func (f *figures) count(s *share, by int64) {
 }
 
 // at returns the figures at a place. Those of a place that has none of its own are
-// counted, and noted in counted together with those of the places below it.
-func (f *figures) at(p int32, counted map[int32]node, m *meter) (node, error) {
+// counted from the few sites that it has.
+func (f *figures) at(p int32, m *meter) (node, error) {
 	if own := f.layout.places.ref(p).own; own >= 0 && own < f.counted {
 		return f.nodes.at(own), nil
 	}
-	if n, ok := counted[p]; ok {
-		return n, nil
-	}
-	n, err := f.sum(p, counted, m)
-	if err == nil {
-		counted[p] = n
-	}
-	return n, err
+	return f.sum(p, m)
 }
 
 // sum counts the figures at a place from the sites that stand there and the places
 // below it.
-func (f *figures) sum(p int32, counted map[int32]node, m *meter) (n node, err error) {
+func (f *figures) sum(p int32, m *meter) (n node, err error) {
 	at := f.layout.places.ref(p)
 	for _, i := range at.sites {
 		s := f.share(i)
@@ -283,7 +276,7 @@ func (f *figures) sum(p int32, counted map[int32]node, m *meter) (n node, err er
 		}
 	}
 	for _, c := range at.children {
-		below, err := f.at(c, counted, m)
+		below, err := f.at(c, m)
 		if err != nil {
 			return n, err
 		}

@@ -31,7 +31,7 @@ type limits struct {
 }
 
 // standard are the limits of every index but those of tests.
-var standard = limits{views: 128, viewBytes: 64 << 20, pending: 4096, layouts: 4, few: few{places: 4096, sites: 64}}
+var standard = limits{views: 128, viewBytes: 64 << 20, pending: 4096, layouts: 4, few: few{places: 4096, sites: 16}}
 
 // nodeBytes and turnBytes are the memory of one each.
 const (
@@ -59,7 +59,7 @@ type Index struct {
 	numbers map[sites.SiteID]int32
 	ids     []sites.SiteID            // by number
 	visits  vector[history]           // by number; also of sites that the roster does not have yet
-	minutes btree.Map[int64, []int32] // the sites visited in each minute since 1970, as they came
+	minutes btree.Map[int64, []passing] // what was visited in each minute since 1970, as it came
 	views   []*view                   // the one asked for last first
 }
 
@@ -136,7 +136,7 @@ func (x *Index) Add(w Visit) {
 	x.visits.set(i, h)
 	in := minuteOf(c.capture)
 	list, _ := x.minutes.Get(in)
-	x.minutes.Set(in, append(list, i))
+	x.minutes.Set(in, append(list, passingOf(i, c)))
 	for _, v := range x.views {
 		if c.capture < v.end && c.receive <= v.known && x.layout.Load().ofSite(i).site != nil {
 			x.note(v, i)

@@ -67,7 +67,7 @@ func (x *Index) Report(ctx context.Context, q Query) (Answer, error) {
 	if err != nil {
 		return Answer{Cost: m.cost}, err
 	}
-	w := reportWriter{figures: f, meter: m, at: q.End.Add(-1), counted: map[int32]node{}}
+	w := reportWriter{figures: f, meter: m, last: q.End.Add(-1)}
 	report, err := w.report(q)
 	if err != nil {
 		return Answer{Cost: m.cost}, err
@@ -78,9 +78,8 @@ func (x *Index) Report(ctx context.Context, q Query) (Answer, error) {
 // A reportWriter writes a report from figures.
 type reportWriter struct {
 	*figures
-	meter   *meter
-	at      time.Time // the window's last moment
-	counted map[int32]node
+	meter *meter
+	last  time.Time // the window's last moment
 }
 
 // A line is a row that is not written yet.
@@ -94,7 +93,7 @@ type line struct {
 func (w *reportWriter) report(q Query) (Report, error) {
 	var top Report
 	top.Division = q.Division
-	if d, err := w.layout.roster.LastDivision(q.Division, w.at); err == nil {
+	if d, err := w.layout.roster.LastDivision(q.Division, w.last); err == nil {
 		top.Name, top.Level = d.Name, d.Level
 	}
 	level, rows := []line{{&top, w.layout.of(q.Division)}}, 1
@@ -117,7 +116,7 @@ func (w *reportWriter) report(q Query) (Report, error) {
 	for _, l := range all {
 		var sum node
 		for _, p := range l.places {
-			n, err := w.figures.at(p, w.counted, w.meter)
+			n, err := w.at(p, w.meter)
 			if err != nil {
 				return Report{}, err
 			}
@@ -138,7 +137,7 @@ func (w *reportWriter) report(q Query) (Report, error) {
 // which a site is counted.
 func (w *reportWriter) below(above line) ([]line, error) {
 	code := above.report.Division
-	children := w.layout.roster.Children(code, w.at)
+	children := w.layout.roster.Children(code, w.last)
 	rows := make([]Report, len(children), len(children)+1)
 	for i, d := range children {
 		rows[i].Division, rows[i].Name, rows[i].Level = d.Code, d.Name, d.Level
@@ -149,7 +148,7 @@ func (w *reportWriter) below(above line) ([]line, error) {
 			below := w.layout.places.ref(c).code
 			i, in := slices.BinarySearchFunc(rows, below, byCode)
 			if !in {
-				n, err := w.figures.at(c, w.counted, w.meter)
+				n, err := w.at(c, w.meter)
 				if err != nil {
 					return nil, err
 				}
@@ -157,7 +156,7 @@ func (w *reportWriter) below(above line) ([]line, error) {
 					continue
 				}
 				row := Report{Row: Row{Division: below}}
-				if d, err := w.layout.roster.LastDivision(below, w.at); err == nil {
+				if d, err := w.layout.roster.LastDivision(below, w.last); err == nil {
 					row.Name, row.Level = d.Name, d.Level
 				}
 				rows = slices.Insert(rows, i, row)

@@ -23,8 +23,8 @@ import (
 //	    what the check-in says, packed as in report
 //	a zero byte
 //	for each minute since 1970 in which a site was visited, in their order: how many
-//	    visits it has as 4 bytes, which are never 0, the minute as 8, and the numbers of
-//	    the sites, of 4 bytes each
+//	    visits it has as 4 bytes, which are never 0, the minute as 8, and the visits as
+//	    they came, of 4 bytes each, packed as in passing
 //	4 zero bytes
 //
 // It is only read by the version that wrote it.
@@ -46,8 +46,8 @@ func (x *Index) Snapshot(w io.Writer) error {
 	var buf []byte
 	for i, id := range ids {
 		h := visits.at(int32(i))
-		if len(id) == 0 || len(id) > 255 {
-			continue // no site has such an id, so it cannot have visits that count
+		if len(id) == 0 || len(id) > 255 { // no site has such an id
+			return fmt.Errorf("a site's id has %d bytes, and a snapshot has room for 1 to 255", len(id))
 		}
 		buf = append(buf[:0], byte(len(id)))
 		buf = append(buf, id...)
@@ -63,7 +63,7 @@ func (x *Index) Snapshot(w io.Writer) error {
 		}
 	}
 	b.WriteByte(0)
-	minutes.Scan(func(in int64, visited []int32) bool {
+	minutes.Scan(func(in int64, visited []passing) bool {
 		buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(visited)))
 		buf = binary.LittleEndian.AppendUint64(buf, uint64(in))
 		for _, i := range visited {
@@ -102,7 +102,7 @@ type restored struct {
 	ids     []sites.SiteID
 	visits  vector[history]
 	total   int // of the visits
-	minutes btree.Map[int64, []int32]
+	minutes btree.Map[int64, []passing]
 }
 
 // short turns the end of the bytes into the error that it is in the middle of them.
@@ -202,18 +202,18 @@ func (s *restored) allMinutes() error {
 			return fmt.Errorf("%w: the minutes are not in order", ErrSnapshot)
 		}
 		last = in
-		visited := make([]int32, 0, n) // no more than there are visits
+		visited := make([]passing, 0, n) // no more than there are visits
 		for n > 0 {
 			if b, err = s.next(4 * min(n, len(s.buf)/4)); err != nil {
 				return err
 			}
 			n -= len(b) / 4
 			for ; len(b) > 0; b = b[4:] {
-				i := binary.LittleEndian.Uint32(b)
-				if i >= uint32(len(s.ids)) {
+				p := passing(binary.LittleEndian.Uint32(b))
+				if int(p.site()) >= len(s.ids) {
 					return fmt.Errorf("%w: a minute has a site that does not exist", ErrSnapshot)
 				}
-				visited = append(visited, int32(i))
+				visited = append(visited, p)
 			}
 		}
 		s.minutes.Load(in, visited)

@@ -171,7 +171,7 @@ func (f *figures) recount(past map[int32]struct{}, m *meter) error {
 			continue
 		}
 		// Each of the places below is right by now.
-		n, err := f.sum(p, map[int32]node{}, m)
+		n, err := f.sum(p, m)
 		if err != nil {
 			return err
 		}
@@ -180,13 +180,12 @@ func (f *figures) recount(past map[int32]struct{}, m *meter) error {
 	if f.counted == f.layout.counts {
 		return nil
 	}
-	counted := map[int32]node{}
 	for p := range int32(f.layout.places.len()) {
 		own := f.layout.places.ref(p).own
 		if own < f.counted {
 			continue
 		}
-		n, err := f.at(p, counted, m)
+		n, err := f.sum(p, m)
 		if err != nil {
 			return err
 		}

@@ -86,6 +86,17 @@ func (w visit) compare(o visit) int {
 	return cmp.Or(cmp.Compare(w.capture, o.capture), cmp.Compare(o.sequence, w.sequence))
 }
 
+// A passing says that a site was visited, and what is often asked about visits: it is the
+// site's number with the bits reportOpen and reportSynced of what was reported.
+type passing uint32
+
+const passingBits = passing(reportOpen | reportSynced)
+
+func passingOf(site int32, w visit) passing { return passing(site) | passing(w.report)&passingBits }
+
+// site returns the site's number.
+func (p passing) site() int32 { return int32(p &^ passingBits) }
+
 // A history is the visits of one site by capture, and of those with the same
 // capture the highest sequence first. So it is a list of visits, read backwards.
 type history []visit
