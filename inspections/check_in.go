@@ -213,6 +213,14 @@ func Parse(e ledger.Entry) (*Stored, error) {
 	if !ok {
 		return nil, bad("not a site's history")
 	}
+	if s, ok := scanStored(e, site); ok {
+		return s, nil
+	}
+	return parseAny(e, site, bad)
+}
+
+// parseAny is Parse for records of every form.
+func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stored, error) {
 	var r record
 	if err := json.Unmarshal(ledger.Content(e.Record), &r); err != nil {
 		return nil, bad(err)

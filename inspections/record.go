@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"xuncha/inspections/coverage"
 	"xuncha/ledger"
@@ -121,54 +122,95 @@ func scanVisit(e ledger.Entry) (v coverage.Visit, ok bool) {
 	if !ok || e.Kind != KindCheckIn {
 		return v, false
 	}
-	s := scanner{rest: ledger.Content(e.Record), ok: true}
 	v = coverage.Visit{Site: site, Sequence: e.Sequence, Receive: e.Time}
+	return v, scanContent(ledger.Content(e.Record), &v, nil)
+}
+
+// scanStored is Parse for the same records.
+func scanStored(e ledger.Entry, site sites.SiteID) (*Stored, bool) {
+	c := &Stored{CheckIn: CheckIn{ID: CheckInID(e.ID), Site: site}, Flags: []Flag{}, Entry: e}
+	return c, scanContent(ledger.Content(e.Record), new(coverage.Visit), c)
+}
+
+// scanContent reads the content of a check-in's entry: what the coverage index needs
+// into v, and all of it into c where that is not nil.
+func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
+	s := scanner{rest: content, ok: true, whole: c != nil}
+	if c == nil {
+		c = &Stored{} // which stays on the stack
+	}
 	s.literal(`{"capture_time":`)
-	s.time()
+	c.Captured = s.time()
 	s.literal(`,"visit_time":`)
-	v.Capture = s.time()
+	c.VisitTime = s.time()
 	s.literal(`,"closure_order_id":`)
-	s.text()
+	c.Order = sites.OrderID(s.word())
 	s.literal(`,"finding":`)
-	v.Open = string(s.text()) == string(FoundOpen)
+	finding := s.text()
+	c.Finding = findingOf(finding, s.whole)
 	s.literal(`,"duty_staff_present":`)
-	if !s.next(`true`) {
+	if c.DutyStaffPresent = s.next(`true`); !c.DutyStaffPresent {
 		s.literal(`false`)
 	}
 	s.literal(`,"cancelled_event_count":`)
-	v.CancelledEvents = int32(s.count())
+	c.CancelledEvents = int32(s.count())
 	s.literal(`,"dispersed_people_count":`)
-	v.DispersedPeople = int32(s.count())
+	c.DispersedPeople = int32(s.count())
 	s.literal(`,"distance_m":`)
 	if !s.next(`null`) {
-		s.count()
+		if metres := s.count(); s.whole {
+			d := float64(metres)
+			c.Distance = &d
+		}
 	}
 	s.literal(`,"note":`)
-	s.text()
+	c.Note = s.word()
 	s.literal(`,"photos":[`)
 	for first := true; s.ok && !s.next(`]`); first = false {
 		if !first {
 			s.literal(`,`)
 		}
+		var p Photo
 		s.literal(`{"sha256":"`)
-		s.digest()
+		s.digest(&p.SHA256)
 		s.literal(`","size_bytes":`)
-		s.count()
+		p.Size = s.count()
 		s.literal(`,"content_type":`)
-		s.text()
+		p.ContentType = s.word()
 		s.literal(`}`)
+		if s.whole {
+			c.Photos = append(c.Photos, p)
+		}
 	}
 	s.literal(`,"flags":[`)
 	for first := true; s.ok && !s.next(`]`); first = false {
 		if !first {
 			s.literal(`,`)
 		}
-		if Flag(s.text()) == SyncedLate {
-			v.SyncedLate = true
+		flag := s.text()
+		v.SyncedLate = v.SyncedLate || Flag(flag) == SyncedLate
+		if s.whole {
+			c.Flags = append(c.Flags, Flag(flag))
 		}
 	}
 	s.literal(`}`)
-	return v, s.ok && len(s.rest) == 0
+	v.Capture, v.Open = c.VisitTime, Finding(finding) == FoundOpen
+	v.CancelledEvents, v.DispersedPeople = c.CancelledEvents, c.DispersedPeople
+	return s.ok && len(s.rest) == 0
+}
+
+// findingOf returns a finding without making a new string of one that is known, and
+// nothing where it is not asked for.
+func findingOf(text []byte, asked bool) Finding {
+	if !asked {
+		return ""
+	}
+	for _, f := range findings {
+		if string(text) == string(f) {
+			return f
+		}
+	}
+	return Finding(text)
 }
 
 // A scanner reads a record from its beginning on. Its ok is false once something was
@@ -176,6 +218,8 @@ func scanVisit(e ledger.Entry) (v coverage.Visit, ok bool) {
 type scanner struct {
 	rest []byte
 	ok   bool
+	// whole means that texts are wanted, and not only to be passed over.
+	whole bool
 }
 
 // next passes over a text, if it is the next one.
@@ -213,8 +257,20 @@ func (s *scanner) text() []byte {
 			s.ok = false
 		}
 	}
+	if s.whole && !utf8.Valid(b) {
+		s.ok = false
+	}
 	s.literal(`"`)
 	return b
+}
+
+// word is text as a string; nothing where texts are not wanted.
+func (s *scanner) word() string {
+	b := s.text()
+	if !s.whole {
+		return ""
+	}
+	return string(b)
 }
 
 // count reads a number of at most nine digits.
@@ -243,11 +299,15 @@ func (s *scanner) time() (t time.Time) {
 	return t
 }
 
-// digest passes over a hash in hexadecimal.
-func (s *scanner) digest() {
-	for _, c := range s.take(2 * len(Digest{})) {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
-			s.ok = false
+// digest reads a hash in hexadecimal.
+func (s *scanner) digest(into *Digest) {
+	b := s.take(2 * len(into))
+	for _, c := range b {
+		if c >= 'A' && c <= 'F' {
+			s.ok = false // which is not how one is written
 		}
+	}
+	if n, err := hex.Decode(into[:], b); err != nil || n != len(into) {
+		s.ok = false
 	}
 }

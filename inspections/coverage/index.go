@@ -57,10 +57,10 @@ type Index struct {
 	// mu is held for some microseconds at most.
 	mu      sync.Mutex
 	numbers map[sites.SiteID]int32
-	ids     []sites.SiteID            // by number
-	visits  vector[history]           // by number; also of sites that the roster does not have yet
+	ids     []sites.SiteID              // by number
+	visits  vector[history]             // by number; also of sites that the roster does not have yet
 	minutes btree.Map[int64, []passing] // what was visited in each minute since 1970, as it came
-	views   []*view                   // the one asked for last first
+	views   []*view                     // the one asked for last first
 }
 
 // New returns an index of an empty roster without visits.
