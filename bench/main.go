@@ -48,6 +48,13 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == crowdCommand {
+		if err := beCrowd(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "crowd:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parse()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -46,12 +50,12 @@ func (c *country) measureWaits(ctx context.Context, o options, w io.Writer) ([]r
 	if err != nil {
 		return nil, err
 	}
-	crowd, err := c.startCrowd(ctx, depth)
+	crowd, err := c.sendCrowd(ctx, o, depth)
 	if err != nil {
 		return nil, err
 	}
 	asked, err := submissions()
-	answers, failed := crowd.stop()
+	answers, failed := crowd.call()
 	if err := errors.Join(err, failed); err != nil {
 		return nil, err
 	}
@@ -91,6 +95,81 @@ func refused(err error) bool {
 		return true
 	}
 	return false
+}
+
+// crowdCommand is the argument by which this program is a crowd. The address of the
+// server, the flags -share and -levels, and the depth of reports follow.
+const crowdCommand = "be-crowd"
+
+// A sentCrowd is a crowd in a process of its own. Its callers stand for other machines, so
+// what they spend on answers should not keep the phones of this process waiting: the
+// process is a nice one.
+type sentCrowd struct {
+	process *exec.Cmd
+	end     io.Closer // of its input, which ends it
+	said    *bufio.Scanner
+}
+
+// sendCrowd starts a crowd, and returns once it asks.
+func (c *country) sendCrowd(ctx context.Context, o options, depth int) (*sentCrowd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := exec.CommandContext(ctx, "nice", "-n", "10", self, crowdCommand, c.address, fmt.Sprint(o.share), fmt.Sprint(o.levels), fmt.Sprint(depth))
+	p.Stderr = os.Stderr
+	in, err := p.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	sent := &sentCrowd{process: p, end: in, said: bufio.NewScanner(out)}
+	if !sent.said.Scan() {
+		return nil, errors.Join(errors.New("the crowd does not ask"), in.Close(), p.Wait())
+	}
+	return sent, nil
+}
+
+// call ends the crowd and returns its tally.
+func (s *sentCrowd) call() (tally, error) {
+	err := s.end.Close()
+	answers := tally{}
+	if s.said.Scan() {
+		err = errors.Join(err, json.Unmarshal(s.said.Bytes(), &answers))
+	}
+	return answers, errors.Join(err, s.process.Wait())
+}
+
+// beCrowd asks the server of the arguments until the input ends. It says when it has
+// begun, and in the end how often it was answered.
+func beCrowd(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	var share float64
+	var levels, depth int
+	if len(args) != 4 {
+		return errors.New("want an address, a share, levels and a depth")
+	}
+	if _, err := fmt.Sscan(strings.Join(args[1:], " "), &share, &levels, &depth); err != nil {
+		return err
+	}
+	l, err := newLand(share, levels)
+	if err != nil {
+		return err
+	}
+	c := &country{city: &city{child: child{address: args[0]}}, land: l}
+	crowd, err := c.startCrowd(ctx, depth)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "asking")
+	_, err = io.Copy(io.Discard, in)
+	answers, failed := crowd.stop()
+	return errors.Join(err, failed, json.NewEncoder(out).Encode(answers))
 }
 
 // A crowd is callers that ask the whole country without pause.

@@ -51,6 +51,14 @@ func ready(v any) []byte {
 		if m.Row == nil && m.Children == nil {
 			return m.ProtoReflect().GetUnknown()
 		}
+	case *xunchav1.ListDueSitesResponse:
+		if m.DueSites == nil && m.NextPageToken == "" && m.TotalSize == 0 {
+			return m.ProtoReflect().GetUnknown()
+		}
+	case *xunchav1.ListCheckInsResponse:
+		if m.Items == nil && m.NextPageToken == "" {
+			return m.ProtoReflect().GetUnknown()
+		}
 	}
 	return nil
 }

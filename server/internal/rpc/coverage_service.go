@@ -40,8 +40,12 @@ type readyAnswer struct {
 	stamp    coverage.Stamp
 }
 
-// maxReady is how many answers are kept; past it all are thrown away.
-const maxReady = 1000
+const (
+	// maxReady is how many answers are kept; past it all are thrown away.
+	maxReady = 1000
+	// maxReadyBytes is how long one may be at most.
+	maxReadyBytes = 64 << 10
+)
 
 func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCoverageRequest) (*xunchav1.GetCoverageResponse, error) {
 	q, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
@@ -65,13 +69,12 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 	if err != nil {
 		return nil, err
 	}
-	spend(ctx, int(answer.Cost))
 	report := fromReport(answer.Report)
 	out, err := encoded(report)
 	if err == nil && proto.Size(out) > maxAnswer {
 		return nil, &sites.FieldError{Field: "depth", Err: tooLargeReport(report, q.Depth)}
 	}
-	if err == nil && q.Known.IsZero() {
+	if err == nil && q.Known.IsZero() && len(ready(out)) <= maxReadyBytes {
 		s.keep(key, readyAnswer{out, answer.Stamp})
 	}
 	return out, err
@@ -151,14 +154,15 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	if err != nil {
 		return nil, err
 	}
-	spend(ctx, int(page.Cost))
 	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(page.Total)}
 	for _, status := range page.Sites {
 		out.DueSites = append(out.DueSites, fromStatus(status, q.End))
 	}
 	if page.Next != (coverage.SiteRef{}) {
 		cursor.Village, cursor.After = page.Next.Village, page.Next.RegistrationNo
-		out.NextPageToken, err = pageToken(cursor, query...)
+		if out.NextPageToken, err = pageToken(cursor, query...); err != nil {
+			return nil, err
+		}
 	}
-	return out, err
+	return encoded(out) // as long as the question has its turn
 }

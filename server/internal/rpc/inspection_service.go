@@ -102,7 +102,6 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err != nil {
 		return nil, err
 	}
-	spend(ctx, int(page.Cost))
 	receipts, err := s.receipts(ctx, page.CheckIns...)
 	if err != nil {
 		return nil, err
@@ -113,7 +112,9 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	}
 	if page.Next != (coverage.VisitRef{}) {
 		cursor.VisitRef = page.Next
-		out.NextPageToken, err = pageToken(cursor, query...)
+		if out.NextPageToken, err = pageToken(cursor, query...); err != nil {
+			return nil, err
+		}
 	}
-	return out, err
+	return encoded(out) // as long as the question has its turn
 }

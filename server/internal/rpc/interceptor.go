@@ -33,7 +33,7 @@ type calls struct {
 	stopping  <-chan struct{}
 
 	perAccount, perAddress *limiter
-	questions              questions
+	questions              *questions
 }
 
 // unary wraps a call with one request and one response.
@@ -97,7 +97,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 	}
 	row := accesses[method]
-	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now(), questions: &c.questions}
+	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now(), questions: c.questions}
 	if !row.open && c.config.Accounts.Any() {
 		token, err := bearer(ctx)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -14,6 +15,10 @@ const (
 	maxAsking = 4
 	// maxWaiting is how many more of the account wait for their turn.
 	maxWaiting = 60
+	// turnLength is for how long a question keeps its turn. One that takes longer waits
+	// for the database, or gives others their turn between its steps, so it does no harm
+	// beside the next one.
+	turnLength = 20 * time.Millisecond
 	// crowdedRetry is after how long a question that was refused may find a place.
 	crowdedRetry = time.Second
 )
@@ -23,10 +28,21 @@ const (
 var errCrowded = errors.New("too many questions at once")
 
 // questions sees to it that no account keeps the others from having their questions
-// answered, however many it asks at once. Its zero value is ready to use.
+// answered, however many it asks at once, and that questions leave a processor to
+// everybody else.
 type questions struct {
+	// turns has an element for each question that has its turn.
+	turns chan struct{}
+
 	mu sync.Mutex
 	of map[string]*asking
+}
+
+// newQuestions returns questions of which half as many as there are processors have
+// their turn at once. With more, a check-in would wait in line behind questions each time
+// that it is taken up again: once for each step on its way, for some milliseconds each.
+func newQuestions() *questions {
+	return &questions{turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), of: map[string]*asking{}}
 }
 
 // asking is the questions of one account.
@@ -57,9 +73,6 @@ func (q *questions) enter(account string) (*asking, error) {
 	a, ok := q.of[account]
 	if !ok {
 		a = &asking{turn: make(chan struct{}, maxAsking)}
-		if q.of == nil {
-			q.of = map[string]*asking{}
-		}
 		q.of[account] = a
 	}
 	if a.all == maxAsking+maxWaiting {
@@ -77,12 +90,32 @@ func (q *questions) leave(account string, a *asking) {
 	}
 }
 
-// ask waits until the call's question has its turn, and returns what ends it. On a
-// server without accounts every question has its turn at once.
+// turn waits for a turn, and returns what ends it.
+func (q *questions) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case q.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	end := sync.OnceFunc(func() { <-q.turns })
+	late := time.AfterFunc(turnLength, end)
+	return func() { late.Stop(); end() }, nil
+}
+
+// ask waits until the call's question may be answered, and returns what ends it.
 func ask(ctx context.Context) (done func(), err error) {
 	s := scopeOf(ctx)
 	if s.caller == nil {
-		return func() {}, nil
+		return s.questions.turn(ctx)
 	}
-	return s.questions.ask(ctx, s.caller.Account.ID)
+	leave, err := s.questions.ask(ctx, s.caller.Account.ID)
+	if err != nil {
+		return nil, err
+	}
+	end, err := s.questions.turn(ctx)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return func() { end(); leave() }, nil
 }

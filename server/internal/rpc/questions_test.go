@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -101,7 +102,7 @@ func TestManyQuestions(t *testing.T) {
 // TestQuestionsLeaveNothing ensures that a question whose caller's time is over while it
 // waits takes no place, and that nothing is kept of an account without questions.
 func TestQuestionsLeaveNothing(t *testing.T) {
-	var q questions
+	q := newQuestions()
 	var done []func()
 	for range maxAsking {
 		end, err := q.ask(t.Context(), "busy")
@@ -123,4 +124,43 @@ func TestQuestionsLeaveNothing(t *testing.T) {
 	if len(q.of) != 0 {
 		t.Errorf("%d accounts are kept", len(q.of))
 	}
+}
+
+// TestTurns ensures that a question waits while as many as may have their turn, and no
+// longer than a turn lasts: those before it may wait for a database that is away.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuestions()
+		begun := time.Now()
+		turn := func() func() {
+			done, err := q.turn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done
+		}
+		var slow []func()
+		for range cap(q.turns) {
+			slow = append(slow, turn())
+		}
+		late, cancel := context.WithTimeout(t.Context(), turnLength/2)
+		defer cancel()
+		if _, err := q.turn(late); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without a turn: got %v", err)
+		}
+		done := turn()
+		if waited := time.Since(begun); waited != turnLength {
+			t.Errorf("the next question waited %v, want %v", waited, turnLength)
+		}
+		for _, end := range slow {
+			end() // too late, and no harm
+		}
+		done()
+		for range cap(q.turns) {
+			defer turn()()
+		}
+		if waited := time.Since(begun); waited != turnLength {
+			t.Errorf("once the others have ended, the next ones waited until %v", waited)
+		}
+	})
 }

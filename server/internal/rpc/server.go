@@ -104,7 +104,8 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	calls := &calls{config: &c, perAccount: perAccount, perAddress: perAddress, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping}
+	calls := &calls{config: &c, perAccount: perAccount, perAddress: perAddress, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping,
+		questions: newQuestions()}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
 		grpc.UnaryInterceptor(calls.unary),
