@@ -61,7 +61,7 @@
 // state turns as time passes, of which the view knows the moments.
 //
 // Only places with many sites have figures of their own in a view. Those of the others
-// are counted when they are asked for. So a view of a country takes a quarter of a
+// are counted when they are asked for. So a view of a country takes a third of a
 // megabyte, and those of some months can be kept.
 //
 // Lists go through the places in the order of the list and leave out those whose

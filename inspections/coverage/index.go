@@ -20,7 +20,7 @@ import (
 type limits struct {
 	// views is how many views are kept: those of a few months, day by day. viewBytes is
 	// how much memory they take in all. In a country the view of a past day takes a
-	// quarter of a megabyte, and one whose end is to come ten times as much.
+	// third of a megabyte, and one whose end is to come takes seven times as much.
 	views, viewBytes int
 	// pending is how many changes a view notes beside one for every fourth site, before
 	// it is made anew.
