@@ -4,5 +4,8 @@ package coverage
 // happens in a village: few places have figures of their own, hardly any views are kept,
 // and hardly any changes noted.
 func (x *Index) KeepLittle(sites int32) {
-	x.limits = limits{views: 2, viewBytes: 1 << 20, pending: 1, layouts: 1, few: few{sites: sites}}
+	x.limits = limits{views: 2, viewBytes: 1 << 20, pending: 1, layouts: 1, refresh: 2, few: few{sites: sites}}
 }
+
+// Views returns how many views are kept.
+func (x *Index) Views() int { return len(x.views) }

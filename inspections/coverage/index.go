@@ -27,11 +27,13 @@ type limits struct {
 	pending int
 	// layouts is how many layouts of past rosters are kept.
 	layouts int
+	// refresh is after how many visits the views let go of what they hold of the past.
+	refresh int
 	few
 }
 
 // standard are the limits of every index but those of tests.
-var standard = limits{views: 128, viewBytes: 64 << 20, pending: 4096, layouts: 4, few: few{places: 4096, sites: 16}}
+var standard = limits{views: 128, viewBytes: 64 << 20, pending: 4096, layouts: 4, refresh: 4096, few: few{places: 4096, sites: 16}}
 
 // nodeBytes and turnBytes are the memory of one each.
 const (
@@ -61,6 +63,7 @@ type Index struct {
 	visits  vector[history]             // by number; also of sites that the roster does not have yet
 	minutes btree.Map[int64, []passing] // what was visited in each minute since 1970, as it came
 	views   []*view                     // the one asked for last first
+	added   int                         // visits since the views were last refreshed
 }
 
 // New returns an index of an empty roster without visits.
@@ -134,6 +137,7 @@ func (x *Index) Add(w Visit) {
 		return
 	}
 	x.visits.set(i, h)
+	x.added++
 	in := minuteOf(c.capture)
 	list, _ := x.minutes.Get(in)
 	x.minutes.Set(in, append(list, passingOf(i, c)))
@@ -335,6 +339,7 @@ func (x *Index) keep(v *view) *view {
 		return v
 	}
 	x.views = slices.Insert(x.views, 0, v)
+	x.trim()
 	return v
 }
 
@@ -354,19 +359,14 @@ func (x *Index) bring(v *view, past *layout, asOf int64, m *meter) (*figures, St
 		f.layout = past
 	}
 	changed, stale, seen, kept := v.pending, v.stale, v.version.Load(), v.kept
-	v.pending, v.stale = nil, false
+	v.pending, v.stale, v.idle = nil, false, false
 	x.mu.Unlock()
 
 	var err error
 	if before == nil || stale || !kept { // nothing is noted of a view that was given up
 		err = v.build(f, m)
-	} else if len(changed) == 0 && v.turns.next() > asOf && before.layout == f.layout {
-		f = before // of which only the moment is another
-		if asOf != f.asOf {
-			later := *before
-			later.asOf = asOf
-			f = &later
-		}
+	} else if len(changed) == 0 && v.turns.next() > asOf { // all else has changed nothing here
+		f.nodes, f.counted = before.nodes, before.counted
 	} else {
 		err = v.follow(before, f, changed, m)
 	}
@@ -385,12 +385,21 @@ func (x *Index) bring(v *view, past *layout, asOf int64, m *meter) (*figures, St
 }
 
 // limit notes how much memory a view takes, and gives up those asked for longest ago
-// where they are too many.
+// where they are too many. The caller has the view's lock.
 func (x *Index) limit(v *view, bytes int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	v.bytes = bytes
-	bytes = 0
+	x.trim()
+	if x.added > x.limits.refresh+len(x.ids)/4 {
+		x.added = 0
+		x.refresh()
+	}
+}
+
+// trim gives up views where they are too many. The caller holds mu.
+func (x *Index) trim() {
+	bytes := 0
 	for i, v := range x.views {
 		bytes += v.bytes
 		if i > 0 && (i >= x.limits.views || bytes > x.limits.viewBytes) {
@@ -401,6 +410,37 @@ func (x *Index) limit(v *view, bytes int) {
 			x.views = slices.Delete(x.views, i, len(x.views))
 			return
 		}
+	}
+}
+
+// refresh lets the views that nobody is asking have today's visits and layout, because
+// they hold on to the memory of what has been replaced since. Of a view for which nothing
+// is noted, nothing that it counts has changed. One that has changed, and was not asked
+// for since the last refresh, is made anew if somebody asks for it again. The caller holds
+// mu.
+func (x *Index) refresh() {
+	visits := x.visits.share()
+	for _, v := range x.views {
+		select {
+		case v.lock <- struct{}{}:
+		default:
+			continue
+		}
+		switch {
+		case v.now == nil:
+		case len(v.pending) == 0 && !v.stale:
+			now := *v.now
+			now.visits = visits
+			if v.revision == 0 {
+				now.layout = x.layout.Load()
+			}
+			v.now = &now
+		case v.idle:
+			v.now, v.pending, v.stale = nil, nil, true
+		default:
+			v.idle = true
+		}
+		v.release()
 	}
 }
 

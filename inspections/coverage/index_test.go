@@ -1,6 +1,7 @@
 package coverage_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -327,5 +328,23 @@ func TestConcurrent(t *testing.T) {
 	got, _ := w.report(t, q)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// Ensure that no more views are kept than there should be, however many questions are
+// given up before they are answered.
+func TestGivenUpQuestionsLeaveNoViews(t *testing.T) {
+	w := newTown(t, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 1000 {
+		q := w.today()
+		q.Start = q.Start.Add(time.Duration(-i) * time.Second)
+		if _, err := w.asked().Report(ctx, q); err == nil {
+			t.Fatal("a question is answered whose caller has left")
+		}
+	}
+	if n := w.index.Views(); n > 128 {
+		t.Errorf("%d views are kept", n)
 	}
 }

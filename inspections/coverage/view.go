@@ -34,6 +34,7 @@ type view struct {
 	pending []int32
 	stale   bool
 	kept    bool
+	idle    bool          // has changes that nobody has asked for since the last refresh
 	bytes   int           // of memory
 	version atomic.Uint64 // changes with whatever changes the figures but time
 }
