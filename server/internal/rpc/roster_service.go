@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"sort"
 	"time"
@@ -140,39 +141,57 @@ func receiveImport[Req importRequest[R], R interface {
 }
 
 func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) error {
+	rows, err := s.importDivisions(stream)
+	giveBack(rows)
+	return err
+}
+
+// importDivisions returns how many rows the import has.
+func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) (n int, err error) {
 	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.DivisionRow) sites.DivisionRow {
 		return sites.DivisionRow{Row: int(r.Row), Code: r.Code, Name: r.Name, Level: r.Level, Parent: r.ParentCode}
 	})
 	if err != nil {
-		return err
+		return len(rows), err
 	}
 	if header.EffectiveDate == "" {
-		return &sites.FieldError{Field: "header.effective_date", Err: errMissing}
+		return len(rows), &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
 	if err := scopeOf(stream.Context()).divisionRows(rows); err != nil {
-		return err
+		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	n, err := s.config.Roster.ImportDivisions(stream.Context(), account(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportDivisions(stream.Context(), account(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
-		return stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
+		return len(rows), stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
 			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
 		})
 	}
 	if err != nil {
-		return inImport(err)
+		return len(rows), inImport(err)
 	}
 	out := &xunchav1.ImportDivisionsResponse{
-		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
-		Created: int32(n.Created), Ended: int32(n.Ended), Renamed: int32(n.Renamed),
-		Regrouped: int32(n.Regrouped), Unchanged: int32(n.Unchanged),
+		Changed: done.Changed, Revision: int64(done.Roster.Revision()),
+		Created: int32(done.Created), Ended: int32(done.Ended), Renamed: int32(done.Renamed),
+		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
 	now := s.config.Now()
-	out.DisplacedSites = first(n.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(n.Orphaned, fromOrder)
-	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(n.Displaced)), int32(len(n.Orphaned))
-	return stream.SendAndClose(out)
+	out.DisplacedSites = first(done.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
+	out.OrphanedOrders = first(done.Orphaned, fromOrder)
+	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(done.Displaced)), int32(len(done.Orphaned))
+	return len(rows), stream.SendAndClose(out)
+}
+
+// manyRows is how many rows an import has, at least, after which memory is given back.
+const manyRows = 50_000
+
+// giveBack gives memory back to the system after an import of so many rows. A country's
+// leaves hundreds of megabytes, which nobody needs until the next one.
+func giveBack(rows int) {
+	if rows >= manyRows {
+		debug.FreeOSMemory()
+	}
 }
 
 // first returns as many of the values, as messages, as fill half an answer.
@@ -187,6 +206,13 @@ func first[V any, M proto.Message](values []V, message func(V) M) []M {
 }
 
 func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) error {
+	rows, err := s.importSites(stream)
+	giveBack(rows)
+	return err
+}
+
+// importSites returns how many rows the import has.
+func (s *rosterService) importSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) (n int, err error) {
 	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.SiteRow) sites.SiteRow {
 		return sites.SiteRow{
 			Row: int(r.Row), RegistrationNo: r.RegistrationNo, Name: r.Name, Division: r.DivisionCode, Address: r.Address,
@@ -194,23 +220,23 @@ func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.I
 		}
 	})
 	if err != nil {
-		return err
+		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	n, err := s.config.Roster.ImportSites(stream.Context(), account(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportSites(stream.Context(), account(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
-		return stream.SendAndClose(&xunchav1.ImportSitesResponse{
+		return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
 			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
 		})
 	}
 	if err != nil {
-		return inImport(err)
+		return len(rows), inImport(err)
 	}
-	return stream.SendAndClose(&xunchav1.ImportSitesResponse{
-		Changed: n.Changed, Revision: int64(n.Roster.Revision()),
-		Registered: int32(n.Registered), Deregistered: int32(n.Deregistered), Moved: int32(n.Moved),
-		Updated: int32(n.Updated), Unchanged: int32(n.Unchanged),
+	return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
+		Changed: done.Changed, Revision: int64(done.Roster.Revision()),
+		Registered: int32(done.Registered), Deregistered: int32(done.Deregistered), Moved: int32(done.Moved),
+		Updated: int32(done.Updated), Unchanged: int32(done.Unchanged),
 	})
 }
 
