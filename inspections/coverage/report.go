@@ -136,44 +136,53 @@ func (w *reportWriter) report(q Query) (Report, error) {
 // below returns the rows below one: the divisions in force under it, and any other in
 // which a site is counted.
 func (w *reportWriter) below(above line) ([]line, error) {
-	code := above.report.Division
-	children := w.layout.roster.Children(code, w.last)
-	rows := make([]Report, len(children), len(children)+1)
-	for i, d := range children {
-		rows[i].Division, rows[i].Name, rows[i].Level = d.Code, d.Name, d.Level
-	}
-	places := map[sites.DivisionCode][]int32{}
+	var children []int32
 	for _, p := range above.places {
-		for _, c := range w.layout.places.ref(p).children {
-			below := w.layout.places.ref(c).code
-			i, in := slices.BinarySearchFunc(rows, below, byCode)
-			if !in {
-				n, err := w.at(c, w.meter)
-				if err != nil {
-					return nil, err
-				}
-				if n.SitesDue+n.CheckIns == 0 {
-					continue
-				}
-				row := Report{Row: Row{Division: below}}
-				if d, err := w.layout.roster.LastDivision(below, w.last); err == nil {
-					row.Name, row.Level = d.Name, d.Level
-				}
-				rows = slices.Insert(rows, i, row)
-			}
-			places[below] = append(places[below], c)
+		children = append(children, w.layout.places.ref(p).children...)
+	}
+	rows := make([]Report, 0, len(children)+1)
+	for d := range w.layout.roster.ChildrenAfter(above.report.Division, "", w.last) {
+		rows = append(rows, Report{Row: Row{Division: d.Code, Name: d.Name, Level: d.Level}})
+	}
+	for _, c := range children {
+		code := w.layout.places.ref(c).code
+		i, in := slices.BinarySearchFunc(rows, code, byCode)
+		if in {
+			continue
 		}
+		n, err := w.figures.at(c, w.meter)
+		if err != nil {
+			return nil, err
+		}
+		if n.SitesDue+n.CheckIns == 0 {
+			continue
+		}
+		row := Report{Row: Row{Division: code}}
+		if d, err := w.layout.roster.LastDivision(code, w.last); err == nil {
+			row.Name, row.Level = d.Name, d.Level
+		}
+		rows = slices.Insert(rows, i, row)
 	}
 	if err := w.meter.spend(len(rows)); err != nil {
 		return nil, err
 	}
-	above.report.Children = rows
-	if len(rows) == 0 {
-		above.report.Children = nil
-	}
 	out := make([]line, len(rows))
 	for i := range rows {
-		out[i] = line{&rows[i], places[rows[i].Division]}
+		out[i].report = &rows[i]
+	}
+	for k, c := range children {
+		i, in := slices.BinarySearchFunc(rows, w.layout.places.ref(c).code, byCode)
+		if !in {
+			continue
+		}
+		if l := &out[i]; l.places == nil {
+			l.places = children[k : k+1 : k+1]
+		} else {
+			l.places = append(l.places, c)
+		}
+	}
+	if len(rows) > 0 {
+		above.report.Children = rows
 	}
 	return out, nil
 }

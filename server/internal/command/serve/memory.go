@@ -60,7 +60,7 @@ const (
 	// mostPercent and leastPercent are between which the garbage that may gather lies,
 	// in percent of the heap.
 	mostPercent  = 400
-	leastPercent = 40
+	leastPercent = 30
 )
 
 // gcPercent returns how much garbage may gather before Go's collector runs, in percent of

@@ -27,7 +27,7 @@ func TestGCPercent(t *testing.T) {
 	for _, test := range []struct {
 		heap uint64
 		want int
-	}{{0, 400}, {4 << 20, 400}, {16 << 20, 400}, {32 << 20, 200}, {64 << 20, 100}, {128 << 20, 50}, {160 << 20, 40}, {700 << 20, 40}, {1 << 40, 40}} {
+	}{{0, 400}, {4 << 20, 400}, {16 << 20, 400}, {32 << 20, 200}, {64 << 20, 100}, {128 << 20, 50}, {160 << 20, 40}, {700 << 20, 30}, {1 << 40, 30}} {
 		if got := gcPercent(test.heap); got != test.want {
 			t.Errorf("a heap of %d MiB: got %d, want %d", test.heap>>20, got, test.want)
 		}
