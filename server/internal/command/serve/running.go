@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,7 +186,7 @@ func (r *Running) begin(begun time.Time) error {
 		"revision", int64(r.roster.Roster().Revision()), "ready_after", time.Since(begun))
 	close(r.Ready)
 	r.health.Resume()
-	debug.FreeOSMemory() // of what was read, little is needed any more
+	giveBack()
 	return nil
 }
 
