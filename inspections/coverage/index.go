@@ -359,6 +359,8 @@ func (x *Index) bring(v *view, past *layout, asOf int64, m *meter) (*figures, St
 		f.layout = past
 	}
 	changed, stale, seen, kept := v.pending, v.stale, v.version.Load(), v.kept
+	// A newer roster may have come since the question had its layout.
+	lasts := kept && v.revision == 0 && f.layout.roster == x.roster.Load()
 	v.pending, v.stale, v.idle = nil, false, false
 	x.mu.Unlock()
 
@@ -378,7 +380,7 @@ func (x *Index) bring(v *view, past *layout, asOf int64, m *meter) (*figures, St
 	}
 	v.now = f
 	x.limit(v, int(f.counted)*nodeBytes+cap(v.turns)*turnBytes)
-	if !kept || v.revision != 0 {
+	if !lasts {
 		return f, Stamp{}, nil
 	}
 	return f, Stamp{version: &v.version, seen: seen, from: f.asOf - clockSlack, until: v.turns.next()}, nil

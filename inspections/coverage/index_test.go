@@ -348,3 +348,22 @@ func TestGivenUpQuestionsLeaveNoViews(t *testing.T) {
 		t.Errorf("%d views are kept", n)
 	}
 }
+
+// Ensure that an answer is not said to hold that was begun before the roster changed.
+func TestStampOfEarlierRoster(t *testing.T) {
+	w := newTown(t, 2000)
+	changed := false
+	w.index.OnStep(func() {
+		if !changed {
+			changed = true
+			w.rename(t, w.sites()[0].ID, "Renamed")
+		}
+	})
+	_, stamp := w.report(t, w.today())
+	if !changed || stamp.Fresh(w.now) {
+		t.Errorf("the roster changed meanwhile: %t, and the answer is said to hold: %t", changed, stamp.Fresh(w.now))
+	}
+	if _, stamp := w.report(t, w.today()); !stamp.Fresh(w.now) {
+		t.Error("the next answer is not said to hold")
+	}
+}
