@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -15,16 +16,16 @@ import (
 	"xuncha/ledger"
 )
 
-// The feed. Each server numbers what it stores, so what is new of one lies behind
-// the numbers that a reader has, whatever the clocks say. A number can be missing
-// for a while, because one shard is slower than another, or because the server
-// does not know what has become of it; then it asks until it knows, before it
-// stores anything else, and says which numbers will never come. So a reader never
-// gives up a number by itself.
+// The feed. Each server numbers what it stores, so what is new of one lies with the
+// numbers that a reader does not have, whatever the clocks say. A number can be missing
+// for a while: its entry is on its way, or the server that gave it does not know what
+// has become of it, or has given it back and gives it to another entry. So a reader
+// never gives up a number. It asks for those that it lacks, and for what lies behind
+// all that it has, which costs a bounded query, however much it has.
 //
-// The numbers of several servers say nothing about the order of a history that
-// they all write to. The history itself does: whoever has an entry without the one
-// before it fetches that, and passes it first.
+// The numbers say nothing about the order of a history to which several servers write.
+// The history itself does: whoever has an entry without the one before it fetches that,
+// and passes it first.
 //
 // From the beginning on, everything is read in the order of histories, which is
 // that of an index. What is stored meanwhile is told by its numbers.
@@ -32,13 +33,18 @@ import (
 const (
 	// feedPage is how many entries travel together.
 	feedPage = 1000
-	// inFlight is more than the numbers that a server can have on the way at once,
-	// so all but so many of the newest are known to be stored or never to be.
-	inFlight = 2 * maxBatch
-	// putSuffix ended the name under which earlier versions numbered entries of the
+	// inFlight is more than the numbers that a server of an earlier version could have on
+	// the way at once, so all but so many of the newest are stored or never will be.
+	inFlight = 200
+	// putSuffix ended the name under which the earliest versions numbered entries of the
 	// roster, of accounts and of copies, of which more were on the way at once.
 	putSuffix   = " put"
 	putInFlight = 4096
+	// silentAfter is how long a server must have said nothing for a reader to ask for its
+	// entries only every askSilent. It is gone then, or so slow that it must say that it
+	// is there before it writes.
+	silentAfter = 4 * beat
+	askSilent   = 10 * time.Second
 )
 
 // A feedReader is one reading of the feed.
@@ -52,8 +58,10 @@ type feedReader struct {
 	passed bool
 	// sifted are the numbers up to which this reading has gone through a writer's.
 	sifted map[string]int64
-	// ask are the writers that may have something new.
+	// ask are the series in which there may be something new.
 	ask []string
+	// askedSilent is when the silent servers were asked for last.
+	askedSilent time.Time
 }
 
 // errLeft ends a reading whose caller has left.
@@ -73,8 +81,16 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var err error
-	r := &feedReader{store: s, yield: yield, last: s.recall(from), sifted: map[string]int64{}}
+	// What one read has seen, the next one sees too, also where another member or another
+	// shard answers: a server says what it has stored after a majority has it.
+	session, err := s.client.StartSession()
+	if err != nil {
+		return err
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	ctx = mongo.NewSessionContext(ctx, session)
+	known := s.recall(from)
+	r := &feedReader{store: s, yield: yield, last: known.last, askedSilent: known.askedSilent, sifted: map[string]int64{}}
 	if from == "" {
 		r.at, err = s.beginning(ctx)
 	} else {
@@ -93,7 +109,7 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 		if r.passed {
 			from = r.at.cursor()
 		}
-		s.remember(from, r.last)
+		s.remember(remembered{from, r.last, r.askedSilent})
 	}
 	return err
 }
@@ -101,8 +117,9 @@ func (s *Store) feed(ctx context.Context, from ledger.Cursor, yield func(ledger.
 // A remembered is what a reader knew when it had come to the cursor. Without it, a
 // reader looks in the database for the entries before those that are new.
 type remembered struct {
-	at   ledger.Cursor
-	last map[ledger.History]ledger.Sequence
+	at          ledger.Cursor
+	last        map[ledger.History]ledger.Sequence
+	askedSilent time.Time
 }
 
 // maxRemembered is how many of them are kept: a server has two readers, which may be
@@ -110,26 +127,26 @@ type remembered struct {
 const maxRemembered = 4
 
 // recall hands over what a reader knew at the cursor; nothing where nobody was there.
-func (s *Store) recall(at ledger.Cursor) map[ledger.History]ledger.Sequence {
+func (s *Store) recall(at ledger.Cursor) remembered {
 	s.readers.Lock()
 	defer s.readers.Unlock()
 	i := slices.IndexFunc(s.readers.list, func(r remembered) bool { return r.at == at })
 	if i < 0 {
-		return map[ledger.History]ledger.Sequence{}
+		return remembered{last: map[ledger.History]ledger.Sequence{}}
 	}
-	last := s.readers.list[i].last
+	out := s.readers.list[i]
 	s.readers.list = slices.Delete(s.readers.list, i, i+1)
-	return last
+	return out
 }
 
-// remember keeps what a reader knows at the cursor for the one that comes next.
-func (s *Store) remember(at ledger.Cursor, last map[ledger.History]ledger.Sequence) {
-	if len(last) > maxHeads {
+// remember keeps what a reader knows for the one that comes next.
+func (s *Store) remember(r remembered) {
+	if len(r.last) > maxHeads {
 		return
 	}
 	s.readers.Lock()
 	defer s.readers.Unlock()
-	s.readers.list = append(s.readers.list, remembered{at, last})
+	s.readers.list = append(s.readers.list, r)
 	if over := len(s.readers.list) - maxRemembered; over > 0 {
 		s.readers.list = slices.Delete(s.readers.list, 0, over)
 	}
@@ -141,6 +158,7 @@ func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
 		return err
 	}
 	r.last[e.History] = e.Sequence
+	r.store.heads.note(e.History, e.Head())
 	r.passed = true
 	if !r.yield(ledger.FeedEntry{Entry: e, After: r.at.cursor}, nil) {
 		return errLeft
@@ -152,6 +170,18 @@ func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
 // the order of histories, and, with each writer, behind what it will find there.
 func (s *Store) beginning(ctx context.Context) (*vector, error) {
 	v := &vector{whole: &bookmark{}, writers: map[string]*position{}}
+	docs, err := s.told(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range docs {
+		if d.Settled == "" {
+			continue // an earlier version does not say it
+		}
+		if v.writers[d.ID], err = readPosition(d.Settled); err != nil {
+			return nil, err
+		}
+	}
 	newestOf := func(filter bson.D, direction int) (mark string, err error) {
 		var doc struct {
 			Mark string `bson:"_id"`
@@ -162,7 +192,8 @@ func (s *Store) beginning(ctx context.Context) (*vector, error) {
 		})
 		return doc.Mark, err
 	}
-	// From one writer to the next, which is a step in the index.
+	// The others of earlier versions: from one writer to the next, which is a step in
+	// the index.
 	for after := ""; ; {
 		mark, err := newestOf(bson.D{is("_id", bson.D{{Key: "$gt", Value: after}})}, 1)
 		if errors.Is(err, mongo.ErrNoDocuments) {
@@ -174,6 +205,10 @@ func (s *Store) beginning(ctx context.Context) (*vector, error) {
 		writer, _, err := readMark(mark)
 		if err != nil {
 			return nil, err
+		}
+		after = writer + "0" // '0' comes after '/' in ASCII
+		if v.writers[writer] != nil {
+			continue
 		}
 		if mark, err = newestOf(marksBetween(writer, run{}), -1); err != nil {
 			return nil, err
@@ -187,7 +222,6 @@ func (s *Store) beginning(ctx context.Context) (*vector, error) {
 			unsure = putInFlight
 		}
 		v.writers[writer] = &position{done: max(0, n-unsure)}
-		after = writer + "0" // '0' comes after '/' in ASCII
 	}
 }
 
@@ -265,64 +299,93 @@ func (r *feedReader) follow(ctx context.Context) error {
 			break
 		}
 	}
-	for _, id := range waiting {
-		if p := r.at.of(id); len(p.beyond) > 0 {
-			return fmt.Errorf("%w: the server %s has stored its entry %d, and not yet %d", ledger.ErrWaiting, id, p.beyond[0].first, p.done+1)
-		}
+	if waiting != "" {
+		return fmt.Errorf("%w: the server %s does not know what has become of some", ledger.ErrWaiting, waiting)
 	}
 	return nil
 }
 
-// listen hears which writers there are, and which of their numbers will never come.
-// It returns those that are at work.
-func (r *feedReader) listen(ctx context.Context) (working []string, err error) {
-	var docs []writerDoc
-	err = r.store.do(ctx, func(ctx context.Context) error {
-		cursor, err := r.store.writers.Find(ctx, bson.D{})
-		if err != nil {
-			return err
-		}
-		return cursor.All(ctx, &docs)
-	})
+// listen hears which series there are, and in which of them there may be something new.
+// It returns a server that is at work and does not know what has become of entries;
+// empty for none.
+func (r *feedReader) listen(ctx context.Context) (waiting string, err error) {
+	docs, err := r.store.told(ctx)
 	if err != nil {
-		return nil, err
+		return "", err
+	}
+	askSilentToo := time.Since(r.askedSilent) >= r.store.askSilent
+	if askSilentToo {
+		r.askedSilent = time.Now()
 	}
 	for _, d := range docs {
 		p := r.at.of(d.ID)
 		for _, n := range d.Void {
 			p.add(n)
 		}
-		if r.store.works(d) {
-			working = append(working, d.ID)
+		silent := r.store.silent(d)
+		if d.Unsure && d.Last == nil && !silent {
+			waiting = d.ID
 		}
-		if d.Last == nil || p.done < *d.Last {
-			r.ask = append(r.ask, d.ID)
+		if d.Last != nil && p.lacks(*d.Last) <= d.free(p) || silent && !askSilentToo {
+			continue
 		}
+		r.ask = append(r.ask, d.ID)
 		if !d.One {
 			r.ask = append(r.ask, d.ID+putSuffix)
 		}
 	}
-	return working, nil
+	return waiting, nil
 }
 
-// works reports whether a writer has been heard of since this server was started.
-func (s *Store) works(d writerDoc) bool {
+// free returns how many of the numbers with which nothing is stored are not behind the
+// reader. Some are, where another run has stored something with them.
+func (d *writerDoc) free(p *position) (n int64) {
+	for _, number := range d.Free {
+		if !p.has(number) {
+			n++
+		}
+	}
+	return n
+}
+
+// told returns what servers have told of themselves.
+func (s *Store) told(ctx context.Context) (docs []writerDoc, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		cursor, err := s.writers.Find(ctx, bson.D{}, options.Find().SetBatchSize(feedPage))
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	return docs, err
+}
+
+// A said is what a server has said, and when that was heard first, by the clock here.
+type said struct {
+	seen int64
+	at   time.Time
+}
+
+// silent reports whether a server has said nothing new for a while. One that has just
+// been heard of first counts as talking, and so does one that has ended.
+func (s *Store) silent(d writerDoc) bool {
 	s.heard.Lock()
 	defer s.heard.Unlock()
-	first, known := s.heard.first[d.ID]
-	if !known {
-		s.heard.first[d.ID] = d.Seen
+	last, known := s.heard.last[d.ID]
+	if !known || last.seen != d.Seen {
+		s.heard.last[d.ID] = said{d.Seen, time.Now()}
+		return false
 	}
-	return known && first != d.Seen
+	return d.Last == nil && time.Since(last.at) >= s.silentAfter
 }
 
 const (
 	// maxGaps is how many gaps one query asks about.
 	maxGaps = 500
 	// manyGaps is of how many gaps a writer's numbers are read from the first on,
-	// because asking about each would take longer. So many there are with a writer
-	// that was new when somebody began to read everything.
-	manyGaps = 100
+	// because asking about each would take longer. So many there are with a server that
+	// was new when somebody began to read everything.
+	manyGaps = 300
 )
 
 // next returns documents that are not behind the reader, about feedPage at most, and

@@ -64,6 +64,26 @@ func (p *position) gaps() []run {
 	return append(out, run{last, 0})
 }
 
+// lacks returns how many of the numbers from 1 to last are not behind the reader.
+func (p *position) lacks(last int64) int64 {
+	missing := max(0, last-p.done)
+	for _, r := range p.beyond {
+		missing -= max(0, min(r.last, last)-r.first+1)
+	}
+	return missing
+}
+
+// greatest returns the greatest number that is behind the reader; 0 for none.
+func (p *position) greatest() int64 {
+	if len(p.beyond) == 0 {
+		return p.done
+	}
+	return p.beyond[len(p.beyond)-1].last
+}
+
+// clone returns a copy that changes on its own.
+func (p *position) clone() *position { return &position{p.done, slices.Clone(p.beyond)} }
+
 // String writes the position as "12" or "12,15-20,30-30".
 func (p *position) String() string {
 	b := strconv.AppendInt(nil, p.done, 10)

@@ -54,16 +54,24 @@ type rowsDoc struct {
 type writerDoc struct {
 	ID string `bson:"_id"`
 	// Seen is when the server last said that it is there, by its own clock, in
-	// nanoseconds since 1970-01-01 UTC. Earlier versions go by it; this one only
-	// looks whether it changes.
+	// nanoseconds since 1970-01-01 UTC. Others only look whether it changes.
 	Seen int64 `bson:"seen"`
-	// One tells that the server numbers all that it stores in one series. Earlier
+	// One tells that the server numbers all that it stores in one series. The earliest
 	// versions have a second one, and do not say this.
 	One bool `bson:"one"`
-	// Void are numbers that it gave and with which nothing will ever be stored.
-	Void []int64 `bson:"void"`
+	// Settled are the numbers with which entries were stored by then, as position.String
+	// writes them. Earlier versions do not say it.
+	Settled string `bson:"settled,omitempty"`
+	// Unsure tells that the server does not know what has become of entries.
+	Unsure bool `bson:"unsure,omitempty"`
 	// Last is the last number that it gave, once it has ended; nil before.
-	Last *int64 `bson:"last"`
+	Last *int64 `bson:"last,omitempty"`
+	// Free are the numbers before Last with which nothing is stored. Who goes on with
+	// the series gives them again.
+	Free []int64 `bson:"free,omitempty"`
+	// Void are numbers that an earlier version gave and with which nothing will ever be
+	// stored.
+	Void []int64 `bson:"void,omitempty"`
 }
 
 // An index is one that a collection must have. All are unique.

@@ -21,7 +21,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -68,6 +67,7 @@ type Store struct {
 	secrets *mongo.Collection
 	photos  *photoStore
 	where   string // the address without credentials
+	heads   *heads
 	writer  *writer
 	gate    engine.Gate
 
@@ -76,11 +76,13 @@ type Store struct {
 		sync.Mutex
 		list []remembered
 	}
-	// heard is what each writer had said when it was first heard of.
+	// heard is what each server has said last.
 	heard struct {
 		sync.Mutex
-		first map[string]int64
+		last map[string]said
 	}
+	// silentAfter and askSilent are the constants of that name, except in tests.
+	silentAfter, askSilent time.Duration
 }
 
 // Is reports whether a store's name is an address of this engine.
@@ -141,10 +143,11 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	s := &Store{
 		client: client, db: db, where: where,
 		entries: db.Collection("entries"), rows: db.Collection("rows"), writers: db.Collection("writers"),
-		secrets: db.Collection("secrets"),
+		secrets: db.Collection("secrets"), heads: newHeads(),
 	}
 	s.photos = newPhotoStore(s)
-	s.heard.first = map[string]int64{}
+	s.heard.last = map[string]said{}
+	s.silentAfter, s.askSilent = silentAfter, askSilent
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.disconnect())
@@ -158,8 +161,9 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	if err := s.prepare(ctx, o); err != nil {
 		return nil, withoutSecrets(uri, err)
 	}
-	s.writer, err = startWriter(ctx, s, uuid.NewString())
-	return s, err
+	s.writer = newWriter(s)
+	s.writer.startTelling()
+	return s, nil
 }
 
 // unreadable says that an address cannot be read. Why, is only told of one
