@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -11,9 +12,15 @@ import (
 )
 
 // schemaVersion is that of the documents below. A newer one is refused; a
-// change that older versions cannot read raises it: 2 brought photos, whose
-// entries they would take for broken check-ins.
-const schemaVersion = 2
+// change that older versions cannot read raises it. 2 brought photos, whose
+// entries they would take for broken check-ins. 3 brought several histories of
+// accesses and writers that no longer give their numbers in order, which they
+// cannot follow. Databases of 1 and 2 are raised when they are opened.
+const schemaVersion = 3
+
+// buildingAfter is how long the making of an index may take before the log says so,
+// and how often it says so again.
+const buildingAfter = 30 * time.Second
 
 var (
 	// ErrNewer means that a newer version of Xuncha wrote the database.
@@ -74,10 +81,11 @@ type writerDoc struct {
 	Void []int64 `bson:"void,omitempty"`
 }
 
-// An index is one that a collection must have. All are unique.
+// An index is one that a collection must have.
 type index struct {
-	name string
-	keys bson.D
+	name   string
+	unique bool
+	keys   bson.D
 }
 
 // A collection is one that the database must have.
@@ -88,35 +96,36 @@ type collection struct {
 	shardKey bson.D
 }
 
-var ascending = int32(1)
+// on gives the keys of an index, all of them ascending.
+func on(fields ...string) bson.D {
+	keys := make(bson.D, len(fields))
+	for i, f := range fields {
+		keys[i] = bson.E{Key: f, Value: int32(1)}
+	}
+	return keys
+}
 
 // collections is the schema. The entries of one history lie on one shard, since
 // its place in the order and its ids are only unique together there.
 var collections = []collection{
 	{"entries", []index{
-		{"history_sequence", bson.D{{Key: "history", Value: ascending}, {Key: "sequence", Value: ascending}}},
-		{"history_id", bson.D{{Key: "history", Value: ascending}, {Key: "id", Value: ascending}}},
-	}, bson.D{{Key: "history", Value: ascending}}},
-	{"rows", []index{
-		{"sum_part", bson.D{{Key: "sum", Value: ascending}, {Key: "part", Value: ascending}}},
-	}, nil},
+		{"history_sequence", true, on("history", "sequence")},
+		{"history_id", true, on("history", "id")},
+	}, on("history")},
+	{"rows", []index{{"sum_part", true, on("sum", "part")}}, nil},
 	{"writers", nil, nil},
-	{"secrets", []index{
-		{"name_revision", bson.D{{Key: "name", Value: ascending}, {Key: "revision", Value: ascending}}},
-	}, nil},
+	{"secrets", []index{{"name_revision", true, on("name", "revision")}}, nil},
 	{"pictures", nil, nil},
 	{"photos", []index{
-		{"order_id", bson.D{{Key: "closure_order", Value: ascending}, {Key: "_id", Value: ascending}}},
-		{"stored_id", bson.D{{Key: "stored", Value: ascending}, {Key: "_id", Value: ascending}}},
+		{"order_id", true, on("closure_order", "_id")},
+		{"stored_id", true, on("stored", "_id")},
+		{"held_id", true, on("held", "_id")},
 	}, nil},
-	{"photo_parts", []index{
-		{"photo_offset", bson.D{{Key: "photo", Value: ascending}, {Key: "offset", Value: ascending}, {Key: "size", Value: ascending}}},
-	}, nil},
-	{"photo_jobs", nil, nil},
-	// As GridFS has it. Files are what grows largest.
-	{"fs.chunks", []index{
-		{"files_id_1_n_1", bson.D{{Key: "files_id", Value: ascending}, {Key: "n", Value: ascending}}},
-	}, bson.D{{Key: "files_id", Value: ascending}, {Key: "n", Value: ascending}}},
+	{"photo_parts", []index{{"photo_offset", true, on("photo", "offset", "size")}}, nil},
+	{"photo_jobs", []index{{"deletes_id", true, on("deletes", "_id")}}, nil},
+	// As GridFS has them. Files are what grows largest.
+	{"fs.files", []index{{"filename_1_uploadDate_1", false, on("filename", "uploadDate")}}, nil},
+	{"fs.chunks", []index{{"files_id_1_n_1", true, on("files_id", "n")}}, on("files_id", "n")},
 }
 
 // prepare checks the version and brings about what the schema says.
@@ -126,7 +135,7 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	}
 	meta := s.db.Collection("meta")
 	err := s.timed(ctx, func(ctx context.Context) error {
-		return meta.FindOne(ctx, bson.D{{Key: "_id", Value: "schema"}}).Decode(&version)
+		return meta.FindOne(ctx, bson.D{is("_id", "schema")}).Decode(&version)
 	})
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 		return err
@@ -134,17 +143,21 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	if version.Version > schemaVersion {
 		return fmt.Errorf("%w: it has schema version %d, and this version knows those up to %d", ErrNewer, version.Version, schemaVersion)
 	}
-	sharded, err := s.isSharded(ctx)
+	if o.ReadOnly {
+		if version.Version == 0 {
+			return fmt.Errorf("%w: it has no schema version, so nobody has stored anything in it", ErrSchema)
+		}
+		return nil
+	}
+	d, err := s.deployment(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range collections {
-		for _, x := range c.indexes {
-			if err := s.prepareIndex(ctx, o, c.name, x); err != nil {
-				return err
-			}
+		if err := s.prepareIndexes(ctx, o, d, c); err != nil {
+			return err
 		}
-		if sharded && c.shardKey != nil {
+		if d.sharded() && c.shardKey != nil {
 			if err := s.prepareShards(ctx, o, c); err != nil {
 				return err
 			}
@@ -153,10 +166,15 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	if version.Version == schemaVersion {
 		return nil
 	}
+	if o.KeepSchema {
+		// An older server would go on beside this one, and could not follow it.
+		return fmt.Errorf("%w: it has schema version %d, want %d; stop all older servers, and start this version once without --keep-schema",
+			ErrSchema, version.Version, schemaVersion)
+	}
 	// Last, so that a database that has it has all the rest.
 	return s.timed(ctx, func(ctx context.Context) error {
-		_, err := meta.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
-			bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: int32(schemaVersion)}}}}, options.UpdateOne().SetUpsert(true))
+		_, err := meta.UpdateOne(ctx, bson.D{is("_id", "schema")},
+			bson.D{is("$set", bson.D{is("version", int32(schemaVersion))})}, options.UpdateOne().SetUpsert(true))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil // another server was as quick
 		}
@@ -171,42 +189,85 @@ func (s *Store) timed(ctx context.Context, f func(context.Context) error) error 
 	return f(ctx)
 }
 
-// prepareIndex makes the index where it is missing. Building one on a large
-// collection takes longer than an operation may, so it has all the time.
-func (s *Store) prepareIndex(ctx context.Context, o Options, in string, x index) error {
-	found, err := s.findIndex(ctx, in, x)
-	if err != nil || found {
+// prepareIndexes makes the indexes of the collection that are missing.
+func (s *Store) prepareIndexes(ctx context.Context, o Options, d deployment, c collection) error {
+	if len(c.indexes) == 0 {
+		return nil
+	}
+	there, err := s.indexesOf(ctx, c.name)
+	if err != nil {
 		return err
 	}
-	if o.KeepSchema {
-		return fmt.Errorf("%w: collection %s lacks the unique index %s on %s", ErrSchema, in, x.name, keysOf(x.keys))
-	}
-	_, err = s.db.Collection(in).Indexes().CreateOne(ctx, mongo.IndexModel{
-		Keys: x.keys, Options: options.Index().SetName(x.name).SetUnique(true),
-	})
-	if err != nil {
-		// Another server may have made it meanwhile.
-		if found, again := s.findIndex(ctx, in, x); again == nil && found {
-			return nil
+	for _, x := range c.indexes {
+		found, err := findIndex(there, c.name, x)
+		if err != nil {
+			return err
 		}
-		return fmt.Errorf("making the unique index %s of collection %s on %s: %w", x.name, in, keysOf(x.keys), err)
+		if found {
+			continue
+		}
+		if o.KeepSchema {
+			return fmt.Errorf("%w: collection %s lacks %s", ErrSchema, c.name, x)
+		}
+		if err := s.makeIndex(ctx, o, d, c.name, x); err != nil {
+			// Another server may have made it meanwhile.
+			if there, again := s.indexesOf(ctx, c.name); again == nil {
+				if found, again := findIndex(there, c.name, x); again == nil && found {
+					continue
+				}
+			}
+			return fmt.Errorf("making %s of collection %s: %w", x, c.name, err)
+		}
 	}
 	return nil
 }
 
-// findIndex reports whether the collection has the index. One that has its name
-// or its keys and is otherwise another is ErrSchema.
-func (s *Store) findIndex(ctx context.Context, in string, want index) (found bool, err error) {
-	var list []struct {
-		Name   string `bson:"name"`
-		Key    bson.D `bson:"key"`
-		Unique bool   `bson:"unique"`
-		Sparse bool   `bson:"sparse"`
-		// Part is there where not all documents are in the index.
-		Part bson.Raw `bson:"partialFilterExpression"`
-		// Collation is there where strings are not compared by their bytes.
-		Collation bson.Raw `bson:"collation"`
+// makeIndex makes the index. On a large collection that takes longer than an
+// operation may, so it has all the time, and the log says what it waits for.
+func (s *Store) makeIndex(ctx context.Context, o Options, d deployment, in string, x index) error {
+	how := options.CreateIndexes()
+	if d.replicated() {
+		// By default every member must have built it, so that one that is down would hold
+		// up the start of every server. A standalone refuses to be told of a quorum.
+		how.SetCommitQuorumMajority()
 	}
+	done := make(chan error, 1)
+	begun := time.Now()
+	go func() {
+		_, err := s.db.Collection(in).Indexes().CreateOne(ctx, mongo.IndexModel{
+			Keys: x.keys, Options: options.Index().SetName(x.name).SetUnique(x.unique),
+		}, how)
+		done <- err
+	}()
+	again := time.NewTicker(buildingAfter)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-again.C:
+			if o.Log != nil {
+				o.Log.Info("the database is making an index; on a replica set a majority of its members must be up",
+					"collection", in, "index", x.name, "for", time.Since(begun).Round(time.Second))
+			}
+		}
+	}
+}
+
+// An indexDoc is an index as the database describes it.
+type indexDoc struct {
+	Name   string `bson:"name"`
+	Key    bson.D `bson:"key"`
+	Unique bool   `bson:"unique"`
+	Sparse bool   `bson:"sparse"`
+	// Part is there where not all documents are in the index.
+	Part bson.Raw `bson:"partialFilterExpression"`
+	// Collation is there where strings are not compared by their bytes.
+	Collation bson.Raw `bson:"collation"`
+}
+
+// indexesOf returns the indexes of the collection.
+func (s *Store) indexesOf(ctx context.Context, in string) (list []indexDoc, err error) {
 	err = s.timed(ctx, func(ctx context.Context) error {
 		cursor, err := s.db.Collection(in).Indexes().List(ctx)
 		if err != nil {
@@ -216,18 +277,25 @@ func (s *Store) findIndex(ctx context.Context, in string, want index) (found boo
 	})
 	var server mongo.ServerError
 	if errors.As(err, &server) && server.HasErrorCode(26) { // NamespaceNotFound
-		return false, nil
+		return nil, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	for _, x := range list {
+	return list, err
+}
+
+// findIndex reports whether the index is one of those that the collection has. One
+// that has its name or its keys and is otherwise another is ErrSchema.
+func findIndex(there []indexDoc, in string, want index) (found bool, err error) {
+	for _, x := range there {
 		sameKeys := keysOf(x.Key) == keysOf(want.keys)
-		switch whole := x.Unique && !x.Sparse && x.Part == nil && x.Collation == nil; {
-		case sameKeys && whole:
+		whole := !x.Sparse && x.Part == nil && x.Collation == nil
+		switch {
+		case sameKeys && whole && x.Unique == want.unique:
 			return true, nil
-		case sameKeys:
+		case sameKeys && want.unique:
 			return false, fmt.Errorf("%w: collection %s has the index %s on %s, which is not unique over all documents; drop it, and it is made anew",
+				ErrSchema, in, x.Name, keysOf(x.Key))
+		case sameKeys:
+			return false, fmt.Errorf("%w: collection %s has the index %s on %s, which is unique or not over all documents; drop it, and it is made anew",
 				ErrSchema, in, x.Name, keysOf(x.Key))
 		case x.Name == want.name:
 			return false, fmt.Errorf("%w: collection %s has the index %s on %s, want it on %s; drop it, and it is made anew",
@@ -235,6 +303,14 @@ func (s *Store) findIndex(ctx context.Context, in string, want index) (found boo
 		}
 	}
 	return false, nil
+}
+
+// String names the index, as errors do.
+func (x index) String() string {
+	if x.unique {
+		return fmt.Sprintf("the unique index %s on %s", x.name, keysOf(x.keys))
+	}
+	return fmt.Sprintf("the index %s on %s", x.name, keysOf(x.keys))
 }
 
 // keysOf writes an index's keys; a server may give their direction as any kind
@@ -247,15 +323,23 @@ func keysOf(keys bson.D) string {
 	return fmt.Sprint(out)
 }
 
-// isSharded reports whether the other side is a router of a sharded cluster.
-func (s *Store) isSharded(ctx context.Context) (bool, error) {
-	var hello struct {
-		Message string `bson:"msg"`
-	}
-	err := s.timed(ctx, func(ctx context.Context) error {
-		return s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+// A deployment is what a server says of what it is part of.
+type deployment struct {
+	Message string `bson:"msg"`
+	SetName string `bson:"setName"`
+}
+
+// sharded reports whether the other side is a router of a sharded cluster.
+func (d deployment) sharded() bool { return d.Message == "isdbgrid" }
+
+// replicated reports whether it has replica sets.
+func (d deployment) replicated() bool { return d.sharded() || d.SetName != "" }
+
+func (s *Store) deployment(ctx context.Context) (d deployment, err error) {
+	err = s.timed(ctx, func(ctx context.Context) error {
+		return s.client.Database("admin").RunCommand(ctx, bson.D{is("hello", 1)}).Decode(&d)
 	})
-	return hello.Message == "isdbgrid", err
+	return d, err
 }
 
 // prepareShards shards the collection where it is not.

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -52,9 +53,16 @@ const (
 
 // Options are what can be chosen beside the address.
 type Options struct {
-	// KeepSchema forbids making collections, indexes and shard keys. Open fails
-	// then where one is missing.
+	// KeepSchema forbids making collections, indexes and shard keys, and noting the
+	// version of the schema. Open fails then where one is missing, and where the
+	// version is not this one's.
 	KeepSchema bool
+	// ReadOnly promises that nothing will be stored. Open then neither makes nor checks
+	// indexes and shard keys, so that the user of the address need not be allowed to. It
+	// writes nothing, and fails where nothing was ever stored, or by a newer version.
+	ReadOnly bool
+	// Log is told what keeps Open waiting; nil where nobody wants to know.
+	Log *slog.Logger
 }
 
 // A Store is a connection to a database. It is safe for concurrent use.
@@ -107,7 +115,7 @@ func Redact(uri string) string {
 
 // Open connects to the database at a mongodb:// or mongodb+srv:// address,
 // makes what collections, indexes and shard keys are missing, and checks those
-// that are there. It fails within ten seconds where nobody answers. No error
+// that are there, as far as the options allow it. It fails within ten seconds where nobody answers. No error
 // holds the address's credentials.
 func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	where := Redact(uri)

@@ -36,7 +36,7 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 			return fmt.Errorf("--from: %w", err)
 		}
 	}
-	from, source, err := OpenEngine(ctx, c.From, mongostore.Options{KeepSchema: true})
+	from, source, err := OpenEngine(ctx, c.From, mongostore.Options{ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}

@@ -95,7 +95,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	begun := time.Now()
-	store, where, err := open(ctx, stored.name(), mongostore.Options{KeepSchema: stored.KeepSchema})
+	store, where, err := open(ctx, stored.name(), mongostore.Options{KeepSchema: stored.KeepSchema, Log: log})
 	if err != nil {
 		return nil, err
 	}
