@@ -46,3 +46,28 @@ func openAt(tb testing.TB, uri string) *Store {
 }
 
 func TestContracts(t *testing.T) { enginetest.Run(t, server.Database, openAt) }
+
+// The contracts hold on the stand-in too, without which nothing that is measured or
+// tested on it would count.
+func TestContractsOnStandIn(t *testing.T) {
+	for _, shards := range []string{"1", "2"} {
+		t.Run(shards, func(t *testing.T) {
+			enginetest.Run(t, standIn(t, "-commit=1ms", "-shards="+shards).Database, openAt)
+		})
+	}
+}
+
+// standIn starts a stand-in with the flags, which ends with the test.
+func standIn(tb testing.TB, flags ...string) *mongotest.StandIn {
+	tb.Helper()
+	s, err := mongotest.StartStandIn(flags...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}

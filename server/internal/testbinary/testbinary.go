@@ -19,12 +19,18 @@ func Build(name string, flags ...string) (string, error) {
 		return "", err
 	}
 	source := filepath.Join(filepath.Dir(strings.TrimSpace(string(root))), "tools", name)
+	files, err := filepath.Glob(filepath.Join(source, "*.go"))
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum", "main.go"} {
-		b, err := os.ReadFile(filepath.Join(source, file))
+	for _, file := range append(files, filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")) {
+		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
 		}
+		// With names and lengths, so that what moves between files counts too.
+		fmt.Fprintf(sum, "%s %d\n", filepath.Base(file), len(b))
 		sum.Write(b)
 	}
 	cache, err := os.UserCacheDir()

@@ -1,6 +1,7 @@
 // Package mongotest gives tests a MongoDB server: the one that
 // XUNCHA_TEST_MONGODB_URI names, or else FerretDB, a MongoDB-compatible server
-// in Go that keeps its data in SQLite.
+// in Go that keeps its data in SQLite. A StandIn is there beside it, for tests
+// that decide when what happens.
 package mongotest
 
 import (
@@ -116,20 +117,12 @@ func (s *Server) Stop() error {
 // test has. It is dropped when the test ends, if the server is there then.
 func (s *Server) Database(tb testing.TB) string {
 	tb.Helper()
-	name := "xuncha_test_" + strings.ToLower(rand.Text()[:12])
-	// By text, because net/url does not know hosts that are the path of a socket.
-	scheme, rest, _ := strings.Cut(s.uri, "://")
-	rest, query, hasQuery := strings.Cut(rest, "?")
-	hosts, _, _ := strings.Cut(rest, "/")
-	address := scheme + "://" + hosts + "/" + name
-	if hasQuery {
-		address += "?" + query
-	}
+	name := newName()
 	tb.Cleanup(func() {
 		if s.process != nil {
 			return // all of its data goes
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		client, err := mongo.Connect(options.Client().ApplyURI(s.uri))
 		if err == nil {
@@ -139,5 +132,24 @@ func (s *Server) Database(tb testing.TB) string {
 			tb.Errorf("dropping the database %s: %v", name, err)
 		}
 	})
+	return inDatabase(s.uri, name)
+}
+
+// stopTimeout is how long it may take to leave a server as it was.
+const stopTimeout = 20 * time.Second
+
+// newName returns a name that no database has.
+func newName() string { return "xuncha_test_" + strings.ToLower(rand.Text()[:12]) }
+
+// inDatabase returns the address of a database of a server. It goes by the text,
+// because net/url does not know hosts that are the path of a socket.
+func inDatabase(server, name string) string {
+	scheme, rest, _ := strings.Cut(server, "://")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	hosts, _, _ := strings.Cut(rest, "/")
+	address := scheme + "://" + hosts + "/" + name
+	if hasQuery {
+		address += "?" + query
+	}
 	return address
 }
