@@ -10,7 +10,9 @@ import (
 // aggregate runs a pipeline. What begins it is looked up by an index, everything
 // behind is done document by document.
 func (c *call) aggregate() (bson.D, error) {
-	c.travel()
+	if err := c.travel(); err != nil {
+		return nil, err
+	}
 	stages, err := documentsOf(c.cmd.Lookup("pipeline"))
 	if err != nil {
 		return nil, err

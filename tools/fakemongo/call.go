@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -64,7 +65,7 @@ func (s *server) answer(from *client, m *message) (bson.Raw, error) {
 	}
 	s.note(c.counted())
 	out, err := c.once()
-	if err == errGone {
+	if errors.Is(err, errGone) {
 		return nil, err
 	}
 	if err != nil {
@@ -164,13 +165,14 @@ func (c *call) documents(name string) ([]bson.Raw, error) {
 }
 
 // travel waits as long as a command is on its way.
-func (c *call) travel() { c.sleep(c.arrived + int64(c.options.rtt)) }
+func (c *call) travel() error { return c.sleep(c.arrived + int64(c.options.rtt)) }
 
-// sleep waits until the time.
-func (s *server) sleep(until int64) {
-	if d := until - s.now(); d > 0 {
-		time.Sleep(time.Duration(d))
+// sleep waits until the time. The goroutine that answers the client does so alone.
+func (c *call) sleep(until int64) error {
+	if d := until - c.now(); d > 0 {
+		return c.client.waiter.wait(time.Duration(d))
 	}
+	return nil
 }
 
 // maxAbsence is how long a command waits for a primary.

@@ -47,7 +47,9 @@ func (c *call) insert() (bson.D, error) {
 	if isOrdered || len(groups) == 1 {
 		for _, g := range groups {
 			// The shard before has answered, so a majority has what it wrote.
-			c.sleep(all.until)
+			if err := c.sleep(all.until); err != nil {
+				return nil, err
+			}
 			one, err := c.insertGroup(coll, documents, g, isOrdered)
 			if err != nil {
 				return nil, err
@@ -175,13 +177,14 @@ func (c *call) finish(w written, more bson.D) (bson.D, error) {
 	out := append(bson.D{{Key: "n", Value: int32(w.n)}}, more...)
 	if c.expires > 0 && c.expires < until {
 		// It is written and goes on its way to a majority.
-		c.sleep(c.expires)
+		until = c.expires
 		out = append(out, bson.E{Key: "writeConcernError", Value: bson.D{
 			{Key: "code", Value: int32(codeMaxTimeExpired)}, {Key: "codeName", Value: codeNames[codeMaxTimeExpired]},
 			{Key: "errmsg", Value: "operation exceeded time limit"},
 		}})
-	} else {
-		c.sleep(until)
+	}
+	if err := c.sleep(until); err != nil {
+		return nil, err
 	}
 	if len(w.errors) > 0 {
 		slices.SortFunc(w.errors, func(a, b writeError) int { return cmp.Compare(a.at, b.at) })

@@ -53,7 +53,9 @@ func (c *call) found(q query) ([]bson.Raw, error) {
 }
 
 func (c *call) find() (bson.D, error) {
-	c.travel()
+	if err := c.travel(); err != nil {
+		return nil, err
+	}
 	f, err := newFilter(c.part("filter"))
 	if err != nil {
 		return nil, err
@@ -135,7 +137,9 @@ func (s *server) keep(k *cursor) int64 {
 }
 
 func (c *call) getMore() (bson.D, error) {
-	c.travel()
+	if err := c.travel(); err != nil {
+		return nil, err
+	}
 	id, _ := c.cmd.Lookup("getMore").AsInt64OK()
 	c.mu.Lock()
 	k := c.cursors[id]
@@ -189,7 +193,9 @@ func (c *call) killCursors() (bson.D, error) {
 }
 
 func (c *call) count() (bson.D, error) {
-	c.travel()
+	if err := c.travel(); err != nil {
+		return nil, err
+	}
 	f, err := newFilter(c.part("query"))
 	if err != nil {
 		return nil, err
@@ -237,7 +243,9 @@ func (c *call) size() (n int, err error) {
 }
 
 func (c *call) distinct() (bson.D, error) {
-	c.travel()
+	if err := c.travel(); err != nil {
+		return nil, err
+	}
 	f, err := newFilter(c.part("query"))
 	if err != nil {
 		return nil, err

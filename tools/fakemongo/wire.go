@@ -38,14 +38,21 @@ type message struct {
 
 // A client is a connection.
 type client struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn   net.Conn
+	in     *bufio.Reader
+	waiter *waiter
 }
 
 // serve answers a client until it goes.
 func (s *server) serve(conn net.Conn) {
 	defer conn.Close()
-	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
+	w, err := newWaiter()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fakemongo:", err)
+		return
+	}
+	defer w.close()
+	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 64<<10), waiter: w}
 	for {
 		m, err := c.read()
 		if err != nil {
