@@ -1,9 +1,7 @@
 package mongostore
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +9,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"xuncha/inspections"
 	"xuncha/ledger"
@@ -135,35 +132,3 @@ func TestWithoutSecrets(t *testing.T) {
 	}
 }
 
-// What passes may be tried again; a caller's own end is its own.
-func TestTranslate(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		err  error
-		want error // nil where it stays as it is
-	}{
-		{"no primary", mongo.CommandError{Code: 10107, Name: "NotWritablePrimary"}, ledger.ErrUnavailable},
-		{"stepping down", mongo.WriteException{WriteErrors: mongo.WriteErrors{{Code: 189}}}, ledger.ErrUnavailable},
-		{"no majority", mongo.BulkWriteException{WriteConcernError: &mongo.WriteConcernError{Code: 64}}, ledger.ErrUnavailable},
-		{"network", mongo.CommandError{Labels: []string{"NetworkError"}}, ledger.ErrUnavailable},
-		{"no server", topology.ServerSelectionError{Wrapped: errors.New("nobody answers")}, ledger.ErrUnavailable},
-		{"our own deadline", fmt.Errorf("find: %w", context.DeadlineExceeded), ledger.ErrUnavailable},
-		{"disk full", mongo.CommandError{Code: 14031, Name: "OutOfDiskSpace"}, ledger.ErrFull},
-		{"ours", fmt.Errorf("x: %w", ledger.ErrMoved), ledger.ErrMoved},
-		{"anything else", mongo.CommandError{Code: 2, Name: "BadValue"}, nil},
-	} {
-		got := translate(t.Context(), c.err)
-		if c.want == nil {
-			if got.Error() != c.err.Error() || known(got) {
-				t.Errorf("%s: got %v, want it as it is", c.name, got)
-			}
-		} else if !errors.Is(got, c.want) || errors.Is(got, context.DeadlineExceeded) {
-			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
-		}
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if got := translate(ended, mongo.CommandError{Code: 11601}); got != context.Canceled {
-		t.Errorf("a caller that left: got %v", got)
-	}
-}

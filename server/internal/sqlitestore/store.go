@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -193,15 +194,25 @@ func (s *Store) Close() error {
 // Shared tells that nobody else writes to the folder.
 func (s *Store) Shared() bool { return false }
 
+// final are SQLite's codes of what never passes: a statement, a value or the file is
+// wrong. Whatever else it says may pass, such as locks, files that cannot be read or
+// opened just now, and memory that is short.
+var final = []sqlite.ResultCode{
+	sqlite.ResultError, // also of an error that is not SQLite's
+	sqlite.ResultInternal, sqlite.ResultNotFound, sqlite.ResultTooBig, sqlite.ResultConstraint, sqlite.ResultMismatch,
+	sqlite.ResultMisuse, sqlite.ResultNoLFS, sqlite.ResultAuth, sqlite.ResultFormat, sqlite.ResultRange,
+	sqlite.ResultCorrupt, sqlite.ResultNotADB,
+}
+
 // translate gives SQLite's errors the meaning that callers know.
 func translate(err error) error {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultFull:
+	switch code := sqlite.ErrCode(err).ToPrimary(); {
+	case err == nil, slices.Contains(final, code):
+		return err
+	case code == sqlite.ResultFull:
 		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
-	case sqlite.ResultIOErr, sqlite.ResultBusy, sqlite.ResultLocked, sqlite.ResultCantOpen, sqlite.ResultReadOnly, sqlite.ResultNoMem:
-		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
-	return err
+	return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 }
 
 // indexWhileQuiet brings the indexes up to date whenever nobody has written for a

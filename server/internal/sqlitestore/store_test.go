@@ -450,6 +450,36 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
+// What passes may be tried again; what is wrong with a statement or the file does not.
+func TestTranslate(t *testing.T) {
+	for code, want := range map[sqlite.ResultCode]error{
+		sqlite.ResultFull: ledger.ErrFull,
+
+		sqlite.ResultBusy: ledger.ErrUnavailable, sqlite.ResultBusySnapshot: ledger.ErrUnavailable,
+		sqlite.ResultLocked: ledger.ErrUnavailable, sqlite.ResultProtocol: ledger.ErrUnavailable,
+		sqlite.ResultNoMem: ledger.ErrUnavailable, sqlite.ResultIOErrFsync: ledger.ErrUnavailable,
+		sqlite.ResultIOErrNoMem: ledger.ErrUnavailable, sqlite.ResultReadOnlyCantLock: ledger.ErrUnavailable,
+		sqlite.ResultCantOpen: ledger.ErrUnavailable, sqlite.ResultPerm: ledger.ErrUnavailable,
+		sqlite.ResultSchema: ledger.ErrUnavailable, sqlite.ResultAbortRollback: ledger.ErrUnavailable,
+		sqlite.ResultCode(99): ledger.ErrUnavailable, // which SQLite does not have yet
+
+		sqlite.ResultError: nil, sqlite.ResultCorrupt: nil, sqlite.ResultCorruptVTab: nil, sqlite.ResultNotADB: nil,
+		sqlite.ResultConstraintUnique: nil, sqlite.ResultTooBig: nil, sqlite.ResultMisuse: nil,
+	} {
+		err := fmt.Errorf("a step: %w", code.ToError())
+		got := translate(err)
+		if want == nil && got != err || want != nil && !errors.Is(got, want) {
+			t.Errorf("%v: got %v, want %v", code, got, want)
+		}
+	}
+	if got := translate(ledger.ErrNotFound); got != ledger.ErrNotFound {
+		t.Errorf("got %v, want it as it is", got)
+	}
+	if translate(nil) != nil {
+		t.Error("nothing became an error")
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	s := open(t)
 	mustAppend(t, s, draft("a"))
