@@ -20,7 +20,8 @@ var (
 type Cursor string
 
 // A FeedEntry is an entry with its place in the feed. Its slices, and After, are
-// only valid until the next one is asked for.
+// only valid until the next one is asked for. Where an error or the end comes instead
+// of a next one, After is still valid.
 type FeedEntry struct {
 	Entry
 	// After returns the cursor behind the entry.

@@ -13,7 +13,8 @@ import (
 )
 
 // load reads what is stored: the snapshot where there is one that fits, and the entries
-// behind it. It returns where in the feed it is then.
+// behind it. It returns where in the feed it is then. While the store is away it waits,
+// and goes on where it was.
 func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	said := startLoading(r.log)
 	defer said.end()
@@ -21,24 +22,27 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	if err != nil {
 		return "", err
 	}
-	total, err := r.store.CountEntries(ctx)
+	err = untilBack(ctx, r.log, "counting the entries", func() error {
+		total, err := r.store.CountEntries(ctx)
+		said.of.Store(total - before)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("counting the entries: %w", err)
 	}
-	said.of.Store(total - before)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// A roster is read from its own history, and may have rows that take long.
 	roster := make(chan error, 1)
 	go func() {
-		err := r.roster.Refresh(ctx)
+		err := untilBack(ctx, r.log, "reading the roster", func() error { return r.roster.Refresh(ctx) })
 		if err != nil {
 			cancel()
 		}
 		roster <- err
 	}()
 	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.checkIns.Take)
-	err = feed.ReadAll(ctx, runtime.GOMAXPROCS(0))
+	err = untilBack(ctx, r.log, "reading the histories", func() error { return feed.ReadAll(ctx, runtime.GOMAXPROCS(0)) })
 	if errors.Is(err, ledger.ErrWaiting) {
 		err = nil
 	}

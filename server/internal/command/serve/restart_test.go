@@ -45,7 +45,7 @@ func (e memoryEngine) CountEntries(ctx context.Context) (n int64, err error) {
 
 // A restarting is a server without its port, on a store in memory.
 type restarting struct {
-	store  memoryEngine
+	store  Engine
 	folder string
 	now    time.Time
 	ids    int
@@ -58,8 +58,11 @@ func (w *restarting) open(t *rapid.T) *Running {
 	clock := func() time.Time { return w.now }
 	id := func() string { w.ids++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", w.ids) }
 	r := &Running{log: slog.New(slog.NewTextHandler(w.log, nil)), store: w.store}
-	var err error
-	if r.people, err = accounts.Open(ctx, accounts.Config{Ledger: w.store, Secrets: w.store, Now: clock, NewID: id, Random: rand.Reader}); err != nil {
+	err := untilBack(ctx, r.log, "reading the accounts", func() (err error) {
+		r.people, err = accounts.Open(ctx, accounts.Config{Ledger: w.store, Secrets: w.store, Now: clock, NewID: id, Random: rand.Reader})
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	r.roster = sites.New(sites.Config{Ledger: w.store, Rows: w.store, Now: clock, NewID: id, Zone: time.UTC})

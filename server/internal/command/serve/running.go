@@ -106,7 +106,11 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}()
 	// Whether there are accounts decides on which address the server may listen. They are
 	// few; all else is read once it listens.
-	people, err := accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+	var people *accounts.Service
+	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
+	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/snapshot"
 	"xuncha/sites"
 )
@@ -97,7 +98,8 @@ func snapshotKey(zone *time.Location) (key snapshot.Key, err error) {
 
 // restore gives the sections what the snapshot has, where it fits. It returns the place in
 // the feed behind which everything is still to be read, and how many entries lie before
-// it. The error is that of ctx; whatever else is wrong with a snapshot, everything is read.
+// it. The error is that of ctx, or of a store that denies something; whatever else is wrong
+// with a snapshot, everything is read.
 func (s *snapshots) restore(ctx context.Context) (at ledger.Cursor, entries int64, err error) {
 	if s == nil {
 		return "", 0, nil
@@ -111,6 +113,8 @@ func (s *snapshots) restore(ctx context.Context) (at ledger.Cursor, entries int6
 		return at, entries, nil
 	case ctx.Err() != nil:
 		return "", 0, ctx.Err()
+	case errors.Is(err, mongostore.ErrDenied):
+		return "", 0, err // which says nothing about the snapshot
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Info("the snapshot cannot be used; everything is read", "reason", err.Error())
 	}
@@ -133,7 +137,8 @@ func (s *snapshots) tryRestore(ctx context.Context) (ledger.Cursor, int64, error
 		return "", 0, err
 	}
 	defer old.Close()
-	if err := old.Fits(ctx, s.store); err != nil {
+	err = untilBack(ctx, s.log, "comparing the snapshot with the database", func() error { return old.Fits(ctx, s.store) })
+	if err != nil {
 		return "", 0, err
 	}
 	return old.Cursor(), old.Entries(), old.Restore(ctx, s.sections)
@@ -172,7 +177,9 @@ func (r *Running) keepSnapshots(at ledger.Cursor) {
 		for {
 			select {
 			case <-ticker.C:
-				r.writeSnapshot(r.beside, snapshotTimeout, snapshotAfter)
+				r.writeSnapshot(r.beside, snapshotTimeout, func(ctx context.Context) error {
+					return untilBack(ctx, r.log, "writing a snapshot", func() error { return r.snapshots.writeAfter(ctx, snapshotAfter) })
+				})
 			case <-r.beside.Done():
 				return
 			}
@@ -201,11 +208,11 @@ func (r *Running) catchUpBehind(at ledger.Cursor) func(context.Context) (ledger.
 	}
 }
 
-// writeSnapshot writes a snapshot where one is due, and logs what fails.
-func (r *Running) writeSnapshot(ctx context.Context, timeout time.Duration, least int64) {
+// writeSnapshot gives a snapshot so long to be written, and logs what fails.
+func (r *Running) writeSnapshot(ctx context.Context, timeout time.Duration, write func(context.Context) error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := r.snapshots.writeAfter(limited, least); err != nil && ctx.Err() == nil {
+	if err := write(limited); err != nil && ctx.Err() == nil {
 		r.log.Warn("no snapshot could be written; the next start reads more entries", "error", err.Error())
 	}
 }
@@ -215,7 +222,10 @@ func (r *Running) lastSnapshot() {
 	select {
 	case <-r.Ready:
 		if r.snapshots != nil {
-			r.writeSnapshot(context.Background(), snapshotTimeoutAtStop, snapshotAfterAtStop)
+			// A server that stops waits for no database.
+			r.writeSnapshot(context.Background(), snapshotTimeoutAtStop, func(ctx context.Context) error {
+				return r.snapshots.writeAfter(ctx, snapshotAfterAtStop)
+			})
 		}
 	default:
 	}
