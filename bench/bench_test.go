@@ -119,7 +119,7 @@ func TestReadStock(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	good := options{scale: "city", rounds: 1, pairs: 1, window: 1, share: 1, levels: 6}
+	good := options{scale: "city", rounds: 1, pairs: 1, window: 1, share: 1, levels: 6, callers: 1}
 	with := func(change func(*options)) options {
 		o := good
 		change(&o)
@@ -129,6 +129,7 @@ func TestOptions(t *testing.T) {
 		good,
 		with(func(o *options) { o.scale, o.share, o.stored = "country", 0.1, 100 }),
 		with(func(o *options) { o.scale, o.levels = "growth", 4 }),
+		with(func(o *options) { o.scale, o.callers = "servers", 8 }),
 	} {
 		if err := o.check(); err != nil {
 			t.Errorf("%+v: got %v", o, err)
@@ -140,6 +141,9 @@ func TestOptions(t *testing.T) {
 		with(func(o *options) { o.share = 0.1 }),
 		with(func(o *options) { o.scale, o.share = "country", 2 }),
 		with(func(o *options) { o.scale, o.database = "country", "mongodb://127.0.0.1/" }),
+		with(func(o *options) { o.scale, o.database = "servers", "mongodb://127.0.0.1/" }),
+		with(func(o *options) { o.scale, o.stored = "servers", leastStored }),
+		with(func(o *options) { o.scale, o.callers = "servers", 0 }),
 		with(func(o *options) { o.rounds = 0 }),
 	} {
 		if err := o.check(); err == nil {

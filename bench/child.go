@@ -29,9 +29,21 @@ type child struct {
 	gone chan struct{}
 }
 
-// startChild starts a process that prints its address, behind the prefix, on a
-// line of its own once it is ready.
+// startChild starts a server that prints its address, behind the prefix, on a line of
+// its own once it is ready, and connects to it.
 func startChild(process *exec.Cmd, prefix string) (child, error) {
+	c, err := startProcess(process, prefix)
+	if err != nil {
+		return child{}, err
+	}
+	if c.conns, err = dial(c.address); err != nil {
+		return child{}, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+// startProcess does the same without connections.
+func startProcess(process *exec.Cmd, prefix string) (child, error) {
 	if process.Stderr == nil {
 		process.Stderr = os.Stderr
 	}
@@ -55,9 +67,6 @@ func startChild(process *exec.Cmd, prefix string) (child, error) {
 			}
 			close(c.gone)
 		}()
-		if c.conns, err = dial(address); err != nil {
-			return child{}, errors.Join(err, c.stop())
-		}
 		return c, nil
 	}
 	return child{}, errors.Join(fmt.Errorf("%s did not say its address", process.Path), lines.Err(), process.Wait())

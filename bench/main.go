@@ -7,6 +7,9 @@
 //
 // With -scale country it makes up a country and measures the server with that: how
 // much the questions of those at the top cost, and whether they hold up the phones.
+//
+// With -scale servers it measures several servers on one database, which is a stand-in
+// for MongoDB in memory: what they add up to, and what they ask of the database.
 package main
 
 import (
@@ -88,11 +91,13 @@ type options struct {
 	share  float64
 	levels int
 	folder string
+	// callers is of several servers alone.
+	callers int
 }
 
 // parse reads the flags.
 func parse() (o options, err error) {
-	flag.StringVar(&o.scale, "scale", "city", "what is measured: city, country, growth (a tenth, a third and the whole of a country side by side) or all (city and country)")
+	flag.StringVar(&o.scale, "scale", "city", "what is measured: city, country, growth (a tenth, a third and the whole of a country side by side), servers (several on one database) or all (city and country)")
 	flag.IntVar(&o.stored, "stored", 0, fmt.Sprintf("check-ins that are stored before (default %d, and %d of a whole country)", cityStored, countryStored))
 	flag.Float64Var(&o.share, "share", 1, "with -scale country, which share of the country, and of -stored, is there")
 	flag.IntVar(&o.levels, "levels", 6, "levels of the country's divisions: 6, or 4 for a server of before there were nations and provinces")
@@ -103,6 +108,7 @@ func parse() (o options, err error) {
 	flag.StringVar(&o.binary, "binary", "", "binary of xuncha to measure instead of building it")
 	flag.StringVar(&o.against, "against", "", "binary of another version of xuncha: measure the CPU time of both in alternating pairs, and print the ratios")
 	flag.IntVar(&o.pairs, "pairs", leastPairs, "with -against, how many pairs")
+	flag.IntVar(&o.callers, "callers", callersEach, "with -scale servers, callers of each server: so few that the processors are not full")
 	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
 	flag.BoolVar(&o.strict, "strict", false, "end with exit code 1 if a row missed its bar")
 	flag.Parse()
@@ -114,17 +120,21 @@ func parse() (o options, err error) {
 
 // check returns what is wrong with the flags.
 func (o options) check() error {
-	country := o.scale != "city"
+	alone := o.scale != "city"
 	switch {
-	case !slices.Contains([]string{"city", "country", "growth", "all"}, o.scale):
-		return fmt.Errorf("-scale: %q; it is city, country, growth or all", o.scale)
+	case !slices.Contains([]string{"city", "country", "growth", "servers", "all"}, o.scale):
+		return fmt.Errorf("-scale: %q; it is city, country, growth, servers or all", o.scale)
 	case o.stored < 0:
 		return errors.New("-stored: it cannot be negative")
 	case o.scale != "country" && o.scale != "growth" && o.stored != 0 && o.stored < leastStored:
 		return fmt.Errorf("-stored: at least %d, so that each site has a page", leastStored)
 	case o.rounds < 1 || o.pairs < 1 || o.window <= 0:
 		return errors.New("-rounds, -pairs and -window must be above 0")
-	case country && (o.database != "" || o.photos || o.against != ""):
+	case o.scale == "servers" && o.stored != 0:
+		return errors.New("-stored cannot be used together with -scale servers")
+	case o.callers < 1:
+		return errors.New("-callers must be above 0")
+	case alone && (o.database != "" || o.photos || o.against != ""):
 		return fmt.Errorf("-scale %s cannot be used together with -store, -photos or -against", o.scale)
 	case o.share != 1 && o.scale != "country":
 		return errors.New("-share needs -scale country")
@@ -143,7 +153,7 @@ type row struct {
 }
 
 // notYet are the rows whose part of the server does not exist yet.
-const notYet = "not measured, because the server cannot do it yet: SubmitCheckIns, one phone's queue on a stream, GetCoverageTrend, several servers\n"
+const notYet = "not measured, because the server cannot do it yet: SubmitCheckIns, one phone's queue on a stream, GetCoverageTrend\n"
 
 // bench measures what the flags ask for, prints it, and returns how many rows missed.
 func bench(ctx context.Context, o options, w io.Writer) (missed int, err error) {
@@ -190,6 +200,9 @@ func bench(ctx context.Context, o options, w io.Writer) (missed int, err error) 
 	}
 	if o.scale == "growth" {
 		add(func() ([]row, error) { return compareSizes(ctx, o, binary, w) })
+	}
+	if o.scale == "servers" {
+		add(func() ([]row, error) { return measureServers(ctx, o, binary, folder, w) })
 	}
 	if err != nil {
 		// What was measured before is worth knowing all the same.

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -215,8 +214,8 @@ func (c *country) startCrowd(ctx context.Context, depth int) (*crowd, error) {
 				if !out.count(q.name, err) {
 					return
 				}
-				if err != nil {
-					out.wait(ctx, err)
+				if wait, said := retryDelay(err); said {
+					pause(ctx, wait)
 				}
 			}
 		})
@@ -238,19 +237,6 @@ func (c *crowd) count(name string, err error) bool {
 	}
 	c.err = errors.Join(c.err, fmt.Errorf("%s: %w", name, err))
 	return false
-}
-
-// wait waits as long as the server has asked for.
-func (*crowd) wait(ctx context.Context, err error) {
-	for _, d := range status.Convert(err).Details() {
-		if r, ok := d.(*errdetails.RetryInfo); ok {
-			select {
-			case <-time.After(r.RetryDelay.AsDuration()):
-			case <-ctx.Done():
-			}
-			return
-		}
-	}
 }
 
 // stop ends the questions under way, and returns the tally of those before.
