@@ -182,8 +182,14 @@ func (b burden) since(before burden) burden {
 	}
 }
 
-// percent returns how much of the processors' time was used, by whomever.
-func (b burden) percent() float64 { return 100 * float64(b.busy) / float64(max(b.all, 1)) }
+// busyPart returns which part of the processors' time was used, in percent.
+func (b burden) busyPart() float64 { return 100 * float64(b.busy) / float64(max(b.all, 1)) }
+
+// othersPart returns which part was used by other processes than these.
+func (b burden) othersPart() float64 {
+	others := b.busy - b.servers - b.database - b.callers
+	return 100 * float64(max(others, 0)) / float64(max(b.all, 1))
+}
 
 // readMachine reads the first line of /proc/stat: how long all processors were busy
 // together, and how long there was.

@@ -22,29 +22,28 @@ const askEvery = 10 * time.Millisecond
 // accepted, which takes followed check-ins a second.
 func measureCounting(ctx context.Context, o options, b binaries) ([]row, error) {
 	var worst time.Duration
-	var rates, busy []float64
+	var all runs
 	for range o.rounds {
-		behind, rate, cost, err := countOnce(ctx, o, b)
+		behind, r, err := countOnce(ctx, o, b)
 		if err != nil {
 			return nil, err
 		}
-		worst = max(worst, behind)
-		rates, busy = append(rates, rate), append(busy, cost.percent())
+		worst, all = max(worst, behind), append(all, r)
 	}
-	rate := median(rates)
+	rate := all.median(rateOf)
 	return []row{{
 		name:     fmt.Sprintf("the longest until one server counts what another has accepted, %d a second", followed),
-		measured: fmt.Sprintf("%.2f s in %d × %s (%.0f accepted a second, machine %.0f %% busy)", worst.Seconds(), o.rounds, 2*o.window, rate, median(busy)),
+		measured: fmt.Sprintf("%.2f s in %d × %s (%.0f accepted a second, %s)", worst.Seconds(), o.rounds, 2*o.window, rate, all.busy()),
 		bar:      fmt.Sprintf("≤ %.0f s", mostBehind.Seconds()), met: worst <= mostBehind && rate >= 0.95*followed,
 	}}, nil
 }
 
 // countOnce submits check-ins to one of two servers, and asks the other how many it
-// counts.
-func countOnce(ctx context.Context, o options, b binaries) (behind time.Duration, rate float64, cost burden, err error) {
+// counts. It returns how far that was behind at most.
+func countOnce(ctx context.Context, o options, b binaries) (behind time.Duration, r run, err error) {
 	c, err := startCluster(ctx, b, 2)
 	if err != nil {
-		return 0, 0, cost, err
+		return 0, r, err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
 	var mu sync.Mutex
@@ -52,7 +51,7 @@ func countOnce(ctx context.Context, o options, b binaries) (behind time.Duration
 	submit := c.servers[0].submit(c.sites)
 	before, err := c.burden(ctx)
 	if err != nil {
-		return 0, 0, cost, err
+		return 0, r, err
 	}
 	begun := time.Now()
 	p := startPacer(ctx, c.servers[0].conns, followed, func(ctx context.Context, conn *client.Client, source *rand.Rand) error {
@@ -78,19 +77,20 @@ func countOnce(ctx context.Context, o options, b binaries) (behind time.Duration
 	took := time.Since(begun)
 	_, failed := p.stop()
 	if err := errors.Join(err, errAfter, failed, ctx.Err()); err != nil {
-		return 0, 0, cost, err
+		return 0, r, err
 	}
 	c.done = len(accepted)
 	for late := time.Now().Add(longestCount); counts[len(counts)-1].n < c.done; {
 		if time.Now().After(late) {
-			return 0, 0, cost, fmt.Errorf("%d check-ins were accepted, and the other server counts %d", c.done, counts[len(counts)-1].n)
+			return 0, r, fmt.Errorf("%d check-ins were accepted, and the other server counts %d", c.done, counts[len(counts)-1].n)
 		}
 		if err := ask(); err != nil {
-			return 0, 0, cost, err
+			return 0, r, err
 		}
 	}
 	slices.SortFunc(accepted, time.Time.Compare)
-	return furthestBehind(accepted, counts), float64(len(accepted)) / took.Seconds(), after.since(before), c.agree(ctx)
+	r.rate, r.burden = float64(len(accepted))/took.Seconds(), after.since(before)
+	return furthestBehind(accepted, counts), r, c.agree(ctx)
 }
 
 // A counted is how many check-ins a server counted at a moment.

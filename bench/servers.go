@@ -117,15 +117,23 @@ func percentile(p float64) func(run) float64 {
 }
 
 func (r runs) String() string {
-	return fmt.Sprintf("%.0f a second, p50 %.1f, p99 %.1f ms, machine %.0f %% busy",
-		r.median(rateOf), r.median(percentile(0.5)), r.median(percentile(0.99)), r.median(run.percent))
+	return fmt.Sprintf("%.0f a second, p50 %.1f, p99 %.1f ms, %s",
+		r.median(rateOf), r.median(percentile(0.5)), r.median(percentile(0.99)), r.busy())
 }
 
-// cpu returns the CPU time of the servers, and of the database, a call.
+// busy says how busy the machine was, which tells whether it is what limited the servers.
+func (r runs) busy() string {
+	return fmt.Sprintf("CPU %.0f %% and others' %.0f %%",
+		r.median(func(r run) float64 { return r.busyPart() - r.othersPart() }), r.median(run.othersPart))
+}
+
+// serversCPU and databaseCPU return the CPU time of the servers, and of the database, a
+// call, in microseconds.
+func serversCPU(r run) float64  { return r.servers.Seconds() * 1e6 / r.calls() }
+func databaseCPU(r run) float64 { return r.database.Seconds() * 1e6 / r.calls() }
+
 func (r runs) cpu() string {
-	return fmt.Sprintf("%.0f µs, stand-in %.0f",
-		r.median(func(r run) float64 { return r.servers.Seconds() * 1e6 / r.calls() }),
-		r.median(func(r run) float64 { return r.database.Seconds() * 1e6 / r.calls() }))
+	return fmt.Sprintf("%.0f µs, stand-in %.0f", r.median(serversCPU), r.median(databaseCPU))
 }
 
 // asked returns what each call asked of the database, over all runs.
@@ -183,6 +191,12 @@ func compareServers(ctx context.Context, o options, b binaries) (rows []row, err
 		}
 		rows = append(rows, r)
 	}
+	// Here all share two processors. On machines of their own, servers that have more
+	// callers than they can serve take the less, the more CPU time a check-in costs.
+	rows = append(rows, row{
+		name:     "two and four servers whose processors are full, by their CPU time a check-in",
+		measured: fmt.Sprintf("%.2f × and %.2f × one", 2/two.against(one, serversCPU), 4/measured[2].against(one, serversCPU)),
+	})
 	for i, v := range variants[:3] {
 		rows = append(rows, row{name: "what a check-in asks of the database, " + v.name, measured: measured[i].asked()})
 	}

@@ -30,6 +30,17 @@ func TestReadMachine(t *testing.T) {
 	}
 }
 
+func TestBurden(t *testing.T) {
+	b := burden{busy: 8 * time.Second, all: 10 * time.Second, servers: 3 * time.Second, database: 2 * time.Second, callers: time.Second}
+	if b.busyPart() != 80 || b.othersPart() != 20 {
+		t.Errorf("got %v %% busy, %v %% by others, want 80 and 20", b.busyPart(), b.othersPart())
+	}
+	b.callers = 4 * time.Second // clock ticks do not add up to the last one
+	if b.othersPart() != 0 {
+		t.Errorf("got %v %% by others, want none", b.othersPart())
+	}
+}
+
 // TestQuestions ensures that what the driver and the bench ask for themselves is not
 // taken for a question of the servers.
 func TestQuestions(t *testing.T) {
@@ -128,7 +139,7 @@ func TestLoadGroups(t *testing.T) {
 		var samples atomic.Int64
 		out, before, after, err := loadGroups(t.Context(), 10*time.Second, []group{
 			{server: server, callers: 2, call: slow(100*time.Millisecond, nil)},
-			{server: server, callers: 1, call: slow(100*time.Millisecond, later.Err()), patient: true},
+			{server: server, callers: 1, call: slow(200*time.Millisecond, later.Err()), patient: true},
 		}, func() (int64, error) { return samples.Add(1), nil })
 		if err != nil {
 			t.Fatal(err)
@@ -139,8 +150,8 @@ func TestLoadGroups(t *testing.T) {
 		if good := out[0]; good.rate < 19 || good.rate > 21 || good.took.at(1) != 100*time.Millisecond || good.failed != 0 {
 			t.Errorf("two callers of 0.1 s: got %v a second, %v", good.rate, good.took)
 		}
-		if bad := out[1]; bad.rate != 0 || bad.failed != 12 || status.Code(bad.err) != codes.Unavailable {
-			t.Errorf("a call that fails each second of 12: got %+v", bad)
+		if bad := out[1]; bad.rate != 0 || bad.failed != 11 || status.Code(bad.err) != codes.Unavailable {
+			t.Errorf("a call that fails each 1.1 s of 12: got %+v", bad)
 		}
 
 		for _, g := range []group{
