@@ -131,4 +131,3 @@ func TestWithoutSecrets(t *testing.T) {
 		}
 	}
 }
-
