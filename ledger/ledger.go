@@ -7,8 +7,8 @@
 // to change it.
 //
 // A history is a list of entries numbered 1, 2, 3 … without gaps. There is one
-// for each site ("site/" and the site's id), one of the roster ("roster"), one of
-// accounts ("accounts") and one of who looked at what ("accesses").
+// for each site ("site/" and the site's id), one of the roster ("roster") and one of
+// accounts ("accounts"). Those of who looked at what are "accesses/0" to "accesses/f".
 // The record of an entry is one line of JSON, UTF-8, with no space between
 // tokens and its keys in this order:
 //
@@ -67,7 +67,8 @@ const Roster History = "roster"
 // Accounts is the history of the accounts that may use the server.
 const Accounts History = "accounts"
 
-// Accesses is the history of who looked at what.
+// Accesses is the history of who looked at what in earlier versions. By now there are
+// several, whose names begin with it and a slash.
 const Accesses History = "accesses"
 
 // A Sequence is an entry's place in its history; the first is 1.

@@ -35,7 +35,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/testbinary":            {nil, nil},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},
-	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/"}},
+	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
 	"server/internal/table":                 {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
 	"server/internal/sampledata":            {nil, nil},

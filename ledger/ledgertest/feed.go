@@ -74,8 +74,10 @@ func (f followed) want(t *testing.T, s ledger.Store) {
 	}
 }
 
+const accesses = ledger.Accesses + "/7"
+
 // histories are of every sort that there is.
-var histories = []ledger.History{site, ledger.Roster, other, ledger.Accounts, ledger.Accesses}
+var histories = []ledger.History{site, ledger.Roster, other, ledger.Accounts, accesses}
 
 // mustFill appends n entries, in turn to some histories, by both ways of appending.
 func mustFill(t *testing.T, s ledger.Store, id string, n int) {
@@ -86,7 +88,7 @@ func mustFill(t *testing.T, s ledger.Store, id string, n int) {
 			h = site // long, so that no engine's reading ahead goes unnoticed
 		}
 		d := draft(h, fmt.Sprint(id, i))
-		if h == site || h == other || h == ledger.Accesses {
+		if h == site || h == other || h == accesses {
 			mustAppend(t, s, d)
 			continue
 		}

@@ -818,7 +818,7 @@ func (x *ListSiteHistoryResponse) GetNextPageToken() string {
 // Something that an account looked at.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its place in the history "accesses": 1, 2, 3 … without gaps.
+	// Its place in the history named below: 1, 2, 3 … without gaps.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When it was first asked for in that minute.
 	AccessTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=access_time,json=accessTime,proto3" json:"access_time,omitempty"`
@@ -835,7 +835,11 @@ type Access struct {
 	// The photo's SHA-256, 32 bytes; empty for none.
 	PhotoSha256 []byte `protobuf:"bytes,8,opt,name=photo_sha256,json=photoSha256,proto3" json:"photo_sha256,omitempty"`
 	// The hash of the entry, as HistoryEntry has it.
-	EntryHash     []byte `protobuf:"bytes,9,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
+	EntryHash []byte `protobuf:"bytes,9,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
+	// The history that it belongs to: "accesses/" and the first hexadecimal digit of
+	// the SHA-256 of the account's username. Earlier versions put all of them into
+	// "accesses".
+	History       string `protobuf:"bytes,10,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,6 +935,13 @@ func (x *Access) GetEntryHash() []byte {
 		return x.EntryHash
 	}
 	return nil
+}
+
+func (x *Access) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
 }
 
 // Asks for accesses.
@@ -1281,7 +1292,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"t\n" +
 	"\x17ListSiteHistoryResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xcd\x02\n" +
 	"\x06Access\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12;\n" +
 	"\vaccess_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1293,7 +1304,9 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\vcheck_in_id\x18\a \x01(\tR\tcheckInId\x12!\n" +
 	"\fphoto_sha256\x18\b \x01(\fR\vphotoSha256\x12\x1d\n" +
 	"\n" +
-	"entry_hash\x18\t \x01(\fR\tentryHash\"\xef\x02\n" +
+	"entry_hash\x18\t \x01(\fR\tentryHash\x12\x18\n" +
+	"\ahistory\x18\n" +
+	" \x01(\tR\ahistory\"\xef\x02\n" +
 	"\x13ListAccessesRequest\x12N\n" +
 	"\rdivision_code\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!2\x1f^([0-9]{6}|[0-9]{9}|[0-9]{12})$R\fdivisionCode\x12$\n" +
 	"\asite_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06siteId\x12!\n" +

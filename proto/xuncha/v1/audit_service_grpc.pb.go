@@ -35,8 +35,10 @@ type AuditServiceClient interface {
 	// concern the site, by receive_time, newest first.
 	ListSiteHistory(ctx context.Context, in *ListSiteHistoryRequest, opts ...grpc.CallOption) (*ListSiteHistoryResponse, error)
 	// Lists who looked at the histories of sites, at photos and at exported
-	// reports, newest first. Each is on record before it is shown to whoever asks;
-	// the same account's looking at the same thing within a minute is one access.
+	// reports, newest first: by access_time, those of one time by history and then
+	// by sequence, all from the greatest on. Each is on record before it is shown to
+	// whoever asks; the same account's looking at the same thing within a minute is
+	// one access. What is put on record after the first page is on no later page.
 	ListAccesses(ctx context.Context, in *ListAccessesRequest, opts ...grpc.CallOption) (*ListAccessesResponse, error)
 	// Lists the entries of the history of accounts, newest first.
 	ListAccountHistory(ctx context.Context, in *ListAccountHistoryRequest, opts ...grpc.CallOption) (*ListAccountHistoryResponse, error)
@@ -91,8 +93,10 @@ type AuditServiceServer interface {
 	// concern the site, by receive_time, newest first.
 	ListSiteHistory(context.Context, *ListSiteHistoryRequest) (*ListSiteHistoryResponse, error)
 	// Lists who looked at the histories of sites, at photos and at exported
-	// reports, newest first. Each is on record before it is shown to whoever asks;
-	// the same account's looking at the same thing within a minute is one access.
+	// reports, newest first: by access_time, those of one time by history and then
+	// by sequence, all from the greatest on. Each is on record before it is shown to
+	// whoever asks; the same account's looking at the same thing within a minute is
+	// one access. What is put on record after the first page is on no later page.
 	ListAccesses(context.Context, *ListAccessesRequest) (*ListAccessesResponse, error)
 	// Lists the entries of the history of accounts, newest first.
 	ListAccountHistory(context.Context, *ListAccountHistoryRequest) (*ListAccountHistoryResponse, error)

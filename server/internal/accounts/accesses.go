@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -12,8 +13,26 @@ import (
 	"xuncha/sites"
 )
 
-// KindAccessed is the kind of the entries of the history of accesses.
+// KindAccessed is the kind of the entries of the histories of accesses.
 const KindAccessed ledger.Kind = "accessed"
+
+// accessHistories are the histories of accesses by name. A history takes one entry
+// after another, so in one alone every server would wait for the others. Entries of
+// the first, which earlier versions wrote, stay where they are; none are added.
+var accessHistories = func() []ledger.History {
+	out := []ledger.History{ledger.Accesses}
+	for _, digit := range "0123456789abcdef" {
+		out = append(out, ledger.Accesses+"/"+ledger.History(digit))
+	}
+	return out
+}()
+
+// AccessHistory returns the history that has the accesses of the account with the
+// username: "accesses/" and the first hexadecimal digit of the username's SHA-256. So
+// one account's accesses lie in one history, in their order.
+func AccessHistory(username string) ledger.History {
+	return accessHistories[1+sha256.Sum256([]byte(username))[0]>>4]
+}
 
 // An Access is something that an account looked at.
 type Access struct {
@@ -69,76 +88,11 @@ func (s *Service) Accessed(ctx context.Context, by string, a Access) error {
 	// many calls and servers there are.
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "xuncha access\n%s\n%d\n%s", by, key.window, b)).String()
 	_, _, err = s.Ledger.Append(ctx, ledger.Draft{
-		History: ledger.Accesses, ID: id, Kind: KindAccessed, Time: now, Account: by, Content: b,
+		History: AccessHistory(by), ID: id, Kind: KindAccessed, Time: now, Account: by, Content: b,
 	})
 	if err != nil {
 		return fmt.Errorf("putting on record what is looked at: %w", err)
 	}
 	s.accessed.Add(key, struct{}{})
 	return nil
-}
-
-// A RecordedAccess is an access as it is on record.
-type RecordedAccess struct {
-	Access
-	Sequence ledger.Sequence
-	Time     time.Time
-	// Account is the username.
-	Account string
-	Hash    ledger.Hash
-}
-
-// Accesses returns up to n accesses of the time from start to before end, either
-// of which may be zero for no limit, that match lets through, newest first, with
-// a sequence less than before; a before of 0 starts at the newest. Where next is
-// not 0, there may be more before it, even if there are fewer than n here.
-func (s *Service) Accesses(ctx context.Context, before ledger.Sequence, n int, start, end time.Time, match func(*RecordedAccess) bool) (out []*RecordedAccess, next ledger.Sequence, err error) {
-	if before == 0 && !end.IsZero() {
-		if before, err = s.firstFrom(ctx, ledger.Accesses, end); err != nil {
-			return nil, 0, err
-		}
-	}
-	next, err = s.newestFirst(ctx, ledger.Accesses, before, n, func(e ledger.Entry) (more bool, err error) {
-		if e.Time.Before(start) {
-			return false, errEnd
-		}
-		if !end.IsZero() && !e.Time.Before(end) {
-			return true, nil // it came after the search for the end
-		}
-		var c accessContent
-		if err := readContent(e, &c); err != nil {
-			return false, err
-		}
-		a := &RecordedAccess{
-			Access: Access(c), Sequence: e.Sequence, Time: e.Time, Account: e.Account, Hash: e.Hash,
-		}
-		if match(a) {
-			out = append(out, a)
-		}
-		return len(out) < n, nil
-	})
-	return out, next, err
-}
-
-// firstFrom returns the sequence of the history's first entry that was received at t
-// or later, or the one after its newest. The times of a history never run backwards.
-func (s *Service) firstFrom(ctx context.Context, h ledger.History, t time.Time) (ledger.Sequence, error) {
-	newest, err := s.Ledger.Newest(ctx, h, 0, 1)
-	if err != nil || len(newest) == 0 {
-		return 0, err
-	}
-	low, high := ledger.Sequence(1), newest[0].Sequence+1
-	for low < high {
-		middle := (low + high) / 2
-		e, err := s.Ledger.Newest(ctx, h, middle+1, 1)
-		if err != nil {
-			return 0, err
-		}
-		if len(e) == 0 || e[0].Time.Before(t) {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
 }

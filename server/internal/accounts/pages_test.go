@@ -1,16 +1,12 @@
 package accounts_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
-	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
@@ -92,69 +88,6 @@ func TestListsBesideChanges(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
-}
-
-// A countingStore counts the entries that are read.
-type countingStore struct {
-	*store
-	read atomic.Int64
-}
-
-func (s *countingStore) Newest(ctx context.Context, h ledger.History, before ledger.Sequence, n int) ([]ledger.Entry, error) {
-	out, err := s.store.Newest(ctx, h, before, n)
-	s.read.Add(int64(len(out)))
-	return out, err
-}
-
-// TestPagesReadLittle ensures that a page of accesses reads about what it shows,
-// wherever it lies in time, and never more than it may look at.
-func TestPagesReadLittle(t *testing.T) {
-	w := newWorld(t)
-	const count = 6000
-	begin := w.clock()
-	for i := range count {
-		if err := w.Accessed(t.Context(), "root", accounts.Access{Method: "m", Site: sites.SiteID(fmt.Sprint(i))}); err != nil {
-			t.Fatal(err)
-		}
-		w.advance(time.Minute)
-	}
-	counted := &countingStore{store: w.store}
-	w.Ledger = counted
-	all := func(*accounts.RecordedAccess) bool { return true }
-	none := func(*accounts.RecordedAccess) bool { return false }
-	for _, test := range []struct {
-		name       string
-		start, end time.Time
-		match      func(*accounts.RecordedAccess) bool
-		first      ledger.Sequence // of the page; 0 for an empty one
-		most       int64           // entries read
-		more       bool
-	}{
-		{"Newest", time.Time{}, time.Time{}, all, count, 10, true},
-		{"LongAgo", time.Time{}, begin.Add(100 * time.Minute), all, 100, 40, true},
-		{"AnHourLongAgo", begin.Add(95 * time.Minute), begin.Add(100 * time.Minute), all, 100, 40, false},
-		{"BeforeAll", time.Time{}, begin, all, 0, 30, false},
-		{"AfterAll", begin.Add(2 * count * time.Minute), time.Time{}, all, 0, 10, false},
-		{"NoneThatMatches", time.Time{}, time.Time{}, none, 0, accounts.MaxLooked, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			counted.read.Store(0)
-			page, next, err := w.Accesses(t.Context(), 0, 10, test.start, test.end, test.match)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var first ledger.Sequence
-			if len(page) > 0 {
-				first = page[0].Sequence
-			}
-			if first != test.first || (next != 0) != test.more {
-				t.Errorf("got a page from %d on and next %d, want one from %d on", first, next, test.first)
-			}
-			if got := counted.read.Load(); got > test.most {
-				t.Errorf("%d entries were read, want at most %d", got, test.most)
-			}
-		})
-	}
 }
 
 // TestManySignedOut ensures that a device that was signed out stays so for as long as

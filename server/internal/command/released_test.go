@@ -155,6 +155,19 @@ func testReleased(t *testing.T, folder string, store ...string) {
 		t.Fatal(err)
 	}
 	wantEnd(t, "accesses", listOf(t, accesses.Accesses), want.Accesses)
+	// What was looked at here just now is in the history of the account that looked.
+	for i, a := range accesses.Accesses {
+		history := "accesses/b" // of audit
+		if i >= len(accesses.Accesses)-len(want.Accesses) {
+			history = "accesses"
+		}
+		if a.History != history {
+			t.Errorf("access %d of %s is in the history %s, want %s", i, a.Account, a.History, history)
+		}
+	}
+	if got := len(accesses.Accesses) - len(want.Accesses); got != len(want.Histories) {
+		t.Errorf("got %d new accesses, want one for each of %d histories", got, len(want.Histories))
+	}
 	changes, err := xunchav1.NewAuditServiceClient(auditor).ListAccountHistory(t.Context(), &xunchav1.ListAccountHistoryRequest{PageSize: 200})
 	if err != nil {
 		t.Fatal(err)

@@ -172,29 +172,32 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 		}
 	}
 	query := []string{"ListAccesses", string(division), string(site), req.Account, spell(req.StartTime), spell(req.EndTime)}
-	var cursor sequenceCursor
-	if err := cursor.read(req.PageToken, query); err != nil {
+	var cursor accounts.AccessCursor
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
-	looked := 0
-	defer func() { spend(ctx, looked*costOfEntry) }()
-	list, next, err := s.config.Accounts.Accesses(ctx, cursor.Before, pageSize(req), start, end, func(a *accounts.RecordedAccess) bool {
-		looked++
+	asked := accounts.AccessQuery{Account: req.Account, Start: start, End: end}
+	if req.PageToken != "" && !asked.Takes(cursor) {
+		return nil, errBadToken
+	}
+	page, err := s.config.Accounts.Accesses(ctx, asked, cursor, pageSize(req), func(a *accounts.RecordedAccess) bool {
 		in := sc.divisionOf(a)
-		return (req.Account == "" || a.Account == req.Account) && (site == "" || a.Site == site) &&
-			(division == "" || sc.rosterAt.Within(in, division, sc.now)) && sc.seesDivision(in)
+		return (site == "" || a.Site == site) && (division == "" || sc.rosterAt.Within(in, division, sc.now)) && sc.seesDivision(in)
 	})
 	if err != nil {
 		return nil, err
 	}
+	spend(ctx, page.Looked*costOfEntry)
 	out := &xunchav1.ListAccessesResponse{}
-	for _, a := range list {
+	for _, a := range page.Accesses {
 		out.Accesses = append(out.Accesses, &xunchav1.Access{
-			Sequence: int64(a.Sequence), AccessTime: stamp(a.Time), Account: a.Account, Method: a.Method,
+			History: string(a.History), Sequence: int64(a.Sequence), AccessTime: stamp(a.Time), Account: a.Account, Method: a.Method,
 			SiteId: string(a.Site), DivisionCode: string(a.Division), CheckInId: a.CheckIn, PhotoSha256: unhex(a.Photo), EntryHash: a.Hash[:],
 		})
 	}
-	out.NextPageToken, err = cursor.token(next, query)
+	if page.Next != nil {
+		out.NextPageToken, err = pageToken(page.Next, query...)
+	}
 	return out, err
 }
 

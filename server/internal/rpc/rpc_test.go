@@ -572,6 +572,12 @@ func TestForgedTokens(t *testing.T) {
 	forge := func(cursor string, query ...string) string {
 		return base64.RawURLEncoding.EncodeToString(append(nameQuery(query), cursor...))
 	}
+	accessesOf := func(username string) func(token string) error {
+		return func(token string) error {
+			_, err := w.audit.ListAccesses(ctx, &xunchav1.ListAccessesRequest{Account: username, PageToken: token})
+			return err
+		}
+	}
 	for _, test := range []struct {
 		name      string
 		good, bad string // cursors
@@ -614,6 +620,9 @@ func TestForgedTokens(t *testing.T) {
 				_, err := w.roster.ListClosureOrders(ctx, &xunchav1.ListClosureOrdersRequest{PageToken: token})
 				return err
 			}},
+		{"AccessesOfAnEarlierVersion", "[2" + strings.Repeat(",1", 16) + "]", `{"b":2}`, []string{"ListAccesses", "", "", "", "", ""}, accessesOf("")},
+		{"AccessesOfTooFewHistories", `[2,1]`, `[2]`, []string{"ListAccesses", "", "", "li.wei", "", ""}, accessesOf("li.wei")},
+		{"AccessesBeforeTheFirst", `[2,1]`, `[2,0]`, []string{"ListAccesses", "", "", "li.wei", "", ""}, accessesOf("li.wei")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := test.call(forge(test.good, test.query...)); err != nil {
