@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 )
 
-// ErrOther means that the target of a copy holds what its source does not.
-var ErrOther = errors.New("holds something else")
+var (
+	// ErrOther means that the target of a copy holds what its source does not.
+	ErrOther = errors.New("holds something else")
+	// ErrSourceChanged means that somebody wrote to the source of a copy meanwhile.
+	ErrSourceChanged = errors.New("the source was written to while it was copied")
+)
 
 const (
 	// copyPage is how many entries are gathered before they are stored: 30 MB of
@@ -20,6 +26,8 @@ const (
 	// copiers is how many histories are stored at once, so that their writes
 	// share the flushes of the target's disk.
 	copiers = 16
+	// namedHistories is how many histories an error names.
+	namedHistories = 5
 )
 
 // A CopyJob copies all histories of one store to another.
@@ -43,12 +51,16 @@ type CopyPlan struct {
 
 	source map[History]Head
 	target map[History]Head
+	// after is where Copy's reading of the source has ended, and newer how far those
+	// histories have come by then that have more than the plan knows.
+	after Cursor
+	newer map[History]Sequence
 }
 
 // Plan compares the stores. The error wraps ErrOther where the target has an
 // entry that the source does not have at the same place.
 func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
-	p := &CopyPlan{source: map[History]Head{}, target: map[History]Head{}}
+	p := &CopyPlan{source: map[History]Head{}, target: map[History]Head{}, newer: map[History]Sequence{}}
 	err := c.From.Heads(ctx, func(h History, head Head) error {
 		p.source[h] = head
 		p.Entries += int64(head.Sequence)
@@ -83,7 +95,8 @@ func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
 func (c CopyJob) Copy(ctx context.Context, p *CopyPlan) error {
 	at := maps.Clone(p.target)
 	var page []Entry
-	err := walk(ctx, c.From, p, at, func(e Entry) error {
+	var err error
+	p.after, err = walk(ctx, c.From, p, at, p.noteNewer, func(e Entry) error {
 		e.Record = append([]byte(nil), e.Record...) // the feed's is only lent
 		if page = append(page, e); len(page) < copyPage {
 			return nil
@@ -141,7 +154,7 @@ func (c CopyJob) store(ctx context.Context, page []Entry) error {
 // ErrBroken or ErrOther and names the history and the sequence.
 func (c CopyJob) Verify(ctx context.Context, p *CopyPlan) error {
 	at := map[History]Head{}
-	err := walk(ctx, c.To, p, at, func(Entry) error {
+	_, err := walk(ctx, c.To, p, at, func(Entry) {}, func(Entry) error {
 		c.Progress(1)
 		return nil
 	})
@@ -151,33 +164,74 @@ func (c CopyJob) Verify(ctx context.Context, p *CopyPlan) error {
 	return p.complete(at)
 }
 
-// walk calls f with the entries of the store's feed that lie behind the heads in
-// at and that the plan is about, checks that each follows from the one before,
-// and moves the heads.
-func walk(ctx context.Context, s Store, p *CopyPlan, at map[History]Head, f func(Entry) error) error {
-	for e, err := range s.Feed(ctx, "") {
+// CheckSource looks whether anything has come to the source since the plan was made. It
+// is for the end, after Copy; it reads only what is new since then. The error wraps
+// ErrSourceChanged and says how many entries came to which histories.
+func (c CopyJob) CheckSource(ctx context.Context, p *CopyPlan) error {
+	for e, err := range c.From.Feed(ctx, p.after) {
 		if errors.Is(err, ErrWaiting) {
-			return nil // what the plan is about was there before
+			break // of those that may still come, none has yet
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("reading the source: %w", err)
 		}
+		if e.Sequence > p.source[e.History].Sequence {
+			p.noteNewer(e.Entry)
+		}
+	}
+	if len(p.newer) == 0 {
+		return nil
+	}
+	total, named := int64(0), make([]string, 0, namedHistories)
+	for i, h := range slices.Sorted(maps.Keys(p.newer)) {
+		n := int64(p.newer[h] - p.source[h].Sequence)
+		if total += n; i < namedHistories {
+			named = append(named, fmt.Sprintf("%s (%d)", h, n))
+		}
+	}
+	if others := len(p.newer) - len(named); others > 0 {
+		named = append(named, fmt.Sprintf("%d others", others))
+	}
+	return fmt.Errorf("%w: entries that came: %d, to %s", ErrSourceChanged, total, strings.Join(named, ", "))
+}
+
+// noteNewer notes an entry of the source that the plan does not know.
+func (p *CopyPlan) noteNewer(e Entry) { p.newer[e.History] = max(p.newer[e.History], e.Sequence) }
+
+// walk calls f with the entries of the store's feed that lie behind the heads in
+// at and that the plan is about, checks that each follows from the one before,
+// and moves the heads. It calls beyond with those that the plan does not know, and
+// returns where the feed has ended.
+func walk(ctx context.Context, s Store, p *CopyPlan, at map[History]Head, beyond func(Entry), f func(Entry) error) (Cursor, error) {
+	end := func() Cursor { return "" }
+	for e, err := range s.Feed(ctx, "") {
+		if errors.Is(err, ErrWaiting) {
+			break // what the plan is about was there before
+		}
+		if err != nil {
+			return "", err
+		}
+		end = e.After
 		head, last := at[e.History], p.source[e.History]
-		if e.Sequence <= head.Sequence || e.Sequence > last.Sequence {
+		if e.Sequence > last.Sequence {
+			beyond(e.Entry)
+			continue
+		}
+		if e.Sequence <= head.Sequence {
 			continue
 		}
 		if head, err = head.Follow(e.Entry); err != nil {
-			return err
+			return "", err
 		}
 		if err := f(e.Entry); err != nil {
-			return err
+			return "", err
 		}
 		if head.Sequence == last.Sequence && head.Hash != last.Hash {
-			return fmt.Errorf("the target %w: %s at sequence %d", ErrOther, e.History, head.Sequence)
+			return "", fmt.Errorf("the target %w: %s at sequence %d", ErrOther, e.History, head.Sequence)
 		}
 		at[e.History] = head
 	}
-	return nil
+	return end(), nil
 }
 
 // complete checks that the heads are those of the source.

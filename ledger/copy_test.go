@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,6 +88,81 @@ func TestCopyGoesOn(t *testing.T) {
 	moved.Store(0)
 	if err := copying.Verify(t.Context(), plan); err != nil || moved.Load() != 1735 {
 		t.Errorf("verified %d with error %v", moved.Load(), err)
+	}
+}
+
+// What comes to the source while it is copied, or while the copy is checked, is told at the
+// end, and the next copy brings it over.
+func TestCopyNoticesAWriter(t *testing.T) {
+	add := func(t *testing.T, m *ledgertest.Memory, h ledger.History, id string) {
+		t.Helper()
+		_, _, err := m.Append(t.Context(), ledger.Draft{History: h, ID: id, Kind: "k", Account: "local", Time: time.Unix(1580515200, 0), Content: []byte(`{}`)})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range []struct {
+		name           string
+		copying, after int // histories that get one entry more then, and site/0 each time
+		want           string
+	}{
+		{"nobody writes", 0, 0, ""},
+		{"while it is copied", 1, 0, "entries that came: 2, to site/0 (1), site/new0 (1)"},
+		{"afterwards", 0, 2, "entries that came: 3, to site/0 (1), site/new0 (1), site/new1 (1)"},
+		{"all the time", 2, 7, "entries that came: 9, to site/0 (2), site/new0 (1), site/new1 (1), site/new2 (1), site/new3 (1), 3 others"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			from, to := ledgertest.New(t), ledgertest.New(t)
+			fill(t, from, "id ", 3, 600)
+			var once sync.Once
+			write := func(label string, n int) {
+				if n == 0 {
+					return
+				}
+				add(t, from, "site/0", label)
+				for i := range n {
+					if h := ledger.History(fmt.Sprint("site/new", i)); from.Count(h) == 0 {
+						add(t, from, h, label)
+					}
+				}
+			}
+			copying := job(from, to, new(atomic.Int64))
+			copying.Before = func(context.Context, ledger.Entry) error {
+				once.Do(func() { write("meanwhile", c.copying) })
+				return nil
+			}
+			plan, err := copying.Plan(t.Context())
+			if err == nil {
+				err = copying.Copy(t.Context(), plan)
+			}
+			if err == nil {
+				err = copying.Verify(t.Context(), plan)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			write("afterwards", c.after)
+			err = copying.CheckSource(t.Context(), plan)
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if !errors.Is(err, ledger.ErrSourceChanged) || !strings.HasSuffix(err.Error(), c.want) {
+				t.Errorf("got %v, want ErrSourceChanged with %q", err, c.want)
+			}
+			plan, err = copying.Plan(t.Context())
+			if err == nil {
+				err = copying.Copy(t.Context(), plan)
+			}
+			if err == nil {
+				err = copying.CheckSource(t.Context(), plan)
+			}
+			if err != nil {
+				t.Errorf("the next copy: %v", err)
+			}
+		})
 	}
 }
 

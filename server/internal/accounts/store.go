@@ -1,12 +1,8 @@
 package accounts
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-
-	"xuncha/ledger"
 )
 
 // ErrNoSecret means that nothing is stored under a secret's name.
@@ -35,27 +31,4 @@ type Secrets interface {
 	// value, by name in the order of bytes, and stops at the first error, which it
 	// returns.
 	Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error
-}
-
-// ErrOtherSecret means that the target of a copy has another secret under a
-// name than its source.
-var ErrOtherSecret = errors.New("the target has another secret under the name")
-
-// CopySecrets stores all secrets of one store in another. What is there already
-// stays; where it is another, the error is ErrOtherSecret and names it.
-func CopySecrets(ctx context.Context, from, to Secrets) error {
-	return from.Secrets(ctx, "", func(name string, value []byte) error {
-		err := to.PutSecret(ctx, name, 0, value)
-		if !errors.Is(err, ledger.ErrMoved) {
-			return err
-		}
-		there, _, err := to.Secret(ctx, name)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(there, value) {
-			return fmt.Errorf("%w %s", ErrOtherSecret, name)
-		}
-		return nil
-	})
 }
