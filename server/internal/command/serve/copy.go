@@ -22,13 +22,14 @@ import (
 
 // CopyCommand is "xuncha copy".
 type CopyCommand struct {
-	From string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it."`
+	From string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it; one that does is noticed. Of a database, a user who may only read it is enough."`
 	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
 }
 
 // Run copies all histories, the rows and photos that they name, and what accounts
-// sign in with. Then it reads the copy and checks every chain. Photos of which only a
-// part has come are not copied; phones send them again.
+// sign in with. Then it reads the copy and checks every chain, and looks whether
+// somebody has written to the source meanwhile. Photos of which only a part has come are
+// not copied; phones send them again.
 func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if !mongostore.Is(c.From) {
 		// To open a folder that does not exist would make it.
@@ -47,6 +48,10 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 
+	watch, err := watchSource(ctx, from)
+	if err != nil {
+		return fmt.Errorf("--from %s: %w", source, err)
+	}
 	var bar *progressbar.ProgressBar
 	var lost lostPhotos
 	job := ledger.CopyJob{
@@ -81,7 +86,15 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 	if err := job.Verify(ctx, plan); err != nil {
 		return fmt.Errorf("the copy is not what it should be: %w", err)
 	}
+	if err := checkSource(ctx, job, plan, from, to, source); err != nil {
+		return errors.Join(err, lost.report(stderr))
+	}
 	fmt.Fprintf(stdout, "Every chain of the copy is whole and ends as in the source.\n")
+	if n, err := watch.atWork(ctx, stderr); err != nil {
+		return fmt.Errorf("--from %s: %w", source, err)
+	} else if n > 0 {
+		fmt.Fprintf(stdout, "Servers at work on %s: %d. What they store from now on is not in the copy. Before a server starts on the copy, stop them and run the same command again.\n", source, n)
+	}
 	return lost.report(stderr)
 }
 
