@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -15,14 +15,6 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 )
-
-// A jobDoc is there while a file is written or deleted. What a crash leaves of
-// either is found by it.
-type jobDoc struct {
-	ID bson.ObjectID `bson:"_id"` // of what is written, that of the file
-	// Deletes is the name of what is deleted; empty of what is written.
-	Deletes string `bson:"deletes"`
-}
 
 // A piecedFile is a file in documents, of which it holds the one that was read
 // last.
@@ -68,6 +60,8 @@ type fileDoc struct {
 	Length    int64  `bson:"length"`
 	ChunkSize int64  `bson:"chunkSize"`
 	Name      string `bson:"filename"`
+	// Claim is new whenever a photo has come to rely on the file.
+	Claim *bson.ObjectID `bson:"claim,omitempty"`
 }
 
 // filesNamed returns the files with the name, of which there may be several where
@@ -110,158 +104,173 @@ func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (photo
 	}}, nil
 }
 
-// newPrefix begins the name of a file that is being written: its hash, which names
-// it later, is known at its end.
-const newPrefix = "new/"
+const (
+	// newPrefix begins the name of a file that is being written: its hash, which names
+	// it later, is known at its end.
+	newPrefix = "new/"
+	// oldPrefix begins the name of a file that is being deleted, and by which nobody
+	// finds it any more.
+	oldPrefix = "old/"
+)
 
-// A newFile is a file that was written and that no photo has yet. Its job is there
-// until it has, or is deleted.
+// A newFile is a file that was written and that no photo has yet.
 type newFile struct {
-	id   bson.ObjectID
 	sum  inspections.Digest
 	size int64
 }
 
-// writeNew writes a file to GridFS, and takes its hash on the way.
-func (p *photoStore) writeNew(ctx context.Context, content io.WriterTo) (newFile, error) {
+// write writes the content to the file of the job, and takes its hash on the way. The
+// error of the content is failed, and every other one err.
+func (p *photoStore) write(ctx context.Context, bucket *mongo.GridFSBucket, id bson.ObjectID, content io.WriterTo) (f newFile, failed, err error) {
 	leave, err := p.gate.Enter(ctx)
 	if err != nil {
-		return newFile{}, err
+		return f, nil, err
 	}
 	defer leave()
-	select {
-	case p.writing <- struct{}{}:
-		defer func() { <-p.writing }()
-	case <-ctx.Done():
-		return newFile{}, ctx.Err()
-	}
 	inner, cancel := context.WithTimeout(ctx, longTimeout)
 	defer cancel()
-	out := newFile{id: bson.NewObjectID()}
-	if _, err := p.jobs.InsertOne(inner, jobDoc{ID: out.id}); err != nil {
-		return newFile{}, translate(ctx, err)
-	}
 	hash := sha256.New()
-	stream, err := p.db.GridFSBucket().OpenUploadStreamWithID(inner, out.id, newPrefix+out.id.Hex())
-	if err == nil {
-		if out.size, err = content.WriteTo(io.MultiWriter(stream, hash)); err != nil {
-			err = errors.Join(err, stream.Abort())
-		} else {
-			err = stream.Close()
-		}
-	}
+	stream, err := bucket.OpenUploadStreamWithID(inner, id, newPrefix+id.Hex())
 	if err != nil {
-		p.drop(ctx, out)
-		return newFile{}, translate(ctx, err)
+		return f, nil, translate(ctx, err)
 	}
-	hash.Sum(out.sum[:0])
-	return out, nil
+	to := &storing{to: stream}
+	f.size, err = content.WriteTo(io.MultiWriter(to, hash))
+	switch {
+	case to.err != nil:
+		return f, nil, translate(ctx, to.err)
+	case err != nil:
+		return f, err, nil
+	}
+	hash.Sum(f.sum[:0])
+	return f, nil, translate(ctx, stream.Close())
 }
 
-// place gives the file the name by which photos have it.
-func (p *photoStore) place(ctx context.Context, f newFile) error {
-	_, err := p.files.UpdateOne(ctx, bson.D{is("_id", f.id)}, bson.D{is("$set", bson.D{is("filename", f.sum.String())})})
-	if err == nil {
-		_, _ = p.jobs.DeleteOne(ctx, bson.D{is("_id", f.id)}) // otherwise Tidy finds that a photo has it
-	}
-	return err
+// A storing remembers that writing has failed, and not what was to be written.
+type storing struct {
+	to  io.Writer
+	err error
 }
 
-// drop deletes a file that no photo has, whether or not the caller waits. Where that
-// fails, Tidy does it.
-func (p *photoStore) drop(ctx context.Context, f newFile) {
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
-	defer cancel()
-	if p.deleteFile(after, f.id) == nil {
-		_, _ = p.jobs.DeleteOne(after, bson.D{is("_id", f.id)})
-	}
-}
-
-// deleteFile deletes a file, also one that was not written to its end.
-func (p *photoStore) deleteFile(ctx context.Context, id any) error {
-	if _, err := p.files.DeleteOne(ctx, bson.D{is("_id", id)}); err != nil {
-		return err
-	}
-	_, err := p.chunks.DeleteMany(ctx, bson.D{is("files_id", id)})
-	return err
-}
-
-// finishDeleting deletes the files that the job names unless a photo has them,
-// and the job.
-func (p *photoStore) finishDeleting(ctx context.Context, job jobDoc) (removed int, err error) {
-	files, err := p.filesNamed(ctx, job.Deletes)
+// Write implements io.Writer.
+func (w *storing) Write(b []byte) (n int, err error) {
+	n, err = w.to.Write(b)
 	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// place gives the file of the job the name by which photos have it. It reports whether
+// the file was still there.
+func (p *photoStore) place(ctx context.Context, id bson.ObjectID, sum inspections.Digest) (bool, error) {
+	return changed(p.files.UpdateOne(ctx, bson.D{is("_id", id), is("filename", newPrefix+id.Hex())},
+		bson.D{is("$set", bson.D{is("filename", sum.String())})}))
+}
+
+// claim looks for a file with the name for a photo that relies on it from now on, and
+// reports whether there is one. The photo's document must be there and held, see
+// deleteUnused.
+func (p *photoStore) claim(ctx context.Context, name string) (bool, error) {
+	return changed(p.files.UpdateOne(ctx, bson.D{is("filename", name)}, bson.D{is("$set", bson.D{is("claim", bson.NewObjectID())})}))
+}
+
+// changed reports whether an update has found what it was to change.
+func changed(r *mongo.UpdateResult, err error) (bool, error) {
+	return err == nil && r.MatchedCount > 0, err
+}
+
+// deleteUnused deletes the files with the name, unless a photo has them.
+//
+// It looks for the files, then for photos, and then deletes those files that nobody has
+// claimed in between, each by one conditional update. Whoever keeps a photo stores its
+// document first and then claims a file, or gives the name to a new one. So either the
+// document is found here, or the claim or the new file came later than the list, and
+// the file stays: however slow any of them is.
+func (p *photoStore) deleteUnused(ctx context.Context, name string) (removed int, err error) {
+	files, err := p.filesNamed(ctx, name)
+	if err != nil || len(files) == 0 {
 		return 0, err
 	}
-	used, err := p.used(ctx, job.Deletes)
-	if err != nil {
+	if used, err := p.used(ctx, name); err != nil || used {
 		return 0, err
 	}
-	if !used {
-		for _, f := range files {
-			if err := p.deleteFile(ctx, f.ID); err != nil {
-				return removed, err
-			}
-			removed++
-		}
-	}
-	_, err = p.jobs.DeleteOne(ctx, bson.D{is("_id", job.ID)})
-	return removed, err
-}
-
-// Tidy implements photos.Store. A file that no photo has is one that was
-// being written or deleted, and jobs tell which those were.
-func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
-	var jobs []jobDoc
-	err = p.do(ctx, func(ctx context.Context) error {
-		cursor, err := p.jobs.Find(ctx, bson.D{})
-		if err != nil {
-			return err
-		}
-		return cursor.All(ctx, &jobs)
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, job := range jobs {
-		if time.Since(job.ID.Timestamp()) < jobAfter {
-			continue
-		}
-		err := p.do(ctx, func(ctx context.Context) error {
-			if job.Deletes != "" {
-				n, err := p.finishDeleting(ctx, job)
-				removed += n
-				return err
-			}
-			// A file that was written to its end is one of GridFS, and deleted only
-			// where nobody has it.
-			var f fileDoc
-			err := p.files.FindOne(ctx, bson.D{is("_id", job.ID)}).Decode(&f)
-			switch {
-			case err == nil:
-				deleting := jobDoc{ID: bson.NewObjectID(), Deletes: f.Name}
-				if _, err := p.jobs.InsertOne(ctx, deleting); err != nil {
-					return err
-				}
-				n, err := p.finishDeleting(ctx, deleting)
-				removed += n
-				if err != nil {
-					return err
-				}
-			case errors.Is(err, mongo.ErrNoDocuments):
-				removed++
-				if err := p.deleteFile(ctx, job.ID); err != nil {
-					return err
-				}
-			default:
-				return err
-			}
-			_, err = p.jobs.DeleteOne(ctx, bson.D{is("_id", job.ID)})
-			return err
-		})
+	for _, f := range files {
+		doomed, err := p.doom(ctx, f)
 		if err != nil {
 			return removed, err
 		}
+		if doomed {
+			n, err := p.remove(ctx, f.ID)
+			if removed += n; err != nil {
+				return removed, err
+			}
+		}
 	}
 	return removed, nil
+}
+
+// used reports whether a photo has the file, or somebody stores one with it.
+func (p *photoStore) used(ctx context.Context, stored string) (bool, error) {
+	err := p.photos.FindOne(ctx, bson.D{is("stored", stored), is("purged", false), is("$or", bson.A{
+		bson.D{is("held", false)}, bson.D{is("job", bson.D{is("$exists", true)})},
+	})}).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// doom takes the file's name, unless that or the claim on it has changed. Whoever
+// reports true, or finds such a file, may remove it.
+func (p *photoStore) doom(ctx context.Context, f fileDoc) (bool, error) {
+	filter := bson.D{is("_id", f.ID), is("filename", f.Name), is("claim", bson.D{is("$exists", false)})}
+	if f.Claim != nil {
+		filter[2] = is("claim", *f.Claim)
+	}
+	return changed(p.files.UpdateOne(ctx, filter, bson.D{is("$set", bson.D{is("filename", oldPrefix+f.Name)})}))
+}
+
+// remove deletes a file that was doomed. Its chunks go first, since they are found by it.
+func (p *photoStore) remove(ctx context.Context, id any) (removed int, err error) {
+	if _, err := p.chunks.DeleteMany(ctx, bson.D{is("files_id", id)}); err != nil {
+		return 0, err
+	}
+	r, err := p.files.DeleteOne(ctx, bson.D{is("_id", id), is("filename", between(oldPrefix, after(oldPrefix)))})
+	if err != nil {
+		return 0, err
+	}
+	return int(r.DeletedCount), nil
+}
+
+// after is what follows all that begins with the prefix, which ends with a slash.
+func after(prefix string) string { return prefix[:len(prefix)-1] + "0" }
+
+// removeWritten deletes the file that the job wrote, whether or not it was written to
+// its end, unless a photo has it. Nobody may write to it any more.
+func (p *photoStore) removeWritten(ctx context.Context, id bson.ObjectID) (removed int, err error) {
+	for {
+		var f fileDoc
+		err := p.files.FindOne(ctx, bson.D{is("_id", id)}).Decode(&f)
+		switch {
+		case errors.Is(err, mongo.ErrNoDocuments):
+			r, err := p.chunks.DeleteMany(ctx, bson.D{is("files_id", id)})
+			if err != nil {
+				return 0, err
+			}
+			return int(min(r.DeletedCount, 1)), nil
+		case err != nil:
+			return 0, err
+		case strings.HasPrefix(f.Name, oldPrefix):
+			return p.remove(ctx, id)
+		case !strings.HasPrefix(f.Name, newPrefix):
+			return p.deleteUnused(ctx, f.Name)
+		}
+		if doomed, err := p.doom(ctx, f); err != nil {
+			return 0, err
+		} else if doomed {
+			return p.remove(ctx, id)
+		}
+		// It was given its name meanwhile, which happens once.
+	}
 }

@@ -2,13 +2,12 @@ package mongostore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -26,18 +25,24 @@ type pictureDoc struct {
 	CheckIn string `bson:"check_in"`
 }
 
-// A photoDoc is a photo that has arrived, or is just being stored.
+// A photoDoc is a photo that has arrived, is just being stored, or was purged.
 type photoDoc struct {
 	Key         string `bson:"_id"`    // site, check-in and the hash that was declared
 	Stored      string `bson:"stored"` // SHA-256 of its file, which is the file's name in GridFS
 	Size        int64  `bson:"size"`
 	ContentType string `bson:"content_type"`
 	Order       string `bson:"closure_order"`
-	// Held is true until the file is there. Until then the photo is not, but
-	// nobody deletes the file.
+	// Held is true until the file is there, and again, once the photo was purged,
+	// until it is not there any more.
 	Held   bool `bson:"held"`
 	Purged bool `bson:"purged"`
+	// Job is the one that stores the photo while it is held. Where there is none, that
+	// was given up, or an earlier version has left it so.
+	Job *bson.ObjectID `bson:"job,omitempty"`
 }
+
+// settled reports whether the photo has arrived or was purged.
+func (d *photoDoc) settled() bool { return !d.Held || d.Purged }
 
 const (
 	// longTimeout is how long storing a file may take.
@@ -45,17 +50,32 @@ const (
 	// maxWriting is how many files are written to GridFS at once, since the driver
 	// needs 16 MiB for each.
 	maxWriting = 2
-	// jobAfter is how old a job is that nobody works on any more.
-	jobAfter = time.Hour
+	// turnEvery is how often a server shows that it is at work on a job.
+	turnEvery = 2 * time.Second
+	// watchFor is how long a server looks whether another shows that.
+	watchFor = 10 * time.Second
+	// maxReceiving is of how many photos a server remembers how much has come.
+	maxReceiving = 4096
+	// partsPage is of how many parts is read at once what they are.
+	partsPage = 1000
 )
 
 // A photoStore keeps files in GridFS, and what is to be found quickly of them in
 // collections beside it.
 type photoStore struct {
 	*Store
-	// storing keeps apart those in this process who store and delete the same file.
-	storing                                      engine.Locks
-	writing                                      chan struct{} // has as many as may write at once
+	// storing keeps apart those in this process who store the same file, so that there
+	// is one of it. Between servers there may be two, and nothing relies on it.
+	storing engine.Locks
+	// buckets has one for each file that may be written at once.
+	buckets chan *mongo.GridFSBucket
+	// received is up to where a photo has come, without a gap, as far as this server has
+	// stored it.
+	received *lru.Cache[string, int64]
+	// turn, watch and page are turnEvery, watchFor and partsPage, which tests shorten.
+	turn, watch time.Duration
+	page        int64
+
 	pictures, photos, parts, jobs, files, chunks *mongo.Collection
 }
 
@@ -63,8 +83,16 @@ type photoStore struct {
 func (s *Store) Photos() photos.Store { return s.photos }
 
 func newPhotoStore(s *Store) *photoStore {
+	received, err := lru.New[string, int64](maxReceiving)
+	if err != nil {
+		panic(err) // it has no room
+	}
+	buckets := make(chan *mongo.GridFSBucket, maxWriting)
+	for range maxWriting {
+		buckets <- s.db.GridFSBucket()
+	}
 	return &photoStore{
-		Store: s, writing: make(chan struct{}, maxWriting),
+		Store: s, buckets: buckets, received: received, turn: turnEvery, watch: watchFor, page: partsPage,
 		pictures: s.db.Collection("pictures"), photos: s.db.Collection("photos"),
 		parts: s.db.Collection("photo_parts"), jobs: s.db.Collection("photo_jobs"),
 		files: s.db.Collection("fs.files"), chunks: s.db.Collection("fs.chunks"),
@@ -142,16 +170,16 @@ func (d *photoDoc) photo() (k photos.Kept, err error) {
 func (p *photoStore) list(ctx context.Context, filter bson.D, n int) (out []photos.Kept, err error) {
 	var docs []photoDoc
 	err = p.do(ctx, func(ctx context.Context) error {
-		cursor, err := p.photos.Find(ctx, filter, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(n)))
-		if err != nil {
-			return err
-		}
-		return cursor.All(ctx, &docs)
+		docs, err = p.find(ctx, filter, n)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range docs {
+		if !d.settled() {
+			continue
+		}
 		k, err := d.photo()
 		if err != nil {
 			return nil, fmt.Errorf("the document %s of photos: %w", d.Key, err)
@@ -161,7 +189,17 @@ func (p *photoStore) list(ctx context.Context, filter bson.D, n int) (out []phot
 	return out, nil
 }
 
-// KeptOf implements photos.Store.
+// find returns up to n documents, by their key; 0 means all.
+func (p *photoStore) find(ctx context.Context, filter bson.D, n int) (docs []photoDoc, err error) {
+	cursor, err := p.photos.Find(ctx, filter, options.Find().SetSort(bson.D{is("_id", 1)}).SetLimit(int64(n)))
+	if err != nil {
+		return nil, err
+	}
+	return docs, cursor.All(ctx, &docs)
+}
+
+// KeptOf implements photos.Store. A check-in has few photos, and callers ask for a page
+// of check-ins.
 func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) ([]photos.Kept, error) {
 	if len(of) == 0 {
 		return nil, ctx.Err()
@@ -171,7 +209,7 @@ func (p *photoStore) KeptOf(ctx context.Context, of []inspections.CheckInRef) ([
 		begin := string(c.Site) + "/" + string(c.CheckIn)
 		ranges = append(ranges, bson.D{is("_id", between(begin+"/", begin+"0"))}) // '0' comes after '/'
 	}
-	return p.list(ctx, bson.D{is("$or", ranges), is("held", false)}, 0)
+	return p.list(ctx, bson.D{is("$or", ranges)}, 0)
 }
 
 // Kept implements photos.Store.
@@ -187,123 +225,4 @@ func newPhotoDoc(k photos.Kept) photoDoc {
 	return photoDoc{
 		Key: keyOf(k.Ref), Stored: k.Stored.String(), Size: k.Size, ContentType: k.ContentType, Order: string(k.Order),
 	}
-}
-
-// used reports whether a photo has the file, or is just getting it.
-func (p *photoStore) used(ctx context.Context, stored string) (bool, error) {
-	err := p.photos.FindOne(ctx, bson.D{is("stored", stored), is("purged", false)}).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// Keep implements photos.Store. The file is written under a name that nobody looks
-// for, and gets that of its hash once the photo's document holds on to it.
-//
-// Whoever deletes a file announces that, then looks for the files there are, then
-// for documents, and then deletes those files. So either the one who deletes sees
-// the document here, or the announcement is seen here and the new file gets the
-// name, which is none of those.
-func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (photos.Kept, error) {
-	key := keyOf(k.Ref)
-	known, err := p.list(ctx, bson.D{is("_id", key), is("held", false)}, 1)
-	if err != nil {
-		return photos.Kept{}, err
-	}
-	if len(known) > 0 {
-		return known[0], nil
-	}
-	file, err := p.writeNew(ctx, content)
-	if err != nil {
-		return photos.Kept{}, err
-	}
-	k.Stored, k.Size, k.Purged = file.sum, file.size, false
-	defer p.storing.Lock(k.Stored)()
-	doc, needed, err := p.hold(ctx, k)
-	if err != nil || !needed {
-		p.drop(ctx, file)
-	}
-	if err != nil {
-		return photos.Kept{}, err
-	}
-	if !doc.Held {
-		return doc.photo() // somebody has kept or purged it meanwhile
-	}
-	err = p.do(ctx, func(ctx context.Context) error {
-		if needed {
-			if err := p.place(ctx, file); err != nil {
-				return err
-			}
-		}
-		_, err := p.pictures.InsertOne(ctx, pictureDoc{doc.Stored, string(k.Site), string(k.CheckIn)})
-		if err != nil && !mongo.IsDuplicateKeyError(err) {
-			return err
-		}
-		_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", key)}, bson.D{is("$set", bson.D{is("held", false)})})
-		return err
-	})
-	if err != nil {
-		// What is held is kept when the photo comes again.
-		return photos.Kept{}, err
-	}
-	return k, nil
-}
-
-// hold stores the photo's document, which holds on to its file from then on, and
-// reports whether the file is needed. The document that is there already, where the
-// photo was kept, purged or is held, is returned.
-func (p *photoStore) hold(ctx context.Context, k photos.Kept) (doc photoDoc, needed bool, err error) {
-	doc = newPhotoDoc(k)
-	doc.Held = true
-	err = p.do(ctx, func(ctx context.Context) error {
-		_, err := p.photos.InsertOne(ctx, doc)
-		if mongo.IsDuplicateKeyError(err) {
-			err = p.photos.FindOne(ctx, bson.D{is("_id", doc.Key)}).Decode(&doc)
-		}
-		if err == nil && doc.Held && doc.Stored != k.Stored.String() {
-			// Another version, which cleans in another way, has died here.
-			doc.Stored, doc.Size = k.Stored.String(), k.Size
-			_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Key), is("held", true)},
-				bson.D{is("$set", bson.D{is("stored", doc.Stored), is("size", doc.Size)})})
-		}
-		if err != nil || !doc.Held {
-			return err
-		}
-		err = p.jobs.FindOne(ctx, bson.D{is("deletes", doc.Stored)}).Err()
-		if err == nil {
-			needed = true
-			return nil
-		}
-		if !errors.Is(err, mongo.ErrNoDocuments) {
-			return err
-		}
-		files, err := p.filesNamed(ctx, doc.Stored)
-		needed = len(files) == 0
-		return err
-	})
-	return doc, needed, err
-}
-
-// Purge implements photos.Store.
-func (p *photoStore) Purge(ctx context.Context, k photos.Kept) error {
-	defer p.storing.Lock(k.Stored)()
-	return p.do(ctx, func(ctx context.Context) error {
-		job := jobDoc{ID: bson.NewObjectID(), Deletes: k.Stored.String()}
-		if _, err := p.jobs.InsertOne(ctx, job); err != nil {
-			return err
-		}
-		doc := newPhotoDoc(k)
-		doc.Purged = true
-		if _, err := p.photos.InsertOne(ctx, doc); mongo.IsDuplicateKeyError(err) {
-			_, err = p.photos.UpdateOne(ctx, bson.D{is("_id", doc.Key)}, bson.D{is("$set", bson.D{is("purged", true), is("held", false)})})
-			if err != nil {
-				return err
-			}
-		} else if err != nil {
-			return err
-		}
-		_, err := p.finishDeleting(ctx, job)
-		return err
-	})
 }

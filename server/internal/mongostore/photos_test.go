@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
+	"xuncha/ledger"
 )
 
 // photoOf is a photo of the check-in with the content.
@@ -27,50 +30,6 @@ func mustKeep(tb testing.TB, s *Store, k photos.Kept, content []byte) {
 	tb.Helper()
 	if got, err := s.Photos().Keep(tb.Context(), k, bytes.NewReader(content)); err != nil || got != k {
 		tb.Fatalf("got %+v, %v", got, err)
-	}
-}
-
-// mustWriteOld writes a file whose job somebody has begun two hours ago.
-func mustWriteOld(tb testing.TB, s *Store, content []byte) newFile {
-	tb.Helper()
-	f, err := s.photos.writeNew(tb.Context(), bytes.NewReader(content))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	old := f
-	old.id = mustInsertOld(tb, s, "")
-	var doc bson.M
-	if err := s.photos.files.FindOne(tb.Context(), bson.D{is("_id", f.id)}).Decode(&doc); err != nil {
-		tb.Fatal(err)
-	}
-	doc["_id"] = old.id
-	_, errFile := s.photos.files.InsertOne(tb.Context(), doc)
-	_, errChunks := s.photos.chunks.UpdateMany(tb.Context(), bson.D{is("files_id", f.id)}, bson.D{is("$set", bson.D{is("files_id", old.id)})})
-	_, errRest := s.photos.files.DeleteOne(tb.Context(), bson.D{is("_id", f.id)})
-	_, errJob := s.photos.jobs.DeleteOne(tb.Context(), bson.D{is("_id", f.id)})
-	if err := errors.Join(errFile, errChunks, errRest, errJob); err != nil {
-		tb.Fatal(err)
-	}
-	return old
-}
-
-// mustInsertOld notes a job that somebody has begun two hours ago.
-func mustInsertOld(tb testing.TB, s *Store, deletes string) bson.ObjectID {
-	tb.Helper()
-	id := bson.NewObjectIDFromTimestamp(time.Now().Add(-2 * time.Hour))
-	if _, err := s.photos.jobs.InsertOne(tb.Context(), jobDoc{id, deletes}); err != nil {
-		tb.Fatal(err)
-	}
-	return id
-}
-
-func wantTidied(tb testing.TB, s *Store, want int) {
-	tb.Helper()
-	if n, err := s.Photos().Tidy(tb.Context()); n != want || err != nil {
-		tb.Errorf("removed %d, %v; want %d", n, err, want)
-	}
-	if n, err := s.photos.jobs.CountDocuments(tb.Context(), bson.D{}); n != 0 || err != nil {
-		tb.Errorf("%d jobs are left, %v", n, err)
 	}
 }
 
@@ -90,92 +49,209 @@ func isThere(tb testing.TB, s *Store, k photos.Kept, want []byte) bool {
 	return true
 }
 
-// TestLeftByACrash makes what a crash leaves at each step.
-func TestLeftByACrash(t *testing.T) {
-	content := []byte("a picture")
-	t.Run("Writing", func(t *testing.T) {
-		s := openAt(t, server.Database(t))
-		id := mustInsertOld(t, s, "")
-		if _, err := s.photos.chunks.InsertOne(t.Context(), bson.D{is("files_id", id), is("n", int32(0)), is("data", content)}); err != nil {
-			t.Fatal(err)
-		}
-		wantTidied(t, s, 1)
-		if n, err := s.photos.chunks.CountDocuments(t.Context(), bson.D{}); n != 0 || err != nil {
-			t.Errorf("%d chunks are left, %v", n, err)
-		}
-	})
-	t.Run("Placed", func(t *testing.T) {
-		s := openAt(t, server.Database(t))
-		k := photoOf("a", content)
-		f := mustWriteOld(t, s, content)
-		if _, needed, err := s.photos.hold(t.Context(), k); err != nil || !needed {
-			t.Fatalf("needed %v, %v", needed, err)
-		}
-		if _, err := s.photos.files.UpdateOne(t.Context(), bson.D{is("_id", f.id)}, bson.D{is("$set", bson.D{is("filename", f.sum.String())})}); err != nil {
-			t.Fatal(err)
-		}
-		wantTidied(t, s, 0) // the photo holds on to it, and is kept when it comes again
-		mustKeep(t, s, k, content)
-		if !isThere(t, s, k, content) {
-			t.Error("the file is gone")
-		}
-		if n, err := s.photos.files.CountDocuments(t.Context(), bson.D{}); n != 1 || err != nil {
-			t.Errorf("there are %d files, %v, want 1", n, err)
-		}
-	})
-	t.Run("WrittenForNobody", func(t *testing.T) {
-		s := openAt(t, server.Database(t))
-		f := mustWriteOld(t, s, content)
-		wantTidied(t, s, 1)
-		if n, err := s.photos.chunks.CountDocuments(t.Context(), bson.D{is("files_id", f.id)}); n != 0 || err != nil {
-			t.Errorf("%d chunks are left, %v", n, err)
-		}
-	})
-	t.Run("Deleting", func(t *testing.T) {
-		s := openAt(t, server.Database(t))
-		k := photoOf("a", content)
-		mustKeep(t, s, k, content)
-		mustInsertOld(t, s, k.Stored.String())
-		wantTidied(t, s, 0) // it was not purged yet
-		if !isThere(t, s, k, content) {
-			t.Error("the file is gone")
-		}
-		if _, err := s.photos.photos.UpdateOne(t.Context(), bson.D{}, bson.D{is("$set", bson.D{is("purged", true)})}); err != nil {
-			t.Fatal(err)
-		}
-		mustInsertOld(t, s, k.Stored.String())
-		wantTidied(t, s, 1)
-		if isThere(t, s, k, content) {
-			t.Error("the file is there")
-		}
-	})
+// wantTidied holds that one Tidy leaves no photo that is held, no file that no photo has,
+// and every photo its file, and that the one after leaves no job either.
+func wantTidied(tb testing.TB, s *Store) {
+	tb.Helper()
+	if _, err := s.Photos().Tidy(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	wantInOrder(tb, s)
+	if _, err := s.Photos().Tidy(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	wantInOrder(tb, s)
+	if n, err := s.photos.jobs.CountDocuments(tb.Context(), bson.D{}); n != 0 || err != nil {
+		tb.Errorf("%d jobs are left, %v", n, err)
+	}
 }
 
-// TestKeepWhileItIsDeleted holds that a photo does not rely on a file that
-// another server has announced to delete.
-func TestKeepWhileItIsDeleted(t *testing.T) {
-	a, b := two(t)
+func wantInOrder(tb testing.TB, s *Store) {
+	tb.Helper()
+	docs, err := s.photos.find(tb.Context(), bson.D{}, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	missing := map[string]bool{}
+	for _, d := range docs {
+		if d.Held {
+			tb.Errorf("%+v is held", d)
+		}
+		if !d.Purged {
+			missing[d.Stored] = true
+		}
+	}
+	var files []fileDoc
+	var chunks []struct {
+		File any `bson:"files_id"`
+	}
+	for in, list := range map[*mongo.Collection]any{s.photos.files: &files, s.photos.chunks: &chunks} {
+		cursor, err := in.Find(tb.Context(), bson.D{})
+		if err == nil {
+			err = cursor.All(tb.Context(), list)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	used, whole := map[string]bool{}, map[any]bool{}
+	for _, f := range files {
+		if !missing[f.Name] && !used[f.Name] {
+			tb.Errorf("no photo has the file %+v", f)
+		}
+		used[f.Name] = true
+		delete(missing, f.Name)
+		whole[f.ID] = false
+	}
+	for _, c := range chunks {
+		if _, ok := whole[c.File]; !ok {
+			tb.Errorf("no file has a chunk of %v", c.File)
+		}
+		whole[c.File] = true
+	}
+	for id, ok := range whole {
+		if !ok {
+			tb.Errorf("the file %v has no chunk", id)
+		}
+	}
+	for name := range missing {
+		tb.Errorf("a photo has lost its file %s", name)
+	}
+}
+
+// A deed is one that is interrupted.
+type deed struct {
+	name string
+	// before is what was done when it begins, by another server.
+	before func(t *testing.T, s *Store, k, twin photos.Kept, content []byte)
+	do     func(t *testing.T, s *Store, k photos.Kept, content []byte) error
+}
+
+func keep(t *testing.T, s *Store, k photos.Kept, content []byte) error {
+	got, err := s.Photos().Keep(t.Context(), k, bytes.NewReader(content))
+	if err == nil && got != k && !got.Purged {
+		t.Errorf("got %+v, want %+v", got, k)
+	}
+	return err
+}
+
+func purge(t *testing.T, s *Store, k photos.Kept, _ []byte) error {
+	return s.Photos().Purge(t.Context(), k)
+}
+
+var deeds = []deed{
+	{"Keep", func(*testing.T, *Store, photos.Kept, photos.Kept, []byte) {}, keep},
+	{"KeepOfFileThatIsThere", func(t *testing.T, s *Store, _, twin photos.Kept, content []byte) { mustKeep(t, s, twin, content) }, keep},
+	{"Purge", func(t *testing.T, s *Store, k, _ photos.Kept, content []byte) { mustKeep(t, s, k, content) }, purge},
+	{"PurgeOfFileThatOthersHave", func(t *testing.T, s *Store, k, twin photos.Kept, content []byte) {
+		mustKeep(t, s, k, content)
+		mustKeep(t, s, twin, content)
+	}, purge},
+}
+
+// interrupt does the deed on one server, which is struck at each of its commands in turn,
+// until it has no more of them. Then calls what another server does then.
+func interrupt(t *testing.T, d deed, s strike, then func(t *testing.T, b *Store, k, twin photos.Kept, content []byte, err error)) {
+	t.Helper()
+	uri := server.Database(t)
+	a, w := wired(t, uri)
+	b := openAt(t, uri)
+	a.photos.turn, b.photos.watch = time.Hour, time.Millisecond
+	for at := 0; ; at++ {
+		content := fmt.Appendf(nil, "picture %d", at)
+		k, twin := photoOf(inspections.CheckInID(fmt.Sprint("a", at)), content), photoOf(inspections.CheckInID(fmt.Sprint("b", at)), content)
+		d.before(t, b, k, twin, content)
+		w.arm(s, at)
+		err := d.do(t, a, k, content)
+		sent := w.commands()
+		w.arm(nothing, 0)
+		if err != nil && !errors.Is(err, ledger.ErrUnavailable) {
+			t.Errorf("struck at %d: got %v, want ErrUnavailable", at, err)
+		}
+		then(t, b, k, twin, content, err)
+		if t.Failed() {
+			t.Fatalf("struck at %d of %q", at, sent)
+		}
+		if len(sent) <= at {
+			if err != nil || at < 4 {
+				t.Errorf("it was done with %q and %v", sent, err)
+			}
+			return
+		}
+	}
+}
+
+// What a crash of an earlier version left is found too, though its documents say less.
+func TestLeftByEarlierVersions(t *testing.T) {
 	content := []byte("a picture")
 	k := photoOf("a", content)
-	mustKeep(t, a, k, content)
-	if _, err := a.photos.photos.UpdateOne(t.Context(), bson.D{}, bson.D{is("$set", bson.D{is("purged", true)})}); err != nil {
-		t.Fatal(err)
+	insert := func(t *testing.T, in *mongo.Collection, doc bson.D) {
+		t.Helper()
+		if _, err := in.InsertOne(t.Context(), doc); err != nil {
+			t.Fatal(err)
+		}
 	}
-	job := jobDoc{bson.NewObjectID(), k.Stored.String()}
-	if _, err := a.photos.jobs.InsertOne(t.Context(), job); err != nil {
-		t.Fatal(err)
+	write := func(t *testing.T, s *Store, id bson.ObjectID, name string) {
+		t.Helper()
+		insert(t, s.photos.chunks, bson.D{is("files_id", id), is("n", int32(0)), is("data", content)})
+		if name != "" {
+			insert(t, s.photos.files, bson.D{
+				is("_id", id), is("length", int64(len(content))), is("chunkSize", int32(1000)), is("uploadDate", time.Now()), is("filename", name),
+			})
+		}
 	}
-	doomed, err := a.photos.filesNamed(t.Context(), job.Deletes)
-	if err != nil || len(doomed) != 1 {
-		t.Fatalf("got %d files, %v", len(doomed), err)
+	photo := func(t *testing.T, s *Store, held, purged bool) {
+		t.Helper()
+		insert(t, s.photos.photos, bson.D{
+			is("_id", keyOf(k.Ref)), is("stored", k.Stored.String()), is("size", k.Size), is("content_type", k.ContentType),
+			is("closure_order", string(k.Order)), is("held", held), is("purged", purged),
+		})
 	}
-	// Here the one who deletes has found that nobody has the file.
-	again := photoOf("b", content)
-	mustKeep(t, b, again, content)
-	if err := a.photos.deleteFile(t.Context(), doomed[0].ID); err != nil {
-		t.Fatal(err)
+	job := func(t *testing.T, s *Store, id bson.ObjectID, deletes string) {
+		t.Helper()
+		insert(t, s.photos.jobs, bson.D{is("_id", id), is("deletes", deletes)})
 	}
-	if !isThere(t, b, again, content) {
-		t.Error("the file of the later photo is gone")
+	id := bson.NewObjectID()
+	for _, c := range []struct {
+		name  string
+		left  func(t *testing.T, s *Store)
+		files int // that are there then
+	}{
+		{"Writing", func(t *testing.T, s *Store) { job(t, s, id, ""); write(t, s, id, "") }, 0},
+		{"Written", func(t *testing.T, s *Store) { job(t, s, id, ""); write(t, s, id, newPrefix+id.Hex()) }, 0},
+		{"Held", func(t *testing.T, s *Store) {
+			job(t, s, id, "")
+			write(t, s, id, newPrefix+id.Hex())
+			photo(t, s, true, false)
+		}, 0},
+		{"Placed", func(t *testing.T, s *Store) {
+			write(t, s, id, k.Stored.String())
+			photo(t, s, true, false)
+		}, 0},
+		{"Kept", func(t *testing.T, s *Store) {
+			job(t, s, id, "")
+			write(t, s, id, k.Stored.String())
+			photo(t, s, false, false)
+		}, 1},
+		{"Deleting", func(t *testing.T, s *Store) {
+			job(t, s, bson.NewObjectID(), k.Stored.String())
+			write(t, s, id, k.Stored.String())
+			photo(t, s, false, true)
+		}, 0},
+		{"NotYetDeleting", func(t *testing.T, s *Store) {
+			job(t, s, bson.NewObjectID(), k.Stored.String())
+			write(t, s, id, k.Stored.String())
+			photo(t, s, false, false)
+		}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := openAt(t, server.Database(t))
+			s.photos.watch = time.Millisecond
+			c.left(t, s)
+			wantTidied(t, s)
+			if n, err := s.photos.files.CountDocuments(t.Context(), bson.D{}); int(n) != c.files || err != nil {
+				t.Errorf("there are %d files, %v, want %d", n, err, c.files)
+			}
+		})
 	}
 }

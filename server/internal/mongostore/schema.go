@@ -122,7 +122,7 @@ var collections = []collection{
 		{"held_id", true, on("held", "_id")},
 	}, nil},
 	{"photo_parts", []index{{"photo_offset", true, on("photo", "offset", "size")}}, nil},
-	{"photo_jobs", []index{{"deletes_id", true, on("deletes", "_id")}}, nil},
+	{"photo_jobs", nil, nil},
 	// As GridFS has them. Files are what grows largest.
 	{"fs.files", []index{{"filename_1_uploadDate_1", false, on("filename", "uploadDate")}}, nil},
 	{"fs.chunks", []index{{"files_id_1_n_1", true, on("files_id", "n")}}, on("files_id", "n")},

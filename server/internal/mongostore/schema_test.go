@@ -91,7 +91,6 @@ func TestReadOnlyLeavesTheSchema(t *testing.T) {
 // nobody has, and it must not be unique.
 func TestSchemaOfPhotosIsChecked(t *testing.T) {
 	for _, c := range []struct{ in, index, says string }{
-		{"photo_jobs", "deletes_id", "lacks the unique index deletes_id on [deletes:1 _id:1]"},
 		{"fs.files", "filename_1_uploadDate_1", "lacks the index filename_1_uploadDate_1 on [filename:1 uploadDate:1]"},
 		{"photos", "held_id", "lacks the unique index held_id on [held:1 _id:1]"},
 	} {

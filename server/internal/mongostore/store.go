@@ -63,6 +63,9 @@ type Options struct {
 	ReadOnly bool
 	// Log is told what keeps Open waiting; nil where nobody wants to know.
 	Log *slog.Logger
+
+	// dialer connects to the database where tests look at what is sent.
+	dialer options.ContextDialer
 }
 
 // A Store is a connection to a database. It is safe for concurrent use.
@@ -135,7 +138,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	journal := true
 	concern := writeconcern.Majority()
 	concern.Journal = &journal
-	client, err := mongo.Connect(options.Client().
+	how := options.Client().
 		SetAppName("xuncha").
 		SetServerSelectionTimeout(selectTimeout).
 		SetConnectTimeout(selectTimeout).
@@ -143,7 +146,11 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 		// These are the engine's promises, whatever the address says.
 		SetWriteConcern(concern).
 		SetReadConcern(readconcern.Majority()).
-		SetReadPreference(readpref.Primary()))
+		SetReadPreference(readpref.Primary())
+	if o.dialer != nil {
+		how.SetDialer(o.dialer)
+	}
+	client, err := mongo.Connect(how)
 	if err != nil {
 		return nil, unreadable(uri, err)
 	}

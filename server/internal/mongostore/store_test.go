@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -33,10 +34,18 @@ func TestMain(m *testing.M) {
 // openAt opens the database at the address and closes it when the test ends.
 func openAt(tb testing.TB, uri string) *Store {
 	tb.Helper()
-	s, err := Open(context.Background(), uri, Options{})
+	return openWith(tb, uri, Options{})
+}
+
+// openWith is openAt with options.
+func openWith(tb testing.TB, uri string, o Options) *Store {
+	tb.Helper()
+	s, err := Open(context.Background(), uri, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	// Nobody waits as long as in earnest, but long enough for a busy machine.
+	s.photos.turn, s.photos.watch = 20*time.Millisecond, 2*time.Second
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Error(err)
