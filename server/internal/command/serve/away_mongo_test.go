@@ -99,9 +99,11 @@ func TestStartWhileDatabaseIsKilled(t *testing.T) {
 	uri := database.Database(t)
 	copyShared(t, full, uri)
 
-	// So many entries were given each time the database is killed.
+	// So many entries were given each time the database is killed. Whoever reads waits
+	// for that.
 	kills := []int{300, 1500}
-	killed := make(chan error, len(kills))
+	rounds := len(kills)
+	kill, killed := make(chan struct{}), make(chan struct{})
 	var mu sync.Mutex
 	var store *flaky
 	log := &lines{}
@@ -121,7 +123,8 @@ func TestStartWhileDatabaseIsKilled(t *testing.T) {
 				defer mu.Unlock()
 				if len(kills) > 0 && given >= kills[0] {
 					kills = kills[1:]
-					killed <- database.Kill()
+					kill <- struct{}{}
+					<-killed
 				}
 				return nil
 			}
@@ -130,10 +133,12 @@ func TestStartWhileDatabaseIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range cap(killed) {
-		if err := <-killed; err != nil {
-			t.Fatal(err)
+	for round := range rounds {
+		<-kill
+		if err := database.Kill(); err != nil {
+			t.Error(err)
 		}
+		killed <- struct{}{}
 		for strings.Count(log.String(), "reading the histories") < round+1 {
 			<-time.After(time.Millisecond)
 		}
