@@ -26,6 +26,8 @@ func (s *Server) Disturb(ctx context.Context) error {
 	if s.process != nil {
 		return errors.Join(s.Kill(), s.Restart())
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*electionTimeout)
+	defer cancel()
 	var hello struct {
 		Set     string `bson:"setName"`
 		Message string `bson:"msg"`
