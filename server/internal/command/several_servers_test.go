@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -46,15 +47,9 @@ type fleet struct {
 }
 
 // newFleet starts both servers.
-func newFleet(t *testing.T, store string) *fleet {
+func newFleet(t *testing.T, binary, store string) *fleet {
 	t.Helper()
-	f := &fleet{
-		binary: filepath.Join(t.TempDir(), "xuncha"), store: store,
-		receipts: map[string]*xunchav1.Receipt{}, acks: make(chan struct{}, 1_000_000),
-	}
-	if out, err := exec.Command("go", "build", "-o", f.binary, "xuncha/server").CombinedOutput(); err != nil {
-		t.Fatal(err, string(out))
-	}
+	f := &fleet{binary: binary, store: store, receipts: map[string]*xunchav1.Receipt{}, acks: make(chan struct{}, 1_000_000)}
 	t.Cleanup(func() {
 		for i := range f.procs {
 			if f.procs[i] != nil {
@@ -187,7 +182,7 @@ func (f *fleet) wait(t *testing.T, acks int) {
 // moment. What they acknowledged must be there, once, and counted by each of them
 // and by a third server that was there all the time.
 func TestSeveralServersKilled(t *testing.T) {
-	kills, disturb := 6, true
+	kills, named := 6, os.Getenv(mongotest.Variable) != ""
 	if text := os.Getenv(killsVariable); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -196,17 +191,56 @@ func TestSeveralServersKilled(t *testing.T) {
 		kills = n
 	} else {
 		t.Parallel()
-		disturb = os.Getenv(mongotest.Variable) == ""
 	}
-	database := mongo(t)
-	if os.Getenv(mongotest.Variable) == "" {
-		database = ownMongo(t)
+	binary := filepath.Join(t.TempDir(), "xuncha")
+	if out, err := exec.Command("go", "build", "-o", binary, "xuncha/server").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
 	}
-	uri := database.Database(t)
+	t.Run("Database", func(t *testing.T) {
+		database := mongo(t)
+		if !named {
+			database = ownMongo(t)
+		}
+		disturb := database.Disturb
+		if named && os.Getenv(killsVariable) == "" {
+			disturb = func(context.Context) error { return mongotest.ErrCalm }
+		}
+		testSeveralServersKilled(t, binary, kills, database.Database(t), func(ctx context.Context, _ *rand.Rand) error { return disturb(ctx) })
+	})
+	// Only here does a shard stay without a primary while the other goes on.
+	t.Run("TwoShards", func(t *testing.T) {
+		s, err := mongotest.StartStandIn("-commit=5ms", "-shards=2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		testSeveralServersKilled(t, binary, kills, s.Database(t), func(ctx context.Context, random *rand.Rand) error {
+			if random.IntN(3) == 0 {
+				_, err := s.Control(ctx, bson.D{{Key: "loseReply", Value: true}})
+				return err
+			}
+			shard := bson.E{Key: "shard", Value: int32(random.IntN(2))}
+			if _, err := s.Control(ctx, bson.D{shard, {Key: "primary", Value: false}}); err != nil {
+				return err
+			}
+			// Some calls wait for so long, and some do not.
+			absence := time.NewTimer(time.Duration(1+random.IntN(2000)) * time.Millisecond)
+			<-absence.C
+			_, err := s.Control(ctx, bson.D{shard, {Key: "primary", Value: true}})
+			return err
+		})
+	})
+}
+
+func testSeveralServersKilled(t *testing.T, binary string, kills int, uri string, disturb func(context.Context, *rand.Rand) error) {
 	watcher, _ := serveOn(t, "--store", uri)
 	ids := fill(t, watcher)[:6]
-	f := newFleet(t, uri)
-	// A database cannot be killed here while it makes a collection. This makes the last.
+	f := newFleet(t, binary, uri)
+	// FerretDB cannot be killed while it makes a collection. This makes the last.
 	f.report(t, 0, ids[0], noise(t, 0, 20_000))
 
 	seed := rand.Uint64()
@@ -214,18 +248,19 @@ func TestSeveralServersKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	stop := f.load(t, ids)
 	died := map[string]int{}
+	calm := false // where the database cannot be disturbed
 	for range kills {
 		f.wait(t, 1+random.IntN(40))
 		// Either server, the database, or it and a server at once.
 		which, server := random.IntN(4), random.IntN(2)
-		if which != 2 || !disturb {
+		if which != 2 || calm {
 			died[fmt.Sprint("server ", server)]++
 			f.kill(server)
 		}
-		if which >= 2 && disturb {
+		if which >= 2 && !calm {
 			died["database"]++
-			if err := database.Disturb(t.Context()); errors.Is(err, mongotest.ErrCalm) {
-				disturb = false
+			if err := disturb(t.Context(), random); errors.Is(err, mongotest.ErrCalm) {
+				calm = true
 			} else if err != nil {
 				t.Fatal(err)
 			}
