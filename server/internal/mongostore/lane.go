@@ -351,14 +351,14 @@ func (l *lane) resolve(ctx context.Context, doc entryDoc, numbers []int64, rest 
 		j.tries++
 		if there.place == "" {
 			// What it collides with is with no majority yet.
-			pause(ctx, time.Duration(j.tries)*tryAgainAfter)
+			waitFor(ctx, time.Duration(j.tries)*tryAgainAfter)
 		}
 		return rest
 	}
 	return rest[1:]
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func waitFor(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
