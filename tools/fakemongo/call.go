@@ -195,6 +195,7 @@ func (c *call) primary(shard int) error {
 		case <-time.After(left):
 			return err
 		case <-c.watched():
+			c.note("gone")
 			return errGone
 		}
 	}

@@ -15,7 +15,7 @@ import (
 //	{standIn: 1, shardOf: "a history"}      answers {shard: 0}
 //
 // What needs a shard without a primary waits until there is one, for 15 seconds, for
-// its maxTimeMS, or until the client goes.
+// its maxTimeMS, or until the client goes, which is counted as "gone".
 func (c *call) standIn() (bson.D, error) {
 	if key := c.cmd.Lookup("shardOf"); !key.IsZero() {
 		return bson.D{{Key: "shard", Value: int32(c.shardOf(keyOf(key)))}}, nil

@@ -59,6 +59,13 @@ func makeEntries(t *testing.T, db *mongo.Database, sharded bool) *mongo.Collecti
 	return entries
 }
 
+// counted returns how often something has come.
+func counted(t *testing.T, s *StandIn, what string) int64 {
+	t.Helper()
+	n, _ := control(t, s, "counts", true).Lookup("counts", what).AsInt64OK()
+	return n
+}
+
 // historyOn returns the name of a history that lies on a shard.
 func historyOn(t *testing.T, s *StandIn, shard int32) string {
 	t.Helper()
@@ -104,10 +111,7 @@ func TestStandInMajority(t *testing.T) {
 		_, err := entries.InsertOne(context.WithoutCancel(t.Context()), entry("a", "h", 1))
 		first <- err
 	}()
-	until(t, "the insert has come", func() bool {
-		n, _ := control(t, s, "counts", true).Lookup("counts", "insert entries").AsInt64OK()
-		return n > 0
-	})
+	until(t, "the insert has come", func() bool { return counted(t, s, "insert entries") > 0 })
 	if seen := has(t, entries, "a"); seen && time.Since(begin) < 300*time.Millisecond {
 		t.Error("what no majority has is seen")
 	}
@@ -222,18 +226,27 @@ func TestStandInNoPrimary(t *testing.T) {
 		t.Errorf("a read with a deadline: %v, want code 50", err)
 	}
 	// A client that has gone leaves nothing that is stored later.
-	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
 	leaving, err := mongo.Connect(options.Client().ApplyURI(s.uri))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := leaving.Database(db.Name()).Collection("entries").InsertOne(impatient, entry("left", gone, 2)); err == nil {
+	impatient, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	left := make(chan error, 1)
+	before := counted(t, s, "insert entries")
+	go func() {
+		_, err := leaving.Database(db.Name()).Collection("entries").InsertOne(impatient, entry("left", gone, 2))
+		left <- err
+	}()
+	until(t, "the insert has come", func() bool { return counted(t, s, "insert entries") > before })
+	cancel()
+	if err := <-left; err == nil {
 		t.Error("an insert was answered without a primary")
 	}
 	if err := leaving.Disconnect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "it is noticed that the client has gone", func() bool { return counted(t, s, "gone") == 1 })
 	select {
 	case err := <-done:
 		t.Fatalf("answered without a primary: %v", err)
@@ -245,6 +258,9 @@ func TestStandInNoPrimary(t *testing.T) {
 	}
 	if !has(t, entries, "gone") {
 		t.Error("what waited is not stored")
+	}
+	if has(t, entries, "left") {
+		t.Error("what nobody waited for is stored")
 	}
 }
 
