@@ -50,7 +50,13 @@ func (s *Service) store(ctx context.Context, account string, c *inspections.Stor
 		return err
 	}
 	if kept == nil {
-		if kept, err = s.keep(ctx, c, photo, ref); err != nil {
+		kept, err = s.keep(ctx, c, photo, ref)
+		if errors.Is(err, ErrMissing) {
+			// Another server has finished or discarded it just now. Whoever sends it asks
+			// how much there is, and goes on from there.
+			return fmt.Errorf("%d %w: nothing any more", photo.Size, ErrOffset)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -72,6 +78,11 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 		return nil, err
 	}
 	defer f.Close()
+	if f.Size() < photo.Size {
+		// Another server has discarded some of it meanwhile. What is there is not wrong for
+		// that, and the sender goes on with it.
+		return nil, fmt.Errorf("%d %w: %d bytes", photo.Size, ErrOffset, f.Size())
+	}
 	refuse := func(err error) (*Kept, error) {
 		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Store.Discard(ctx, ref))
 	}

@@ -716,6 +716,35 @@ func TestUploadStoreFails(t *testing.T) {
 	w.mustSend(t, c, 0, a)
 }
 
+// TestDiscardedElsewhere holds that an upload of which another server has discarded what
+// had come is told to go on where the store is, and that what is there stays.
+func TestDiscardedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	a := photo(t, 1, "")
+	c := w.declare(t, 1, a)
+	ref := refOf(c, 0)
+	for _, left := range [][]byte{nil, a[:100]} {
+		u, err := w.BeginUpload(t.Context(), "officer", ref, 0, nil)
+		must(t, err)
+		must(t, u.Write(t.Context(), a))
+		must(t, u.Break())
+		must(t, w.store.Discard(t.Context(), ref))
+		if left != nil {
+			must(t, w.store.Receive(t.Context(), ref, 0, left))
+		}
+		if _, err := u.End(t.Context()); !errors.Is(err, photos.ErrOffset) {
+			t.Errorf("got %v, want ErrOffset", err)
+		}
+		u.Close()
+		if state, err := w.State(t.Context(), ref); err != nil || state.Stored || state.Received != int64(len(left)) {
+			t.Errorf("got %+v, %v; want %d bytes received", state, err, len(left))
+		}
+	}
+	if state, err := w.send(t, ref, 100, a[100:]); err != nil || !state.Stored {
+		t.Errorf("got %+v, %v; want it stored", state, err)
+	}
+}
+
 // TestTendGoesOn holds that a photo that cannot be finished keeps no other from
 // being finished or purged.
 func TestTendGoesOn(t *testing.T) {

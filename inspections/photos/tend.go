@@ -74,8 +74,8 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 		case errors.As(err, &refused):
 			t.Refused++
 			return nil
-		case errors.Is(err, ErrMissing):
-			return nil // whoever sent it has finished it meanwhile
+		case errors.Is(err, ErrOffset):
+			return nil // somebody has finished or discarded it meanwhile
 		case err == nil:
 			t.Finished++
 		}

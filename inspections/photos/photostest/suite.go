@@ -46,6 +46,7 @@ func Run[E Engine](t *testing.T, open func(testing.TB) E, reopen func(testing.TB
 		{"Purge", testPurge},
 		{"PurgedWhileKept", testPurgedWhileKept},
 		{"Tidy", testTidy},
+		{"TidiedWhileKept", testTidiedWhileKept},
 		{"Cancelled", testCancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -521,6 +522,52 @@ func testTidy(t *testing.T, s photos.Store, _ func() photos.Store) {
 	}
 	wantFile(t, s, k.Stored, b)
 	wantReceived(t, s, ref(site, 2, b), 1000)
+}
+
+// testTidiedWhileKept tidies while a photo is being written, and at once while several
+// are stored and purged.
+func testTidiedWhileKept(t *testing.T, s photos.Store, _ func() photos.Store) {
+	b := content(1, 600_000)
+	k := kept(ref(site, 1, b), "order", b)
+	got, err := s.Keep(t.Context(), given(k), writerFunc(func(w io.Writer) (n int64, err error) {
+		for part := range slices.Chunk(b, 300_000) {
+			if removed, err := s.Tidy(t.Context()); removed != 0 || err != nil {
+				return n, fmt.Errorf("removed %d of what is being stored, %w", removed, err)
+			}
+			m, err := w.Write(part)
+			if n += int64(m); err != nil {
+				return n, err
+			}
+		}
+		return n, nil
+	}))
+	if err != nil || got != k {
+		t.Errorf("got %+v, %v; want %+v", got, err, k)
+	}
+	wantFile(t, s, k.Stored, b)
+	atOnce(3, func(i int) {
+		if i == 0 {
+			if _, err := s.Tidy(t.Context()); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		for j := range 5 {
+			b := content(j, 1000) // both have the same
+			k := kept(ref(site, 10*i+j, b), "order", b)
+			if got, err := s.Keep(t.Context(), given(k), bytes.NewReader(b)); err != nil || got != k {
+				t.Errorf("got %+v, %v; want %+v", got, err, k)
+			}
+			if i == 2 {
+				if err := s.Purge(t.Context(), k); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	for j := range 5 {
+		wantFile(t, s, sha256.Sum256(content(j, 1000)), content(j, 1000))
+	}
 }
 
 func testCancelled(t *testing.T, s photos.Store, _ func() photos.Store) {

@@ -126,7 +126,7 @@ func TestSlowServer(t *testing.T) {
 					content := fmt.Appendf(nil, "picture %d", at)
 					k, twin := photoOf(inspections.CheckInID(fmt.Sprint("a", at)), content), photoOf(inspections.CheckInID(fmt.Sprint("b", at)), content)
 					d.before(t, b, k, twin, content)
-					w.arm(pause, at)
+					w.arm(halt, at)
 					done := make(chan error, 1)
 					go func() { done <- d.do(t, a, k, content) }()
 					var err error
@@ -183,7 +183,7 @@ func TestTidyGoesByTurns(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The other server is at work while this one watches it, and then it dies.
-			w.arm(pause, 1)
+			w.arm(halt, 1)
 			tidied := make(chan int, 1)
 			go func() {
 				n, err := b.Photos().Tidy(t.Context())

@@ -1,9 +1,11 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -19,23 +21,37 @@ type partDoc struct {
 	Photo  string `bson:"photo"`
 	Offset int64  `bson:"offset"`
 	Size   int64  `bson:"size"`
-	// Came is when, in nanoseconds since 1970-01-01 UTC.
+	// Came is when, in nanoseconds since 1970-01-01 UTC, by the clock of the server that
+	// took it. Another compares it with its own, to give up what is days old; no clock is
+	// wrong by that much.
 	Came  int64  `bson:"came"`
 	Bytes []byte `bson:"bytes,omitempty"`
 }
 
+// readParts returns up to n parts in their order, without their bytes; 0 means all.
+func (p *photoStore) readParts(ctx context.Context, filter bson.D, n int64) (out []partDoc, err error) {
+	cursor, err := p.parts.Find(ctx, filter, options.Find().SetSort(bson.D{is("photo", 1), is("offset", 1), is("size", 1)}).
+		SetProjection(bson.D{is("bytes", 0)}).SetLimit(n))
+	if err != nil {
+		return nil, err
+	}
+	return out, cursor.All(ctx, &out)
+}
+
 // partsOf returns the parts of what has come of the photo that follow each other
-// from its beginning on, without their bytes.
+// from its beginning on.
 func (p *photoStore) partsOf(ctx context.Context, key string) (out []partDoc, received int64, err error) {
-	cursor, err := p.parts.Find(ctx, bson.D{is("photo", key)},
-		options.Find().SetSort(bson.D{{Key: "offset", Value: 1}, {Key: "size", Value: 1}}).SetProjection(bson.D{{Key: "bytes", Value: 0}}))
+	all, err := p.readParts(ctx, bson.D{is("photo", key)}, 0)
 	if err != nil {
 		return nil, 0, err
 	}
-	var all []partDoc
-	if err := cursor.All(ctx, &all); err != nil {
-		return nil, 0, err
-	}
+	out, received = join(all)
+	return out, received, nil
+}
+
+// join returns those parts of a photo that follow each other from its beginning on, and
+// how many bytes they have.
+func join(all []partDoc) (out []partDoc, received int64) {
 	for _, d := range all {
 		if d.Offset > received {
 			break
@@ -45,33 +61,41 @@ func (p *photoStore) partsOf(ctx context.Context, key string) (out []partDoc, re
 			received = d.Offset + d.Size
 		}
 	}
-	return out, received, nil
+	return out, received
 }
 
-// Receive implements photos.Store.
+// Receive implements photos.Store. Where this server has stored all that comes before,
+// it need not look. Another may have discarded that meanwhile; then there is a gap, and
+// whoever wants to finish the photo is told that it has not come.
 func (p *photoStore) Receive(ctx context.Context, r photos.Ref, offset int64, b []byte) error {
+	key := keyOf(r)
 	return p.do(ctx, func(ctx context.Context) error {
-		key := keyOf(r)
-		_, received, err := p.partsOf(ctx, key)
-		if err != nil {
-			return err
+		if known, ok := p.received.Get(key); !ok || known != offset {
+			_, received, err := p.partsOf(ctx, key)
+			if err != nil {
+				return err
+			}
+			if offset > received {
+				return fmt.Errorf("%d %w: %d bytes", offset, photos.ErrOffset, received)
+			}
+			there := received - offset
+			if there >= int64(len(b)) {
+				return nil
+			}
+			offset, b = received, b[there:]
 		}
-		if offset > received {
-			return fmt.Errorf("%d %w: %d bytes", offset, photos.ErrOffset, received)
-		}
-		there := received - offset
-		if there >= int64(len(b)) {
+		if len(b) == 0 {
 			return nil
 		}
-		offset, b = received, b[there:]
-		_, err = p.parts.InsertOne(ctx, partDoc{
+		_, err := p.parts.InsertOne(ctx, partDoc{
 			ID: fmt.Sprintf("%s/%d/%d", key, offset, len(b)), Photo: key, Offset: offset, Size: int64(len(b)),
 			Came: time.Now().UnixNano(), Bytes: b,
 		})
-		if mongo.IsDuplicateKeyError(err) {
-			return nil
+		if err != nil && !mongo.IsDuplicateKeyError(err) {
+			return err
 		}
-		return err
+		p.received.Add(key, offset+int64(len(b)))
+		return nil
 	})
 }
 
@@ -82,43 +106,51 @@ func (p *photoStore) Secure(ctx context.Context, _ photos.Ref) error { return ct
 func (p *photoStore) Discard(ctx context.Context, r photos.Ref) error {
 	return p.do(ctx, func(ctx context.Context) error {
 		_, err := p.parts.DeleteMany(ctx, bson.D{is("photo", keyOf(r))})
+		p.received.Remove(keyOf(r))
 		return err
 	})
 }
 
-// Partials implements photos.Store.
+// Partials implements photos.Store. It reads what the parts are in pages.
 func (p *photoStore) Partials(ctx context.Context, each func(photos.Ref, int64, time.Time) error) error {
 	for after := ""; ; {
-		var next partDoc
-		var received, last int64
-		err := p.do(ctx, func(ctx context.Context) error {
-			// From one photo to the next, which is a step in the index.
-			err := p.parts.FindOne(ctx, bson.D{is("photo", bson.D{{Key: "$gt", Value: after}})},
-				options.FindOne().SetSort(bson.D{{Key: "photo", Value: 1}, {Key: "offset", Value: 1}}).
-					SetProjection(bson.D{{Key: "bytes", Value: 0}})).Decode(&next)
-			if err != nil {
+		var page []partDoc
+		err := p.do(ctx, func(ctx context.Context) (err error) {
+			page, err = p.readParts(ctx, bson.D{is("photo", bson.D{is("$gt", after)})}, p.page)
+			if err != nil || int64(len(page)) < p.page {
 				return err
 			}
-			parts, n, err := p.partsOf(ctx, next.Photo)
-			for _, d := range parts {
-				last = max(last, d.Came)
+			// The last photo of a full page may have more parts. The next page begins with
+			// it, or it is all there is of this one.
+			last := page[len(page)-1].Photo
+			first := slices.IndexFunc(page, func(d partDoc) bool { return d.Photo == last })
+			if first > 0 {
+				page = page[:first]
+				return nil
 			}
-			received = n
+			page, err = p.readParts(ctx, bson.D{is("photo", last)}, 0)
 			return err
 		})
-		if errors.Is(err, mongo.ErrNoDocuments) {
-			return nil
-		}
-		if err != nil {
+		if err != nil || len(page) == 0 {
 			return err
 		}
-		after = next.Photo
-		r, err := readKey(next.Photo)
-		if err != nil {
-			continue // not ours
-		}
-		if err := each(r, received, time.Unix(0, last)); err != nil {
-			return err
+		for len(page) > 0 {
+			after = page[0].Photo
+			n := slices.IndexFunc(page, func(d partDoc) bool { return d.Photo != after })
+			if n < 0 {
+				n = len(page)
+			}
+			parts := page[:n]
+			page = page[n:]
+			r, err := readKey(after)
+			if err != nil {
+				continue // not ours
+			}
+			_, received := join(parts)
+			last := slices.MaxFunc(parts, func(a, b partDoc) int { return cmp.Compare(a.Came, b.Came) }).Came
+			if err := each(r, received, time.Unix(0, last)); err != nil {
+				return err
+			}
 		}
 	}
 }

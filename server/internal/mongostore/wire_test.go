@@ -21,7 +21,7 @@ type wire struct {
 	at   int // how many commands come before the one that it strikes
 	do   strike
 
-	reached, released chan struct{} // of a pause
+	reached, released chan struct{} // of a halt
 }
 
 // A strike is what happens at a command.
@@ -34,8 +34,8 @@ const (
 	death
 	// silence carries the command out and loses the answer.
 	silence
-	// pause holds the command and all that follow until they are released.
-	pause
+	// halt holds the command and all that follow until they are released.
+	halt
 )
 
 // arm has the wire forget what was sent, and strike once so many commands were.
@@ -58,14 +58,14 @@ func (w *wire) pass(command string) strike {
 	w.mu.Lock()
 	w.sent = append(w.sent, command)
 	n, at, do, released := len(w.sent)-1, w.at, w.do, w.released
-	if do == pause && n == at {
+	if do == halt && n == at {
 		close(w.reached)
 	}
 	w.mu.Unlock()
 	switch {
 	case do == silence && n == at, do == death && n >= at:
 		return do
-	case do == pause && n >= at:
+	case do == halt && n >= at:
 		<-released
 	}
 	return nothing
