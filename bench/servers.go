@@ -116,9 +116,11 @@ func percentile(p float64) func(run) float64 {
 	return func(r run) float64 { return r.outcome.took.at(p).Seconds() * 1000 }
 }
 
+func tailOf(r run) float64 { return percentile(0.99)(r) }
+
 func (r runs) String() string {
 	return fmt.Sprintf("%.0f a second, p50 %.1f, p99 %.1f ms, %s",
-		r.median(rateOf), r.median(percentile(0.5)), r.median(percentile(0.99)), r.busy())
+		r.median(rateOf), r.median(percentile(0.5)), r.median(tailOf), r.busy())
 }
 
 // busy says how busy the machine was, which tells whether it is what limited the servers.
@@ -181,7 +183,7 @@ func compareServers(ctx context.Context, o options, b binaries) (rows []row, err
 			if v.least == 0 {
 				one = measured[i-1]
 			}
-			times, tail := m.against(one, rateOf), m.against(one, percentile(0.99))
+			times, tail := m.against(one, rateOf), m.against(one, tailOf)
 			r.name += " each"
 			r.measured = fmt.Sprintf("%.2f × one (%s), p99 %.1f × one's", times, m, tail)
 			if v.least > 0 {

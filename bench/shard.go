@@ -46,9 +46,10 @@ func harmShard(ctx context.Context, o options, b binaries) (rows []row, err erro
 		}
 		times := after[i].against(before[i], rateOf)
 		r := row{
-			name: fmt.Sprintf("SubmitCheckIn, two servers, one shard's sites, while the other %s", bad.name),
-			measured: fmt.Sprintf("%.2f × before (%s; before %s), %d failed; of the other's, %d stored and %d failed",
-				times, after[i], before[i], failed, beside[i].done, beside[i].failed),
+			name: fmt.Sprintf("SubmitCheckIn of one shard's sites, while the other %s", bad.name),
+			measured: fmt.Sprintf("%.2f × before (%.0f a second, p99 %.1f ms, of %.0f and %.1f), %d failed; of the other's %d stored, %d failed",
+				times, after[i].median(rateOf), after[i].median(tailOf), before[i].median(rateOf), before[i].median(tailOf),
+				failed, beside[i].done, beside[i].failed),
 		}
 		if bad.least > 0 {
 			r.bar, r.met = fmt.Sprintf("≥ %.1f × before, none failed", bad.least), times >= bad.least && failed == 0
