@@ -69,11 +69,6 @@ func (s *standIn) tell(ctx context.Context, reply any, order ...bson.E) error {
 	return result.Decode(reply)
 }
 
-// setPrimary has a shard lose its primary, or get it back.
-func (s *standIn) setPrimary(ctx context.Context, shard int, there bool) error {
-	return s.tell(ctx, nil, bson.E{Key: "shard", Value: shard}, bson.E{Key: "primary", Value: there})
-}
-
 // shardOf returns the shard on which a history lies.
 func (s *standIn) shardOf(ctx context.Context, history string) (int, error) {
 	var reply struct {
