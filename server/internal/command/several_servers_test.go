@@ -294,35 +294,41 @@ func testSeveralServersKilled(t *testing.T, binary string, kills int, uri string
 // wantAll checks that each server has all that was acknowledged, once, and counts it.
 func (f *fleet) wantAll(t *testing.T, sites []string, watcher string) {
 	t.Helper()
-	for name, conn := range map[string]*grpc.ClientConn{"server 0": f.conns[0].Load(), "server 1": f.conns[1].Load(), "the third": connect(t, watcher)} {
-		wantAcknowledged(t, conn, sites, f.receipts)
-		checkIns, photos := 0, map[string]int{}
+	conns := []*grpc.ClientConn{f.conns[0].Load(), f.conns[1].Load(), connect(t, watcher)}
+	for i, conn := range conns {
+		stored := map[string]*xunchav1.HistoryEntry{}
+		photos := 0
 		for _, site := range sites {
 			var last int64
 			entries := wantChain(t, conn, site)
-			for _, e := range entries {
+			for id, e := range entries {
 				last = max(last, e.Sequence)
 				switch e.Kind {
 				case xunchav1.EntryKind_ENTRY_KIND_CHECK_IN:
-					checkIns++
+					stored[id] = e
 				case xunchav1.EntryKind_ENTRY_KIND_PHOTO_STORED:
-					photos[e.EntryId]++
+					photos++
 				}
 			}
 			if int64(len(entries)) != last {
-				t.Errorf("%s: site %s has %d entries with an id of their own, want %d", name, site, len(entries), last)
+				t.Errorf("server %d: site %s has %d entries with an id of their own, want %d", i, site, len(entries), last)
+			}
+		}
+		for id, r := range f.receipts {
+			if e := stored[id]; e == nil || e.Sequence != r.Sequence || !bytes.Equal(e.EntryHash, r.EntryHash) {
+				t.Errorf("server %d: check-in %s was acknowledged as %v and is stored as %v", i, id, r, e)
 			}
 		}
 		// Whatever was sent was sent until it was acknowledged.
-		if checkIns != len(f.receipts) || len(photos) != len(f.photos) {
-			t.Errorf("%s: %d check-ins and %d photos are stored, want %d and %d", name, checkIns, len(photos), len(f.receipts), len(f.photos))
+		if len(stored) != len(f.receipts) || photos != len(f.photos) {
+			t.Errorf("server %d: %d check-ins and %d photos are stored, want %d and %d", i, len(stored), photos, len(f.receipts), len(f.photos))
 		}
-		eventually(t, name+" counts what is stored", func() bool { return cityCoverage(t, conn).CheckIns == int64(checkIns) })
-		for _, p := range f.photos {
-			got, err := download(t.Context(), conn, p)
-			if err != nil || !bytes.Equal(got, p.Content) {
-				t.Errorf("%s: a photo of %d bytes that was acknowledged came back with %d, %v", name, len(p.Content), len(got), err)
-			}
+		eventually(t, fmt.Sprintf("server %d counts what is stored", i), func() bool { return cityCoverage(t, conn).CheckIns == int64(len(stored)) })
+	}
+	for i, p := range f.photos {
+		got, err := download(t.Context(), conns[i%len(conns)], p)
+		if err != nil || !bytes.Equal(got, p.Content) {
+			t.Errorf("a photo of %d bytes that was acknowledged came back with %d, %v", len(p.Content), len(got), err)
 		}
 	}
 }
