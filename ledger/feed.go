@@ -12,6 +12,9 @@ var (
 	ErrCursor = errors.New("not a cursor of this store")
 	// ErrWaiting means that a feed waits for entries that may still come.
 	ErrWaiting = errors.New("entries that were begun may still come")
+	// ErrPartly means that a part of the store cannot be reached, and that the rest of it
+	// can. It comes with ErrUnavailable. What the feed has not given comes later.
+	ErrPartly = errors.New("a part of the store does not answer")
 )
 
 // A Cursor is a place in a store's feed. It is text that only engines read. It

@@ -71,6 +71,7 @@ type Store interface {
 	// The error is ErrCursor where the cursor was not made by a feed of this
 	// database. It wraps ErrWaiting where the feed has given all that there is,
 	// and the database cannot say yet whether entries are still to come that were
-	// begun earlier: whoever asks again behind the last cursor gets them if so.
+	// begun earlier: whoever asks again behind the last cursor gets them if so. It wraps
+	// ErrPartly where only a part of the database can be reached.
 	Feed(ctx context.Context, from Cursor) iter.Seq2[FeedEntry, error]
 }

@@ -126,6 +126,9 @@ func (s *Service) Any() bool { return s.provider != nil || s.projection.State().
 // Take notes an entry of the feed; CatchUp applies it where it is of an account.
 func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }
 
+// Reread takes in what other servers have changed, whether or not Take has noted it.
+func (s *Service) Reread(ctx context.Context) error { return s.projection.Refresh(ctx) }
+
 // CatchUp takes in what other servers have changed: the entries that Take has
 // noted, and, every now and then, the keys.
 func (s *Service) CatchUp(ctx context.Context) error {

@@ -33,6 +33,8 @@ import (
 const (
 	// feedPage is how many entries travel together.
 	feedPage = 1000
+	// pageTimeout is how long they may take: less than a follower of the feed waits.
+	pageTimeout = 4 * time.Second
 	// inFlight is more than the numbers that a server of an earlier version could have on
 	// the way at once, so all but so many of the newest are stored or never will be.
 	inFlight = 200
@@ -41,8 +43,8 @@ const (
 	putSuffix   = " put"
 	putInFlight = 4096
 	// silentAfter is how long a server must have said nothing for a reader to ask for its
-	// entries only every askSilent. It is gone then, or so slow that it must say that it
-	// is there before it writes.
+	// entries only every askSilent. It is gone then, or so slow that it says that it is
+	// there when it writes again.
 	silentAfter = 4 * beat
 	askSilent   = 10 * time.Second
 )
@@ -417,6 +419,8 @@ func (r *feedReader) next(ctx context.Context) (docs []entryDoc, more bool, err 
 // page returns up to feedPage documents that the filter lets through, by their marks.
 func (r *feedReader) page(ctx context.Context, filter bson.D) (docs []entryDoc, err error) {
 	err = r.store.do(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+		defer cancel()
 		cursor, err := r.store.entries.Find(ctx, filter,
 			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(feedPage).SetBatchSize(feedPage+1))
 		if err != nil {
@@ -424,6 +428,11 @@ func (r *feedReader) page(ctx context.Context, filter bson.D) (docs []entryDoc, 
 		}
 		return cursor.All(ctx, &docs)
 	})
+	if errors.Is(err, ledger.ErrUnavailable) && r.store.sharded {
+		// Every shard is asked, and it takes one that does not answer. The one with what
+		// servers tell has just answered.
+		err = fmt.Errorf("%w: %w", ledger.ErrPartly, err)
+	}
 	return docs, err
 }
 

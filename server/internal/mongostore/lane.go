@@ -84,22 +84,48 @@ func (l *lane) isUnsure() bool {
 
 // run stores what waits until nothing does.
 func (l *lane) run() {
-	for {
+	for more := true; more; {
+		if l.isUnsure() {
+			if l.settleFirst(); l.isUnsure() {
+				more = !l.rest()
+				continue
+			}
+		}
 		// Jobs that come while it waits for its turn are stored together.
-		l.writer.turns <- struct{}{}
-		batch, more := l.take()
-		if more {
-			l.work(batch)
+		ctx, done := l.writer.turns.take()
+		var batch []*job
+		if batch, more = l.take(); more {
+			l.work(ctx, batch)
 		}
-		<-l.writer.turns
-		if !more {
-			return
-		}
+		done()
 	}
 }
 
-// take takes the jobs that wait, as many as one insert can. Without any, the lane ends
-// unless something has to be settled.
+// rest ends the goroutine where nothing waits, though something has to be settled still,
+// and reports that.
+func (l *lane) rest() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = len(l.waiting) > 0
+	return !l.running
+}
+
+// settleFirst finds out what has become of what was tried before, without a turn: it
+// may take long. Where that is not known then, all that wait are given up.
+func (l *lane) settleFirst() {
+	ctx, done, ok := l.writer.turns.takeSlow()
+	if !ok {
+		l.giveUp(context.Background(), nil, fmt.Errorf("%w: too much waits for the part of it that has %s", ledger.ErrUnavailable, l.history))
+		return
+	}
+	defer done()
+	if err := l.settle(ctx); err != nil {
+		l.giveUp(ctx, nil, err)
+	}
+}
+
+// take takes the jobs that wait, as many as one insert can. Without any, the lane ends.
+// Nothing of it is unsure then.
 func (l *lane) take() (batch []*job, more bool) {
 	// In the order of writer.do, which must not put a job into a lane that ends.
 	l.writer.mu.Lock()
@@ -108,9 +134,7 @@ func (l *lane) take() (batch []*job, more bool) {
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
 		l.running = false
-		if len(l.unsure) == 0 {
-			delete(l.writer.lanes, l.history)
-		}
+		delete(l.writer.lanes, l.history)
 		return nil, false
 	}
 	n, entries := 0, 0
@@ -145,14 +169,8 @@ func fail(ctx context.Context, jobs []*job, err error) {
 
 // work stores a batch. Those jobs that another server was quicker than are tried
 // again at once.
-func (l *lane) work(batch []*job) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.writer.patience())
-	defer cancel()
-	err := l.settle(ctx)
-	if err == nil {
-		err = l.writer.ready(ctx)
-	}
-	if err != nil {
+func (l *lane) work(ctx context.Context, batch []*job) {
+	if err := l.writer.ready(ctx); err != nil {
 		l.giveUp(ctx, batch, err)
 		return
 	}

@@ -153,11 +153,12 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	s.sharded = d.sharded()
 	for _, c := range collections {
 		if err := s.prepareIndexes(ctx, o, d, c); err != nil {
 			return err
 		}
-		if d.sharded() && c.shardKey != nil {
+		if s.sharded && c.shardKey != nil {
 			if err := s.prepareShards(ctx, o, c); err != nil {
 				return err
 			}

@@ -1,10 +1,6 @@
 package mongostore
 
-import (
-	"context"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
-)
+import "context"
 
 // SeenEvery is how often a server that has stored anything since its start says that it
 // is there.
@@ -15,14 +11,7 @@ const SeenEvery = beat
 // twice, more than SeenEvery apart, knows which of them are at work: those whose time has
 // changed. A server that has stored nothing since its start is not among them.
 func (s *Store) Servers(ctx context.Context) (map[string]int64, error) {
-	var docs []writerDoc
-	err := s.do(ctx, func(ctx context.Context) error {
-		cursor, err := s.writers.Find(ctx, bson.D{})
-		if err != nil {
-			return err
-		}
-		return cursor.All(ctx, &docs)
-	})
+	docs, err := s.told(ctx)
 	if err != nil {
 		return nil, err
 	}

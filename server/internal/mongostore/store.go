@@ -49,6 +49,9 @@ const (
 	// selectTimeout is how long an operation looks for a server that can take
 	// it. An election takes longer at times; the caller is told to try again.
 	selectTimeout = 5 * time.Second
+	// maxConnections is how many connections there are, unless the address says: enough
+	// for all writes that a part of the database holds up, and for all else beside them.
+	maxConnections = 2 * (maxTurns + maxSlow)
 )
 
 // Options are what can be chosen beside the address.
@@ -78,6 +81,7 @@ type Store struct {
 	secrets *mongo.Collection
 	photos  *photoStore
 	where   string // the address without credentials
+	sharded bool   // whether the other side is a router of a sharded cluster
 	heads   *heads
 	writer  *writer
 	gate    engine.Gate
@@ -142,6 +146,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 		SetAppName("xuncha").
 		SetServerSelectionTimeout(selectTimeout).
 		SetConnectTimeout(selectTimeout).
+		SetMaxPoolSize(maxConnections).
 		ApplyURI(uri).
 		// These are the engine's promises, whatever the address says.
 		SetWriteConcern(concern).

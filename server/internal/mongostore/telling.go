@@ -16,7 +16,7 @@ import (
 
 const (
 	// beat is how often a server that writes says that it is there, and asleep how
-	// long it may not have said so until it must before it writes again: others ask
+	// long it may not have said so until it does when it writes again: others ask
 	// seldom for the entries of one that is silent.
 	beat   = 15 * time.Second
 	asleep = 3 * beat
@@ -75,37 +75,37 @@ func (w *writer) stopTelling() {
 // stored says that entries are stored under the numbers.
 func (w *writer) stored(numbers []int64) {
 	if w.series.stored(numbers...)-w.toldOf.Load() > tellEvery {
-		select {
-		case w.hurry <- struct{}{}:
-		default:
-		}
+		w.tellSoon()
 	}
 }
 
-// ready makes sure that others look for what is written next.
+// ready makes sure that others look for what is written next. Those who have not heard of
+// this server for a while do so only now and then, until they hear of it.
 func (w *writer) ready(ctx context.Context) error {
-	if w.awake() {
-		return nil
-	}
-	w.lock.Lock()
-	if w.awake() {
-		w.lock.Unlock()
-		return nil
-	}
-	if w.id == "" {
+	if w.told.Load() == nil {
+		w.lock.Lock()
 		defer w.lock.Unlock()
-		return w.begin(ctx)
+		if w.told.Load() == nil {
+			return w.begin(ctx)
+		}
 	}
-	w.lock.Unlock()
-	return w.tell(ctx)
+	if !w.awake() {
+		w.tellSoon()
+	}
+	return nil
+}
+
+// tellSoon has others told before the next beat.
+func (w *writer) tellSoon() {
+	select {
+	case w.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // awake reports whether others have heard of this server lately.
 func (w *writer) awake() bool {
 	told := w.told.Load()
-	if told == nil {
-		return false
-	}
 	// The one clock stands still while the machine sleeps, and the other can be set.
 	now := time.Now()
 	return max(now.Sub(*told), now.Round(0).Sub(told.Round(0))) < asleep

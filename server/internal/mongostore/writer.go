@@ -8,17 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"xuncha/ledger"
-)
-
-const (
-	// maxTurns is how many inserts are on their way at once.
-	maxTurns = 128
-	// slowTimeout is how long an insert may take while half of the turns are taken: a
-	// shard without a primary must not keep all of them.
-	slowTimeout = time.Second
 )
 
 // A writer stores what callers put in. Each history has a lane of its own, so that
@@ -27,7 +18,7 @@ const (
 type writer struct {
 	store  *Store
 	heads  *heads
-	turns  chan struct{} // has as many as may be on their way at once
+	turns  *turns
 	series series
 	telling
 
@@ -39,7 +30,7 @@ type writer struct {
 // newWriter returns a writer that does nothing by itself yet.
 func newWriter(s *Store) *writer {
 	return &writer{
-		store: s, heads: s.heads, turns: make(chan struct{}, maxTurns), lanes: map[ledger.History]*lane{},
+		store: s, heads: s.heads, turns: newTurns(), lanes: map[ledger.History]*lane{},
 		telling: telling{hurry: make(chan struct{}, 1)},
 	}
 }
@@ -53,14 +44,6 @@ func (w *writer) stop() {
 	w.running.Wait()
 	// Where this fails, others only go on asking for what never comes.
 	_ = w.end(ctx, unsure)
-}
-
-// patience is how long an insert, and what belongs to it, may take.
-func (w *writer) patience() time.Duration {
-	if len(w.turns) > maxTurns/2 {
-		return slowTimeout
-	}
-	return opTimeout
 }
 
 // do puts a job in and waits for it, or until the caller leaves, which may be while

@@ -78,7 +78,7 @@ func TestPlaceTaken(t *testing.T) {
 	mustAppendDraft(t, b, of("site/x", "other's")) // now w knows a head that is old
 	// The lane gets its turn once all of them wait.
 	for range maxTurns {
-		w.turns <- struct{}{}
+		w.turns.free <- struct{}{}
 	}
 	var jobs []*job
 	for _, id := range []string{"1", "other's", "2", "3"} {
@@ -88,7 +88,7 @@ func TestPlaceTaken(t *testing.T) {
 		w.mu.Unlock()
 	}
 	for range maxTurns {
-		<-w.turns
+		<-w.turns.free
 	}
 	for _, j := range jobs {
 		if err := <-j.done; err != nil || j.existed != (j.draft.ID == "other's") {

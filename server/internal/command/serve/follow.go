@@ -22,7 +22,7 @@ const (
 
 // follow takes in what other servers store behind the cursor, until r.beside ends.
 // While the database does not answer, the server's health says that it does not
-// serve.
+// serve. Where only a part of it does not, the server serves what the rest has.
 //
 // Accounts follow on their own, so that whoever is disabled elsewhere is out soon,
 // whatever the others have to do. So does the roster catch up on its own: what
@@ -32,25 +32,35 @@ func (r *Running) follow(store ledger.Store, from ledger.Cursor, people *account
 	ofAccounts := ledger.NewFollower(store, from, people.Take)
 	r.every(func(ctx context.Context) {
 		err := ofAccounts.CatchUp(ctx)
+		if errors.Is(err, ledger.ErrPartly) {
+			err = people.Reread(ctx) // the part with their history may answer
+		}
 		if err == nil || errors.Is(err, ledger.ErrWaiting) {
 			err = people.CatchUp(ctx)
 		}
 		presence.note("accounts", err)
 	}, followTimeout)
 	ofTheRest := ledger.NewFollower(store, from, roster.Take, checkIns.Take)
-	waiting := false
+	late := "" // why not all is counted; empty where it is
 	r.every(func(ctx context.Context) {
 		err := ofTheRest.CatchUp(ctx)
 		at := ofTheRest.Cursor()
 		r.followed.Store(&at)
-		if errors.Is(err, ledger.ErrWaiting) {
-			if !waiting {
-				r.log.Warn("another server does not know yet what has become of entries; they are counted once it does", "error", err.Error())
+		why := ""
+		switch {
+		case errors.Is(err, ledger.ErrWaiting):
+			why = "another server does not know yet what has become of entries; they are counted once it does"
+		case errors.Is(err, ledger.ErrPartly):
+			why = "a part of the database does not answer; what other servers store is counted once it does"
+		}
+		if why != "" {
+			if why != late {
+				r.log.Warn(why, "error", err.Error())
 			}
-			waiting, err = true, nil
-		} else if err == nil && waiting {
-			r.log.Info("nothing is waited for any more")
-			waiting = false
+			late, err = why, nil
+		} else if err == nil && late != "" {
+			r.log.Info("all is counted again")
+			late = ""
 		}
 		presence.note("histories", err)
 	}, followTimeout)

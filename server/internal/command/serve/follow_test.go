@@ -58,6 +58,10 @@ func (s *shared) Rows(ctx context.Context, sum string) ([]byte, error) {
 
 func (s *shared) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.FeedEntry, error] {
 	return func(yield func(ledger.FeedEntry, error) bool) {
+		if err := s.feedErr.Load(); err != nil && errors.Is(*err, ledger.ErrPartly) {
+			yield(ledger.FeedEntry{}, *err)
+			return
+		}
 		for e, err := range s.Memory.Feed(ctx, from) {
 			if !yield(e, err) {
 				return
@@ -67,6 +71,31 @@ func (s *shared) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.
 			yield(ledger.FeedEntry{}, *err)
 		}
 	}
+}
+
+// Who is disabled on one server is out on another also while a part of the database, which
+// has another history, does not answer. That is no reason not to serve what the rest has.
+func TestAccountsFollowThoughAPartIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		here, there := newNode(t, s), newNode(t, s)
+		log := following(t, s, there)
+		partly := fmt.Errorf("%w: %w: shard 7", ledger.ErrPartly, ledger.ErrUnavailable)
+		s.feedErr.Store(&partly)
+		account, _, err := here.people.Create(t.Context(), "local", accounts.NewAccount{
+			Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "correct horse battery",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := there.people.Get(account.ID); err != nil {
+			t.Error(err)
+		}
+		if got := log.String(); strings.Contains(got, "database is away") || strings.Count(got, "\n") != 1 {
+			t.Errorf("the log has %q, want that a part is away, once", got)
+		}
+	})
 }
 
 // A lines is a log in memory.
@@ -194,7 +223,9 @@ func TestFollowSays(t *testing.T) {
 		}
 		want(nil)
 		want(fmt.Errorf("%w: number 7", ledger.ErrWaiting), "number 7")
-		want(nil, "nothing is waited for any more")
+		want(nil, "all is counted again")
+		want(fmt.Errorf("%w: %w: shard 7", ledger.ErrPartly, ledger.ErrUnavailable), "a part of the database does not answer")
+		want(nil, "all is counted again")
 		want(errors.New("broken"), "the database is away")
 		want(nil, "the database is back")
 	})
