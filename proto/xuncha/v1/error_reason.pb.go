@@ -143,7 +143,8 @@ const (
 	ErrorReason_ERROR_REASON_PHOTO_PURGED ErrorReason = 52
 	// DATA_LOSS: the photo was stored and is not there, or is not as it was.
 	ErrorReason_ERROR_REASON_PHOTO_LOST ErrorReason = 53
-	// OUT_OF_RANGE: the offset lies behind what has come. Ask with GetPhotoUpload.
+	// OUT_OF_RANGE: the offset lies behind what has come, or, at the end of an upload,
+	// what had come is not there any more. Ask with GetPhotoUpload.
 	ErrorReason_ERROR_REASON_PHOTO_OFFSET ErrorReason = 54
 	// INVALID_ARGUMENT: more bytes were sent than the check-in declares. Nothing of
 	// them stays.
