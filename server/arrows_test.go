@@ -31,7 +31,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"inspections/photos/photostest":         {[]string{"sites", "inspections", "inspections/photos"}, nil},
 	"proto/xuncha/v1":                       {nil, []string{"google.golang.org/", "buf.build/gen/"}},
 	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite"}},
-	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/"}},
+	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/testbinary":            {nil, nil},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},

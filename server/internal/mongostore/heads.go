@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"xuncha/ledger"
 )
@@ -84,55 +86,109 @@ func (s *Store) readHead(ctx context.Context, h ledger.History, after ledger.Seq
 	if after > 0 {
 		filter = append(filter, is("sequence", bson.D{{Key: "$gt", Value: int64(after)}}))
 	}
-	var doc struct {
-		Sequence int64  `bson:"sequence"`
-		Time     int64  `bson:"time"`
-		Hash     []byte `bson:"hash"`
-	}
-	err := s.entries.FindOne(ctx, filter, options.FindOne().SetSort(newestFirst).SetProjection(bson.D{
-		is("_id", 0), is("sequence", 1), is("time", 1), is("hash", 1),
-	})).Decode(&doc)
+	var doc headDoc
+	err := s.entries.FindOne(ctx, filter, options.FindOne().SetSort(newestFirst).SetProjection(headFields)).Decode(&doc)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return ledger.Head{}, nil
 	}
 	if err != nil {
 		return ledger.Head{}, err
 	}
-	head := ledger.Head{Sequence: ledger.Sequence(doc.Sequence), Time: time.Unix(0, doc.Time).UTC()}
-	if copy(head.Hash[:], doc.Hash) != len(head.Hash) || len(doc.Hash) != len(head.Hash) {
-		return ledger.Head{}, fmt.Errorf("%w: %s at sequence %d: its hash has %d bytes", ledger.ErrBroken, h, doc.Sequence, len(doc.Hash))
-	}
-	return head, nil
+	return doc.head()
 }
 
-// Heads implements ledger.Store. It goes from one history to the next, since
-// that is a step in the index, and grouping all entries would read all of it.
+// A headDoc is what a head needs of an entry.
+type headDoc struct {
+	History  string `bson:"history"`
+	Sequence int64  `bson:"sequence"`
+	Time     int64  `bson:"time"`
+	Hash     []byte `bson:"hash"`
+}
+
+// headFields are the fields of a headDoc.
+var headFields = bson.D{is("_id", 0), is("history", 1), is("sequence", 1), is("time", 1), is("hash", 1)}
+
+func (d *headDoc) head() (ledger.Head, error) {
+	h := ledger.Head{Sequence: ledger.Sequence(d.Sequence), Time: time.Unix(0, d.Time).UTC()}
+	if len(d.Hash) != len(h.Hash) {
+		return h, fmt.Errorf("%w: %s at sequence %d: its hash has %d bytes", ledger.ErrBroken, d.History, d.Sequence, len(d.Hash))
+	}
+	copy(h.Hash[:], d.Hash)
+	return h, nil
+}
+
+// headSplits part the names of histories into ranges of about the same size: the ids of
+// sites are random.
+var headSplits = func() (at []string) {
+	for c := range 16 {
+		at = append(at, fmt.Sprintf("site/%x", c))
+	}
+	return append(at, "site/g")
+}()
+
+// headReaders is how many ranges are read at once.
+const headReaders = 8
+
+// A namedHead is a history with its newest entry.
+type namedHead struct {
+	history ledger.History
+	head    ledger.Head
+}
+
+// Heads implements ledger.Store. In each range of names it goes from one history to the
+// one before, since that is a step in the index, and grouping all entries would read all
+// of them.
 func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head) error) error {
-	for after := ""; ; {
-		var next struct {
-			History string `bson:"history"`
-		}
-		var newest []ledger.Entry
-		err := s.do(ctx, func(ctx context.Context) error {
-			err := s.entries.FindOne(ctx, bson.D{is("history", bson.D{{Key: "$gt", Value: after}})},
-				options.FindOne().SetSort(bson.D{{Key: "history", Value: 1}, {Key: "sequence", Value: 1}}).
-					SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "history", Value: 1}})).Decode(&next)
-			if err != nil {
-				return err
+	ranges := make([][]namedHead, len(headSplits)+1)
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(headReaders)
+	for i := range ranges {
+		group.Go(func() (err error) {
+			name := bson.D{}
+			if i > 0 {
+				name = append(name, is("$gte", headSplits[i-1]))
 			}
-			newest, err = s.newest(ctx, ledger.History(next.History), 0, 1)
+			if i < len(headSplits) {
+				name = append(name, is("$lt", headSplits[i]))
+			}
+			ranges[i], err = s.headsDown(inner, name)
 			return err
 		})
+	}
+	if err := group.Wait(); err != nil {
+		return translate(ctx, err)
+	}
+	for _, list := range ranges {
+		for _, h := range slices.Backward(list) {
+			if err := each(h.history, h.head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// headsDown returns the heads of the histories with names in a range, the last name first.
+func (s *Store) headsDown(ctx context.Context, name bson.D) (out []namedHead, err error) {
+	for {
+		var doc headDoc
+		err := s.do(ctx, func(ctx context.Context) error {
+			return s.entries.FindOne(ctx, bson.D{is("history", name)}, options.FindOne().
+				SetSort(bson.D{is("history", -1), is("sequence", -1)}).SetProjection(headFields)).Decode(&doc)
+		})
 		if errors.Is(err, mongo.ErrNoDocuments) {
-			return nil
+			return out, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		after = next.History
-		if err := each(newest[0].History, newest[0].Head()); err != nil {
-			return err
+		head, err := doc.head()
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, namedHead{ledger.History(doc.History), head})
+		name = slices.DeleteFunc(slices.Clone(name), func(e bson.E) bool { return e.Key == "$lt" })
+		name = append(name, is("$lt", doc.History))
 	}
 }
 

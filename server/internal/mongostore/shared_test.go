@@ -2,6 +2,8 @@ package mongostore
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,33 @@ func TestSchemaIsChecked(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Heads come in the order of names, from whatever range that they are read in.
+func TestHeadsOfAllRanges(t *testing.T) {
+	a, _ := two(t)
+	want := []string{"a", "accesses/3", "roster", "site", "site/", "site/!"}
+	for c := range 16 {
+		want = append(want, fmt.Sprintf("site/%x", c), fmt.Sprintf("site/%xf00", c))
+	}
+	want = append(want, "site/g", "site/x", "zzz")
+	for i, h := range want {
+		mustAppendDraft(t, a, of(ledger.History(h), "1"))
+		if i%2 == 0 {
+			mustAppendDraft(t, a, of(ledger.History(h), "2"))
+		}
+	}
+	var got []string
+	err := a.Heads(t.Context(), func(h ledger.History, head ledger.Head) error {
+		if n := 2 - len(got)%2; head.Sequence != ledger.Sequence(n) {
+			t.Errorf("%s is at %d, want %d", h, head.Sequence, n)
+		}
+		got = append(got, string(h))
+		return nil
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }
 
