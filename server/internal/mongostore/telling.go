@@ -52,16 +52,16 @@ func (w *writer) startTelling() {
 		ticker := time.NewTicker(beat)
 		defer ticker.Stop()
 		for {
-			unsure := 0
+			var more []bson.E
 			select {
 			case <-ticker.C:
-				unsure = w.settleAll(ctx)
+				more = []bson.E{is("unsure", w.settleAll(ctx) > 0)}
 			case <-w.hurry:
 			case <-ctx.Done():
 				return
 			}
 			if w.told.Load() != nil {
-				_ = w.tell(ctx, is("unsure", unsure > 0)) // where it fails, it is done the next time
+				_ = w.tell(ctx, more...) // where it fails, it is done the next time
 			}
 		}
 	})
