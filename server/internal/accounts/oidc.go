@@ -62,7 +62,7 @@ type identity struct {
 	displayName       string // empty where the token does not say it
 	role              Role
 	divisions         []sites.DivisionCode
-	issued, expires   time.Time
+	span              tokenSpan
 }
 
 // A subject is who somebody is for an issuer, for ever.
@@ -213,11 +213,25 @@ func (p *provider) verify(ctx context.Context, token string) (*identity, error) 
 	if err := t.Claims(&claims); err != nil {
 		return nil, ErrToken
 	}
-	return p.read(t.Subject, t.IssuedAt, t.Expiry, claims)
+	var begins struct {
+		Time *jwt.NumericDate `json:"nbf"`
+	}
+	if err := t.Claims(&begins); err != nil {
+		return nil, ErrToken
+	}
+	span := tokenSpan{issued: t.IssuedAt, expires: t.Expiry}
+	if begins.Time != nil {
+		span.begins = begins.Time.Time
+	}
+	// Before anything is made of it, and with less allowance than the library's.
+	if err := span.holds(p.now()); err != nil {
+		return nil, err
+	}
+	return p.read(t.Subject, span, claims)
 }
 
 // read returns what the claims mean.
-func (p *provider) read(sub string, issued, expires time.Time, claims map[string]any) (*identity, error) {
+func (p *provider) read(sub string, span tokenSpan, claims map[string]any) (*identity, error) {
 	unusable := func(claim, format string, args ...any) error {
 		return &sites.FieldError{Field: "claims." + claim, Err: fmt.Errorf("%w: it "+format, append([]any{ErrIdentity}, args...)...)}
 	}
@@ -225,10 +239,10 @@ func (p *provider) read(sub string, issued, expires time.Time, claims map[string
 		return nil, unusable("sub", "is missing")
 	}
 	// Without it nobody could tell which of two tokens has the role of today.
-	if issued.Unix() <= 0 {
+	if span.issued.Unix() <= 0 {
 		return nil, unusable("iat", "is missing")
 	}
-	id := &identity{subject: sub, issued: issued, expires: expires}
+	id := &identity{subject: sub, span: span}
 	names, err := texts(claims, p.UsernameClaim)
 	if err != nil || len(names) != 1 {
 		return nil, unusable(p.UsernameClaim, "is no username")
@@ -322,8 +336,8 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 		}
 		s.identities.Add(sum, id)
 	}
-	if !s.Now().Before(id.expires) {
-		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
+	if err := id.span.holds(s.Now()); err != nil {
+		return Caller{}, err
 	}
 	a := s.projection.State().of(subject{s.provider.Issuer, id.subject})
 	if a == nil || id.changes(a) {
@@ -341,7 +355,7 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 // changes reports whether the token is newer than what is known of the account,
 // and says something else.
 func (id *identity) changes(a *Account) bool {
-	return a.Disabled.IsZero() && id.issued.After(a.asOf) &&
+	return a.Disabled.IsZero() && id.span.issued.After(a.asOf) &&
 		(id.role != a.Role || id.displayName != "" && id.displayName != a.DisplayName || !slices.Equal(id.divisions, a.Divisions))
 }
 
@@ -355,7 +369,7 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	err := s.change(ctx, byProvider, kind, func(st *state) (*content, error) {
 		c := &content{
 			Username: id.username, DisplayName: id.displayName, Role: id.role, Divisions: id.divisions,
-			Issuer: s.provider.Issuer, Subject: id.subject, TokenTime: id.issued.UTC(),
+			Issuer: s.provider.Issuer, Subject: id.subject, TokenTime: id.span.issued.UTC(),
 		}
 		a := st.of(key)
 		switch {

@@ -241,6 +241,28 @@ func TestIdentityRefused(t *testing.T) {
 	}
 }
 
+// TestIdentityFromTheFuture ensures that a provider's token that was given more than a
+// minute ahead of the server's clock is not taken, and leaves no account.
+func TestIdentityFromTheFuture(t *testing.T) {
+	t.Parallel()
+	u := wang()
+	w := newIdentityWorld(t, u)
+	token := w.provider.SignIn(t, oidctest.Audience, u).ID
+	w.ahead.Store(-int64(3 * time.Minute))
+	_, err := w.Verify(t.Context(), token)
+	wantError(t, "a token from the future", err, accounts.ErrToken)
+	if got := w.kinds(t); got != "" {
+		t.Errorf("it left %s", got)
+	}
+	w.ahead.Store(-int64(50 * time.Second))
+	if _, err := w.Verify(t.Context(), token); err != nil {
+		t.Errorf("a token that is 50 seconds ahead: %v", err)
+	}
+	w.ahead.Store(-int64(3 * time.Minute))
+	_, err = w.Verify(t.Context(), token)
+	wantError(t, "a known token from the future", err, accounts.ErrToken)
+}
+
 // TestIdentityClaims ensures that the error names the claim that cannot be used,
 // and that no account is made of it.
 func TestIdentityClaims(t *testing.T) {

@@ -2,7 +2,9 @@ package accounts_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -209,6 +211,72 @@ func TestForeignTokens(t *testing.T) {
 		_, err := w.Verify(t.Context(), token)
 		wantError(t, name, err, accounts.ErrToken)
 	}
+	if _, err := w.Verify(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTokenTimes ensures that a token from a clock that is ahead is not taken, and that
+// a minute is allowed for clocks that differ.
+func TestTokenTimes(t *testing.T) {
+	w := newWorld(t)
+	good := w.login(t, right()).Access
+	stored, _, err := w.store.Secret(t.Context(), "keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []struct {
+		ID   string `json:"id"`
+		Seed []byte `json:"seed"`
+	}
+	if err := json.Unmarshal(stored, &keys); err != nil {
+		t.Fatal(err)
+	}
+	sign := func(claim string, ahead time.Duration) string {
+		claims := jwt.MapClaims{}
+		if _, _, err := jwt.NewParser().ParseUnverified(good, claims); err != nil {
+			t.Fatal(err)
+		}
+		claims[claim] = w.clock().Add(ahead).Unix()
+		token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
+		token.Header["kid"] = keys[0].ID
+		text, err := token.SignedString(ed25519.NewKeyFromSeed(keys[0].Seed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for _, tt := range []struct {
+		claim string
+		ahead time.Duration
+		taken bool
+	}{
+		{"iat", time.Minute, true},
+		{"iat", 61 * time.Second, false},
+		{"iat", 365 * 24 * time.Hour, false},
+		{"nbf", time.Minute, true},
+		{"nbf", 61 * time.Second, false},
+		{"exp", time.Second, true},
+		{"exp", 0, false},
+		{"exp", -time.Second, false},
+	} {
+		token := sign(tt.claim, tt.ahead)
+		for _, which := range []string{"new", "known"} {
+			_, err := w.Verify(t.Context(), token)
+			if taken := err == nil; taken != tt.taken || !taken && !errors.Is(err, accounts.ErrToken) {
+				t.Errorf("a %s token whose %s is %v ahead: %v, want it taken: %v", which, tt.claim, tt.ahead, err, tt.taken)
+			}
+		}
+	}
+	// A clock that is set back makes a token of those that the server knows one from
+	// the future, and it is taken again once the clock is there.
+	if _, err := w.Verify(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(-2 * time.Minute)
+	_, err = w.Verify(t.Context(), good)
+	wantError(t, "a known token after the clock was set back", err, accounts.ErrToken)
+	w.advance(time.Minute)
 	if _, err := w.Verify(t.Context(), good); err != nil {
 		t.Error(err)
 	}

@@ -28,6 +28,9 @@ const (
 	// keysAgain is how often at most an unknown key makes the server look for
 	// new ones, which another server may have made.
 	keysAgain = time.Second
+	// clockAllowance is how far the clocks of two machines may lie apart: a token that
+	// was given, or begins, later than that by the server's clock is not taken.
+	clockAllowance = time.Minute
 	// maxVerified is how many access tokens are known without their signature
 	// being checked once more.
 	maxVerified = 16_384
@@ -218,6 +221,39 @@ func (s *Service) keyOf(ctx context.Context, id string) (ed25519.PublicKey, erro
 	return nil, ErrToken
 }
 
+// A tokenSpan is what a token says of the time in which it is valid. What it does not
+// say is zero.
+type tokenSpan struct{ issued, begins, expires time.Time }
+
+// span returns what the claims say of the time.
+func (c *claims) span() tokenSpan {
+	s := tokenSpan{expires: c.ExpiresAt.Time}
+	if c.IssuedAt != nil {
+		s.issued = c.IssuedAt.Time
+	}
+	if c.NotBefore != nil {
+		s.begins = c.NotBefore.Time
+	}
+	return s
+}
+
+// holds returns ErrToken where the token is not valid now. A token from a clock that is
+// ahead would be valid for longer than any should be, and the role that it tells would
+// outlast later ones. What has expired gets no allowance: the server's own tokens come
+// from its own clock, and a phone renews in time.
+func (s tokenSpan) holds(now time.Time) error {
+	latest := now.Add(clockAllowance)
+	switch {
+	case !now.Before(s.expires):
+		return fmt.Errorf("%w: it has expired", ErrToken)
+	case s.issued.After(latest):
+		return fmt.Errorf("%w: it was given in the future, by the server's clock", ErrToken)
+	case s.begins.After(latest):
+		return fmt.Errorf("%w: it is not valid yet", ErrToken)
+	}
+	return nil
+}
+
 // maxToken is the length in bytes beyond which nothing is an access token.
 const maxToken = 16 << 10
 
@@ -247,7 +283,7 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 			key, lookup = s.keyOf(ctx, c.key)
 			return key, lookup
 		}, jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithTimeFunc(s.Now),
-			jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
+			jwt.WithLeeway(clockAllowance), jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
 		if lookup != nil && !errors.Is(lookup, ErrToken) {
 			return Caller{}, lookup
 		}
@@ -259,8 +295,8 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 		}
 		s.verified.Add(token, c)
 	}
-	if !s.Now().Before(c.ExpiresAt.Time) {
-		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
+	if err := c.span().holds(s.Now()); err != nil {
+		return Caller{}, err
 	}
 	st := s.projection.State()
 	a, ok := st.byID.Get(c.Subject)
