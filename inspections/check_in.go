@@ -116,19 +116,23 @@ type ReusedPhoto struct {
 type Stored struct {
 	// CheckIn is what was reported, without Location.
 	CheckIn
-	// VisitTime is Captured, corrected by how far the phone's clock was off.
-	VisitTime time.Time
+	// Corrected is Captured, corrected by how far the phone's clock was off.
+	Corrected time.Time
 	// Distance from the site in metres; nil where the phone or the roster gave
 	// no position.
 	Distance *float64
 	Flags    []Flag
 	// Reused are those of the photos that were used before.
 	Reused []ReusedPhoto
-	// Order is the closure order in force at VisitTime.
+	// Order is the closure order in force at the time of the visit.
 	Order sites.OrderID
 	// Entry is its entry, in full.
 	Entry ledger.Entry
 }
+
+// VisitTime is when the visit was, which all judgements go by: not after the receipt.
+// The record keeps what the phone said.
+func (s *Stored) VisitTime() time.Time { return visitTime(s.Corrected, s.Entry.Time) }
 
 // Ref names the check-in.
 func (c *CheckIn) Ref() CheckInRef { return CheckInRef{c.Site, c.ID} }
@@ -152,7 +156,7 @@ const KindCheckIn ledger.Kind = "check_in"
 // a new one goes to the end and is left out where it says nothing.
 type record struct {
 	CaptureTime      time.Time      `json:"capture_time"`
-	VisitTime        time.Time      `json:"visit_time"`
+	Corrected        time.Time      `json:"visit_time"` // also where it lies after the receipt
 	Order            sites.OrderID  `json:"closure_order_id"`
 	Finding          Finding        `json:"finding"`
 	DutyStaffPresent bool           `json:"duty_staff_present"`
@@ -182,7 +186,7 @@ type reusedRecord struct {
 // newRecord returns the content of the check-in's entry.
 func newRecord(s *Stored) record {
 	r := record{
-		CaptureTime: s.Captured.UTC(), VisitTime: s.VisitTime.UTC(), Order: s.Order,
+		CaptureTime: s.Captured.UTC(), Corrected: s.Corrected.UTC(), Order: s.Order,
 		Finding: s.Finding, DutyStaffPresent: s.DutyStaffPresent,
 		CancelledEvents: s.CancelledEvents, DispersedPeople: s.DispersedPeople,
 		Distance: s.Distance, Note: s.Note,
@@ -225,7 +229,7 @@ func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stor
 	if err := json.Unmarshal(ledger.Content(e.Record), &r); err != nil {
 		return nil, bad(err)
 	}
-	for _, t := range []time.Time{r.CaptureTime, r.VisitTime} {
+	for _, t := range []time.Time{r.CaptureTime, r.Corrected} {
 		if y := t.UTC().Year(); y < 0 || y > 9999 {
 			return nil, bad("a time that no record can have")
 		}
@@ -236,7 +240,7 @@ func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stor
 			Finding: r.Finding, DutyStaffPresent: r.DutyStaffPresent,
 			CancelledEvents: r.CancelledEvents, DispersedPeople: r.DispersedPeople, Note: r.Note,
 		},
-		VisitTime: r.VisitTime, Distance: r.Distance, Flags: r.Flags, Order: r.Order, Entry: e,
+		Corrected: r.Corrected, Distance: r.Distance, Flags: r.Flags, Order: r.Order, Entry: e,
 	}
 	for _, p := range r.Photos {
 		sum, err := ParseDigest(p.SHA256)
@@ -258,7 +262,7 @@ func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stor
 // visit returns what the coverage index needs of a check-in.
 func visit(s *Stored) coverage.Visit {
 	return coverage.Visit{
-		Site: s.Site, Sequence: s.Entry.Sequence, Capture: s.VisitTime, Receive: s.Entry.Time,
+		Site: s.Site, Sequence: s.Entry.Sequence, Capture: s.VisitTime(), Receive: s.Entry.Time,
 		Open: s.Finding == FoundOpen, SyncedLate: s.Has(SyncedLate),
 		CancelledEvents: s.CancelledEvents, DispersedPeople: s.DispersedPeople,
 	}

@@ -62,7 +62,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is written as %q and then as %q, %v", content, written, rewritten, err)
 		}
 		c.Entry, again.Entry = ledger.Entry{}, ledger.Entry{}
-		c.Captured, c.VisitTime = c.Captured.UTC(), c.VisitTime.UTC()
+		c.Captured, c.Corrected = c.Captured.UTC(), c.Corrected.UTC()
 		if len(c.Flags) == 0 {
 			c.Flags, again.Flags = nil, nil
 		}

@@ -20,7 +20,7 @@ import (
 
 // marshalContent returns the content of the check-in's entry.
 func marshalContent(s *Stored) ([]byte, error) {
-	if unusualYear(s.Captured) || unusualYear(s.VisitTime) {
+	if unusualYear(s.Captured) || unusualYear(s.Corrected) {
 		return ledger.MarshalContent(newRecord(s))
 	}
 	// As long as most are; a photo takes 130 bytes.
@@ -28,7 +28,7 @@ func marshalContent(s *Stored) ([]byte, error) {
 	b = append(b, `{"capture_time":`...)
 	b = ledger.AppendTime(b, s.Captured)
 	b = append(b, `,"visit_time":`...)
-	b = ledger.AppendTime(b, s.VisitTime)
+	b = ledger.AppendTime(b, s.Corrected)
 	b = append(b, `,"closure_order_id":`...)
 	b = ledger.AppendText(b, string(s.Order))
 	b = append(b, `,"finding":`...)
@@ -129,11 +129,11 @@ func scanVisit(e ledger.Entry) (v coverage.Visit, ok bool) {
 // scanStored is Parse for the same records.
 func scanStored(e ledger.Entry, site sites.SiteID) (*Stored, bool) {
 	c := &Stored{CheckIn: CheckIn{ID: CheckInID(e.ID), Site: site}, Flags: []Flag{}, Entry: e}
-	return c, scanContent(ledger.Content(e.Record), new(coverage.Visit), c)
+	return c, scanContent(ledger.Content(e.Record), &coverage.Visit{Receive: e.Time}, c)
 }
 
 // scanContent reads the content of a check-in's entry: what the coverage index needs
-// into v, and all of it into c where that is not nil.
+// into v, which has the receipt, and all of it into c where that is not nil.
 func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 	s := scanner{rest: content, ok: true, whole: c != nil}
 	if c == nil {
@@ -142,7 +142,7 @@ func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 	s.literal(`{"capture_time":`)
 	c.Captured = s.time()
 	s.literal(`,"visit_time":`)
-	c.VisitTime = s.time()
+	c.Corrected = s.time()
 	s.literal(`,"closure_order_id":`)
 	c.Order = sites.OrderID(s.word())
 	s.literal(`,"finding":`)
@@ -194,7 +194,7 @@ func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 		}
 	}
 	s.literal(`}`)
-	v.Capture, v.Open = c.VisitTime, Finding(finding) == FoundOpen
+	v.Capture, v.Open = visitTime(c.Corrected, v.Receive), Finding(finding) == FoundOpen
 	v.CancelledEvents, v.DispersedPeople = c.CancelledEvents, c.DispersedPeople
 	return s.ok && len(s.rest) == 0
 }

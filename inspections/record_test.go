@@ -46,7 +46,7 @@ var anyStored = rapid.Custom(func(t *rapid.T) *Stored {
 			DutyStaffPresent: rapid.Bool().Draw(t, "staff"), CancelledEvents: rapid.Int32().Draw(t, "events"),
 			DispersedPeople: rapid.Int32().Draw(t, "people"), Note: text("note"),
 		},
-		VisitTime: moment("visited"), Order: sites.OrderID(text("order")),
+		Corrected: moment("visited"), Order: sites.OrderID(text("order")),
 	}
 	if rapid.Bool().Draw(t, "located") {
 		d := rapid.OneOf(rapid.Map(rapid.IntRange(0, 1e6), func(n int) float64 { return float64(n) }), rapid.Float64(),

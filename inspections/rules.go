@@ -110,37 +110,38 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 	if err != nil {
 		return nil, field("site_id", err)
 	}
-	out := &Stored{CheckIn: c, VisitTime: c.Captured.UTC()}
+	out := &Stored{CheckIn: c, Corrected: c.Captured.UTC()}
 	var flags [4]bool // in the order of the API's enum
 	if !clientTime.IsZero() {
 		if off := now.Sub(clientTime); off > ClockTolerance || off < -ClockTolerance {
-			out.VisitTime = out.VisitTime.Add(off)
+			out.Corrected = out.Corrected.Add(off)
 			flags[3] = true
 		}
 	}
-	if out.VisitTime.After(now.Add(FutureTolerance)) {
-		return nil, field("capture_time", fmt.Errorf("%s %w", out.VisitTime.Format(time.RFC3339), ErrFuture))
+	if out.Corrected.After(now.Add(FutureTolerance)) {
+		return nil, field("capture_time", fmt.Errorf("%s %w", out.Corrected.Format(time.RFC3339), ErrFuture))
 	}
-	if !site.RegisteredAt(out.VisitTime) {
-		return nil, field("site_id", fmt.Errorf("%s at %s: %w", c.Site, out.VisitTime.Format(time.RFC3339), ErrNotRegistered))
+	at := visitTime(out.Corrected, now)
+	if !site.RegisteredAt(at) {
+		return nil, field("site_id", fmt.Errorf("%s at %s: %w", c.Site, at.Format(time.RFC3339), ErrNotRegistered))
 	}
-	order := roster.OrderAt(site, out.VisitTime)
+	order := roster.OrderAt(site, at)
 	if order == nil {
-		if next := roster.OrderAt(site, now); next != nil && out.VisitTime.Before(next.Start) {
+		if next := roster.OrderAt(site, now); next != nil && at.Before(next.Start) {
 			return nil, field("capture_time", fmt.Errorf("%s %w %s, which starts at %s",
-				out.VisitTime.Format(time.RFC3339), ErrBeforeOrder, next.Number, next.Start.Format(time.RFC3339)))
+				at.Format(time.RFC3339), ErrBeforeOrder, next.Number, next.Start.Format(time.RFC3339)))
 		}
-		return nil, field("capture_time", fmt.Errorf("%s: %w", out.VisitTime.Format(time.RFC3339), ErrNoOrder))
+		return nil, field("capture_time", fmt.Errorf("%s: %w", at.Format(time.RFC3339), ErrNoOrder))
 	}
 	out.Order = order.ID
-	flags[0] = now.Sub(out.VisitTime) > SyncedLateAfter
-	flags[1] = s.visitedLate(roster, site, out.VisitTime)
-	if at := site.PlaceAt(out.VisitTime).Position; at != nil && c.Location != nil {
+	flags[0] = now.Sub(at) > SyncedLateAfter
+	flags[1] = s.visitedLate(roster, site, at)
+	if place := site.PlaceAt(at).Position; place != nil && c.Location != nil {
 		point := c.Location.Point
 		if c.Location.GCJ02 {
 			point = toWGS84(point)
 		}
-		metres := math.Round(distance(point, *at))
+		metres := math.Round(distance(point, *place))
 		out.Distance = &metres
 		flags[2] = metres-c.Location.Accuracy > AwayFromSiteBeyond
 	}
@@ -151,6 +152,16 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 		}
 	}
 	return out, nil
+}
+
+// visitTime returns when a visit was: when the phone says, corrected, but not after the
+// receipt. The visit has been by then, whatever the phone says, and a figure that lay
+// ahead of the clock would be of a time that nothing else is judged at.
+func visitTime(corrected, receipt time.Time) time.Time {
+	if corrected.After(receipt) {
+		return receipt.UTC()
+	}
+	return corrected
 }
 
 // visitedLate reports whether a visit is late as it looks now. Visits that arrive later

@@ -192,7 +192,7 @@ func TestSubmitAcceptsTheBounds(t *testing.T) {
 			got, err := w.Get(t.Context(), c.Site, c.ID)
 			must(t, err)
 			if got.Note != c.Note || got.CancelledEvents != c.CancelledEvents || got.DispersedPeople != c.DispersedPeople ||
-				!slices.Equal(got.Photos, c.Photos) || !got.VisitTime.Equal(c.Captured) {
+				!slices.Equal(got.Photos, c.Photos) || !got.Corrected.Equal(c.Captured) {
 				t.Errorf("got %+v, want what was submitted: %+v", got, c)
 			}
 			if got.Entry.Hash != stored.Entry.Hash || got.Order != w.Order.ID {
@@ -227,13 +227,71 @@ func TestClockCorrection(t *testing.T) {
 			if stored.Has(inspections.ClockCorrected) != test.corrected {
 				t.Errorf("flags %v", stored.Flags)
 			}
-			if test.corrected && !stored.VisitTime.Equal(visit) {
-				t.Errorf("visit at %v, want %v", stored.VisitTime, visit)
+			if test.corrected && !stored.VisitTime().Equal(visit) {
+				t.Errorf("visit at %v, want %v", stored.VisitTime(), visit)
 			}
 			if !stored.Captured.Equal(c.Captured) {
 				t.Errorf("the phone's own time %v was not kept: %v", c.Captured, stored.Captured)
 			}
 		})
+	}
+}
+
+// TestPhoneAhead ensures that no visit lies after its receipt, whatever the phone says,
+// and that the record keeps what it says.
+func TestPhoneAhead(t *testing.T) {
+	const ahead = 110 * time.Second
+	w := newWorld(t)
+	figures := func(from time.Time, want coverage.Figures) {
+		t.Helper()
+		w.Now = w.Now.Add(time.Second)
+		r, err := w.Coverage(t.Context(), inspections.Question{Division: city, Start: from, End: from.Add(day)})
+		must(t, err)
+		got := coverage.Figures{
+			SitesInspected: r.SitesInspected, SitesNeverInspected: r.SitesNeverInspected, CheckIns: r.CheckIns,
+		}
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", from.Format(time.DateOnly), got, want)
+		}
+	}
+	today := w.Now.Truncate(day)
+	figures(today, coverage.Figures{SitesNeverInspected: 1})
+	// A minute before midnight the phone says that it is tomorrow.
+	w.Now = today.Add(day - time.Minute)
+	receipt := w.Now
+	c := w.checkIn(1)
+	c.Captured = receipt.Add(ahead)
+	stored, _, err := w.Submit(t.Context(), "test", c, receipt.Add(ahead))
+	must(t, err)
+	read, err := w.Get(t.Context(), c.Site, c.ID)
+	must(t, err)
+	for _, s := range []*inspections.Stored{stored, read} {
+		if !s.VisitTime().Equal(receipt) || !s.Captured.Equal(c.Captured) || !s.Corrected.Equal(c.Captured) || len(s.Flags) != 1 {
+			t.Errorf("visited at %v, captured at %v, corrected %v, flags %v; want the receipt's time %v and the phone's %v",
+				s.VisitTime(), s.Captured, s.Corrected, s.Flags, receipt, c.Captured)
+		}
+	}
+	figures(today, coverage.Figures{SitesInspected: 1, CheckIns: 1})
+	figures(today.Add(day), coverage.Figures{}) // whose window has not begun
+	list, err := w.List(t.Context(), inspections.Question{Division: city, Start: receipt, End: receipt.Add(1)}, coverage.VisitFilter{}, coverage.VisitRef{}, 10)
+	if err != nil || len(list.CheckIns) != 1 {
+		t.Errorf("got %d check-ins in the minute of the receipt, %v; want one", len(list.CheckIns), err)
+	}
+	// The same after a restart, from the record, as from those of earlier versions.
+	w.Service = w.open(t)
+	figures(today, coverage.Figures{SitesInspected: 1, CheckIns: 1})
+
+	// No order that is still to come closes the site already because of the phone.
+	_, err = w.Roster.EndOrder(t.Context(), "test", w.Order.ID, w.Now)
+	must(t, err)
+	next := *w.Order
+	next.ID, next.Number, next.Start, next.End, next.PlannedEnd = "", "next", w.Now.Add(time.Minute), w.Now.Add(9*day), time.Time{}
+	_, err = w.Roster.CreateOrder(t.Context(), "test", next)
+	must(t, err)
+	c = w.checkIn(2)
+	c.Captured = w.Now.Add(ahead)
+	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, inspections.ErrNoOrder) {
+		t.Errorf("got %v, want %v", err, inspections.ErrNoOrder)
 	}
 }
 
@@ -467,7 +525,7 @@ func TestList(t *testing.T) {
 		page, err := w.List(t.Context(), q, coverage.VisitFilter{}, after, 2)
 		must(t, err)
 		for _, s := range page.CheckIns {
-			got = append(got, s.VisitTime)
+			got = append(got, s.VisitTime())
 		}
 		if after = page.Next; after == (coverage.VisitRef{}) {
 			break

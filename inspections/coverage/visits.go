@@ -14,7 +14,8 @@ import (
 type Visit struct {
 	Site     sites.SiteID
 	Sequence ledger.Sequence
-	// Capture is the phone's time, corrected; Receive is the server's.
+	// Capture is when the visit was, by the rules for check-ins; Receive is when the
+	// server heard of it.
 	Capture, Receive time.Time
 	// Open means that the site was found open.
 	Open bool

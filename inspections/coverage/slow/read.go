@@ -90,8 +90,8 @@ type CheckIn struct {
 	Site     string
 	Sequence ledger.Sequence
 	ID       string
-	// Received is when the server received it, Captured when the visit was, by the
-	// phone's corrected clock.
+	// Received is when the server received it, Captured when the visit was: by the
+	// phone's corrected clock, and not after it was received.
 	Received, Captured               time.Time
 	Open, SyncedLate                 bool
 	CancelledEvents, DispersedPeople int64
@@ -154,8 +154,12 @@ func (w *World) readCheckIn(site string, e ledger.Entry) error {
 	if err := json.Unmarshal(ledger.Content(e.Record), &content); err != nil {
 		return err
 	}
+	captured := content.VisitTime
+	if e.Time.Before(captured) {
+		captured = e.Time
+	}
 	w.checkIns = append(w.checkIns, CheckIn{
-		Site: site, Sequence: e.Sequence, ID: e.ID, Received: e.Time, Captured: content.VisitTime,
+		Site: site, Sequence: e.Sequence, ID: e.ID, Received: e.Time, Captured: captured,
 		Open: content.Finding == "open", SyncedLate: slices.Contains(content.Flags, "synced_late"),
 		CancelledEvents: content.CancelledEvents, DispersedPeople: content.DispersedPeople,
 	})

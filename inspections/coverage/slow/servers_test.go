@@ -157,7 +157,7 @@ type checkIn struct {
 func plainCheckIns(list []*inspections.Stored) []checkIn {
 	var out []checkIn
 	for _, c := range list {
-		out = append(out, checkIn{c.VisitTime, string(c.Site), c.Entry.Sequence, string(c.ID)})
+		out = append(out, checkIn{c.VisitTime(), string(c.Site), c.Entry.Sequence, string(c.ID)})
 	}
 	return out
 }

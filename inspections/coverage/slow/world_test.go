@@ -446,8 +446,8 @@ func (w *world) deliver(s *server, in submission, no string) {
 		return
 	}
 	w.submitted = append(w.submitted, in)
-	w.note(stored.VisitTime)
-	w.did(s, err, "check-in %s of %s (sequence %d), captured %s, %s %v", in.ID, no, stored.Entry.Sequence, short(stored.VisitTime), stored.Finding, stored.Flags)
+	w.note(stored.VisitTime())
+	w.did(s, err, "check-in %s of %s (sequence %d), captured %s, %s %v", in.ID, no, stored.Entry.Sequence, short(stored.VisitTime()), stored.Finding, stored.Flags)
 }
 
 // retry delivers a check-in again, perhaps to another server.

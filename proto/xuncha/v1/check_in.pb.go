@@ -374,7 +374,7 @@ type CheckIn struct {
 	// The site that was visited.
 	SiteId string `protobuf:"bytes,2,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
 	// When the visit was, by the phone's clock. In what the server returns, it is
-	// corrected where FLAG_CLOCK_CORRECTED is set.
+	// corrected where FLAG_CLOCK_CORRECTED is set, and not after the receive_time.
 	CaptureTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=capture_time,json=captureTime,proto3" json:"capture_time,omitempty"`
 	// What was found.
 	Finding Finding `protobuf:"varint,4,opt,name=finding,proto3,enum=xuncha.v1.Finding" json:"finding,omitempty"`

@@ -239,7 +239,7 @@ func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
 
 func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 	out := &xunchav1.CheckIn{
-		CheckInId: string(s.ID), SiteId: string(s.Site), CaptureTime: stamp(s.VisitTime),
+		CheckInId: string(s.ID), SiteId: string(s.Site), CaptureTime: stamp(s.VisitTime()),
 		Finding: fromFinding(s.Finding), DutyStaffPresent: s.DutyStaffPresent,
 		CancelledEventCount: s.CancelledEvents, DispersedPeopleCount: s.DispersedPeople,
 		Note: s.Note, DistanceM: s.Distance, Flags: fromFlags(s.Flags),

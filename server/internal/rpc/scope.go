@@ -144,7 +144,9 @@ func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 		return nil
 	}
 	site, err := s.rosterAt.Site(sites.SiteID(lower(id)))
-	if err == nil && (s.seesSite(site) || at.IsValid() && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
+	// No visit lies ahead of the clock, so that a move to come lets nobody in.
+	past := at.IsValid() && at.AsTime().Before(s.now)
+	if err == nil && (s.seesSite(site) || past && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
 		return nil
 	}
 	// Roster.Site says the same of a site that does not exist.
@@ -161,7 +163,7 @@ func (s *scope) siteOfCheckIn(field, site, checkIn string) error {
 	c, err := s.config.Inspections.Get(s.ctx, sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn)))
 	switch {
 	case err == nil:
-		return s.siteVisited(field, site, timestamppb.New(c.VisitTime))
+		return s.siteVisited(field, site, timestamppb.New(c.VisitTime()))
 	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, sites.ErrSiteUnknown):
 		return refused
 	}
