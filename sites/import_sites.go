@@ -39,7 +39,7 @@ type SiteImport struct {
 // A table that changes nothing makes no entry.
 func (s *Service) ImportSites(ctx context.Context, account string, in Import, rows []SiteRow) (*SiteImport, error) {
 	if in.Effective == "" {
-		in.Effective = s.Now().In(s.Zone).Format(time.DateOnly)
+		in.Effective = DayOf(s.Now(), s.Zone, 0).Format(time.DateOnly)
 	}
 	var out *SiteImport
 	changed, r, err := importTable(ctx, s, account, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {

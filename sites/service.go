@@ -509,11 +509,11 @@ const (
 )
 
 func parseDay(day string, zone *time.Location) (time.Time, error) {
-	t, err := time.ParseInLocation(time.DateOnly, day, zone)
+	t, err := time.Parse(time.DateOnly, day)
 	if err != nil || t.Year() < minYear || t.Year() > maxYear {
 		return time.Time{}, invalidf("%q is no day between the years %d and %d, such as 2019-12-31", clip(day), minYear, maxYear)
 	}
-	return t, nil
+	return DayStart(t.Year(), t.Month(), t.Day(), zone), nil
 }
 
 func checkEtag(site *Site, etag string) error {

@@ -300,18 +300,12 @@ func (c *Config) question(code sites.DivisionCode, start, end, known *timestampp
 		return q, err
 	}
 	if q.Start.IsZero() {
-		q.Start = midnight(c.Now().In(c.Zone), 0)
+		q.Start = sites.DayOf(c.Now(), c.Zone, 0)
 	}
 	if q.End.IsZero() {
-		q.End = midnight(q.Start.In(c.Zone), 1)
+		q.End = sites.DayOf(q.Start, c.Zone, 1)
 	}
 	return q, nil
-}
-
-// midnight returns the first moment of t's day, or of the day some days later.
-func midnight(t time.Time, days int) time.Time {
-	y, m, d := t.Date()
-	return time.Date(y, m, d+days, 0, 0, 0, 0, t.Location())
 }
 
 func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {

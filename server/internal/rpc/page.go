@@ -101,9 +101,9 @@ func (c *Config) resume(q *inspections.Question, start, end *timestamppb.Timesta
 	if err != nil || start != nil {
 		return err
 	}
-	q.Start = midnight(at.In(c.Zone), 0)
+	q.Start = sites.DayOf(at, c.Zone, 0)
 	if end == nil {
-		q.End = midnight(q.Start, 1)
+		q.End = sites.DayOf(q.Start, c.Zone, 1)
 	}
 	return nil
 }
