@@ -15,7 +15,6 @@ import (
 
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/sites"
 )
 
 const (
@@ -226,8 +225,9 @@ type span struct{ start, end *timestamppb.Timestamp }
 
 // dayAgo returns the day so many days before today.
 func dayAgo(n int) span {
-	now := time.Now()
-	return span{timestamppb.New(sites.DayOf(now, zone, -n)), timestamppb.New(sites.DayOf(now, zone, 1-n))}
+	now := time.Now().In(zone)
+	start := time.Date(now.Year(), now.Month(), now.Day()-n, 0, 0, 0, 0, zone)
+	return span{timestamppb.New(start), timestamppb.New(start.AddDate(0, 0, 1))}
 }
 
 // questionWindows returns the days that heads ask about: today and a past day.
