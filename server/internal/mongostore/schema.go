@@ -149,6 +149,15 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 		}
 		return nil
 	}
+	// Before what is missing is named: nobody should make that by hand instead.
+	if o.KeepSchema && version.Version == 0 {
+		return fmt.Errorf("%w: it has no schema version, so nobody has stored anything in it; start a server once without --keep-schema", ErrSchema)
+	}
+	if o.KeepSchema && version.Version < schemaVersion {
+		// An older server would go on beside this one, and could not follow it.
+		return fmt.Errorf("%w: it has schema version %d, want %d; stop all older servers, and start this version once without --keep-schema",
+			ErrSchema, version.Version, schemaVersion)
+	}
 	d, err := s.deployment(ctx)
 	if err != nil {
 		return err
@@ -166,11 +175,6 @@ func (s *Store) prepare(ctx context.Context, o Options) error {
 	}
 	if version.Version == schemaVersion {
 		return nil
-	}
-	if o.KeepSchema {
-		// An older server would go on beside this one, and could not follow it.
-		return fmt.Errorf("%w: it has schema version %d, want %d; stop all older servers, and start this version once without --keep-schema",
-			ErrSchema, version.Version, schemaVersion)
 	}
 	// Last, so that a database that has it has all the rest.
 	return s.timed(ctx, func(ctx context.Context) error {
@@ -208,7 +212,7 @@ func (s *Store) prepareIndexes(ctx context.Context, o Options, d deployment, c c
 			continue
 		}
 		if o.KeepSchema {
-			return fmt.Errorf("%w: collection %s lacks %s", ErrSchema, c.name, x)
+			return fmt.Errorf("%w: collection %s lacks %s; a server without --keep-schema makes it", ErrSchema, c.name, x)
 		}
 		if err := s.makeIndex(ctx, o, d, c.name, x); err != nil {
 			// Another server may have made it meanwhile.
@@ -366,7 +370,7 @@ func (s *Store) prepareShards(ctx context.Context, o Options, c collection) erro
 		return nil
 	}
 	if o.KeepSchema {
-		return fmt.Errorf("%w: collection %s is not sharded; its shard key is %s", ErrSchema, name, keysOf(c.shardKey))
+		return fmt.Errorf("%w: collection %s is not sharded, want it by %s; a server without --keep-schema does that", ErrSchema, name, keysOf(c.shardKey))
 	}
 	err = s.timed(ctx, func(ctx context.Context) error {
 		return s.client.Database("admin").RunCommand(ctx, bson.D{

@@ -55,9 +55,14 @@ func versionOf(tb testing.TB, s *Store) (out int) {
 // A database of an earlier version is raised, but for one who may not.
 func TestSchemaIsRaised(t *testing.T) {
 	uri := server.Database(t)
+	openFails(t, uri, Options{KeepSchema: true}, ErrSchema, "start a server once without --keep-schema")
 	s := openAt(t, uri)
 	for _, version := range []int{1, 2} {
 		mustSetVersion(t, s, version)
+		// Earlier versions had no such index.
+		if err := s.db.Collection("photos").Indexes().DropOne(t.Context(), "held_id"); err != nil {
+			t.Fatal(err)
+		}
 		openFails(t, uri, Options{KeepSchema: true}, ErrSchema, "want 3; stop all older servers, and start this version once without --keep-schema")
 		mustOpenWith(t, uri, Options{ReadOnly: true})
 		if got := versionOf(t, s); got != version {
