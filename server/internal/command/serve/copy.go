@@ -93,7 +93,7 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 	if n, err := watch.atWork(ctx, stderr); err != nil {
 		return fmt.Errorf("--from %s: %w", source, err)
 	} else if n > 0 {
-		fmt.Fprintf(stdout, "Servers at work on %s: %d. What they store from now on is not in the copy. Before a server starts on the copy, stop them and run the same command again.\n", source, n)
+		fmt.Fprintf(stdout, "Servers at work on %s: at least %d. What they store from now on is not in the copy. Before a server starts on the copy, stop them and run the same command again.\n", source, n)
 	}
 	return lost.report(stderr)
 }
