@@ -81,7 +81,7 @@ func (c *CheckInCommand) Run(ctx context.Context, stdout, stderr io.Writer) erro
 			}
 			err := conn.UploadPhoto(ctx, client.Photo{
 				SiteID: report.SiteId, CheckInID: report.CheckInId, SHA256: sum, Content: content, Receipt: r.Photos[i],
-				Interrupted: func(error) { fmt.Fprintf(stderr, "%s: interrupted; going on\n", name) },
+				Interrupted: func(err error) { fmt.Fprintf(stderr, "%s: interrupted, going on: %v\n", name, Readable(err)) },
 			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
