@@ -40,8 +40,11 @@ func (w *writer) stop() {
 	w.stopTelling()
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
 	defer cancel()
-	unsure := w.settleAll(ctx)
+	w.settleAll(ctx)
+	// Callers may have left while their entries were on the way: only now nothing is any
+	// more.
 	w.running.Wait()
+	unsure := w.unsure()
 	// Where this fails, others only go on asking for what never comes.
 	_ = w.end(ctx, unsure)
 }
@@ -80,7 +83,7 @@ const settleSome = 16
 
 // settleAll has the lanes find out what has become of what they tried to store, unless
 // the database does not answer some of them. It returns how many do not know then.
-func (w *writer) settleAll(ctx context.Context) (unsure int) {
+func (w *writer) settleAll(ctx context.Context) int {
 	for {
 		jobs := w.settling(ctx)
 		failed := false
@@ -91,14 +94,19 @@ func (w *writer) settleAll(ctx context.Context) (unsure int) {
 			break
 		}
 	}
+	return w.unsure()
+}
+
+// unsure returns how many lanes do not know what has become of what they tried to store.
+func (w *writer) unsure() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.lanes {
 		if l.isUnsure() {
-			unsure++
+			n++
 		}
 	}
-	return unsure
+	return n
 }
 
 // settling sets some lanes to settle, by jobs that store nothing.

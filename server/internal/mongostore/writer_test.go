@@ -1,6 +1,8 @@
 package mongostore
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -67,6 +69,31 @@ func TestUnsure(t *testing.T) {
 	if at := w.series.standing(); at.settled.String() != "6" || len(at.free) > 1 {
 		t.Errorf("the numbers %s are settled and %v are free, want 6 and at most one", at.settled, at.free)
 	}
+}
+
+// What callers left behind is on its way while a server ends. Where that comes to nothing
+// known, nobody is told that the series has ended.
+func TestEndWhileUnsure(t *testing.T) {
+	s := standIn(t, "-commit=1ms", "-shards=2")
+	a := openAt(t, s.Database(t))
+	there := lyingOn(t, s, 1, 1)[0]
+	mustAppendDraft(t, a, of(there, "1"))
+	control(t, s, is("shard", 1), is("primary", false))
+	for range maxSlow {
+		a.writer.turns.slow <- struct{}{} // so the insert is given up soon
+	}
+	ctx, leave := context.WithTimeout(t.Context(), leastSlow/4)
+	defer leave()
+	if _, _, err := a.Append(ctx, of(there, "2")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v, want the caller's own deadline", err)
+	}
+	a.writer.stop()
+	docs, err := a.told(t.Context())
+	if err != nil || len(docs) != 1 || !docs[0].Unsure || docs[0].Last != nil {
+		t.Errorf("got %+v, %v; want one that is unsure and has not ended", docs, err)
+	}
+	a.writer.startTelling() // for Close
+	control(t, s, is("shard", 1), is("primary", true))
 }
 
 // Where another server took a place, what comes behind it in the same insert follows
