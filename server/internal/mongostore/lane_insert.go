@@ -73,10 +73,9 @@ func (l *lane) insert(ctx context.Context, batch []*job) (again []*job) {
 	}
 	stored, err := l.writer.store.insert(ctx, docs)
 	l.writer.stored(numbers[:stored])
-	n, begin := 0, 0
+	n := 0
 	for n < len(taken) && ends[n] <= stored {
 		taken[n].done <- nil
-		begin = ends[n]
 		n++
 	}
 	if err == nil {
@@ -93,20 +92,23 @@ func (l *lane) insert(ctx context.Context, batch []*job) (again []*job) {
 		if !reread {
 			l.writer.heads.turnedOut(true)
 		}
-		// Of entries that are stored as they are, the first few may be there.
-		rest[0].sealed = rest[0].sealed[min(stored-begin, len(rest[0].sealed)):]
-		return l.resolve(ctx, docs[stored], numbers[stored:], rest)
+		return l.resolve(ctx, docs[stored:], numbers[stored:], rest)
 	case isFinal(err) && len(rest) > 0:
 		// It is not stored, and those behind it were not tried.
 		l.writer.series.giveBack(numbers[stored:]...)
 		fail(ctx, rest[:1], err)
 		return rest[1:]
 	}
-	l.mu.Lock()
-	l.unsure = append(l.unsure, docs[stored:]...)
-	l.mu.Unlock()
-	l.giveUp(ctx, rest, err)
+	l.doubt(ctx, docs[stored:], rest, err)
 	return nil
+}
+
+// doubt gives the jobs up whose documents may or may not be stored.
+func (l *lane) doubt(ctx context.Context, docs []entryDoc, jobs []*job, err error) {
+	l.mu.Lock()
+	l.unsure = append(l.unsure, docs...)
+	l.mu.Unlock()
+	l.giveUp(ctx, jobs, err)
 }
 
 // isTaken reports whether an insert was refused because of a place or an id that
@@ -142,25 +144,16 @@ func (l *lane) reread(ctx context.Context) (ledger.Head, error) {
 
 // resolve finds out why the place or the id of the first job's entry is taken, which
 // may end that job. It returns the jobs that are to be stored still.
-func (l *lane) resolve(ctx context.Context, doc entryDoc, numbers []int64, rest []*job) (again []*job) {
+func (l *lane) resolve(ctx context.Context, docs []entryDoc, numbers []int64, rest []*job) (again []*job) {
 	j := rest[0]
-	there, err := l.writer.store.at(ctx, doc)
-	if err != nil {
-		// That nothing of it is stored is known, all the same.
-		l.writer.series.giveBack(numbers...)
-		l.giveUp(ctx, rest, err)
-		return nil
+	there, err := l.writer.store.at(ctx, docs[0])
+	if err == nil && there.place == docs[0].Mark {
+		// A reply was lost on the way, and the insert was sent again.
+		err = fmt.Errorf("%w: it is not known yet how much of an insert into %s is stored", ledger.ErrUnavailable, l.history)
 	}
-	if there.place == doc.Mark {
-		// A reply was lost on the way, and the driver sent it again.
-		l.writer.stored(numbers[:1])
-		l.writer.series.giveBack(numbers[1:]...)
-		if len(j.sealed) > 1 {
-			j.sealed = j.sealed[1:]
-			return rest
-		}
-		j.done <- nil
-		return rest[1:]
+	if err != nil {
+		l.doubt(ctx, docs, rest, err)
+		return nil
 	}
 	l.writer.series.giveBack(numbers...)
 	switch {

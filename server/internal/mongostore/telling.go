@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -31,6 +30,8 @@ const (
 type telling struct {
 	// id is that of the series, and of the document. It is set before told is.
 	id string
+	// fresh is what id becomes where a new series begins.
+	fresh string
 	// told is when others were last told that this server is there; nil for never.
 	told atomic.Pointer[time.Time]
 	// toldOf is the greatest number that others were told of.
@@ -119,13 +120,16 @@ func (w *writer) begin(ctx context.Context) error {
 	err := w.store.timed(ctx, func(ctx context.Context) error {
 		return w.store.writers.FindOneAndUpdate(ctx,
 			bson.D{is("last", exists), is("settled", exists)},
-			bson.D{is("$set", bson.D{is("seen", now.UnixNano())}), is("$unset", bson.D{is("last", ""), is("free", "")})},
+			bson.D{is("$set", bson.D{is("seen", now.UnixNano())}), is("$unset", bson.D{is("last", ""), is("free", ""), is("unsure", "")})},
 		).Decode(&doc)
 	})
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		doc = writerDoc{ID: uuid.NewString(), Seen: now.UnixNano(), One: true, Settled: new(position).String()}
+		doc = writerDoc{ID: w.fresh, Seen: now.UnixNano(), One: true, Settled: new(position).String()}
 		err = w.store.timed(ctx, func(ctx context.Context) error {
 			_, err := w.store.writers.InsertOne(ctx, doc)
+			if isTaken(err) {
+				return nil // by an earlier try whose reply was lost
+			}
 			return err
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"xuncha/ledger"
 )
 
@@ -31,7 +33,7 @@ type writer struct {
 func newWriter(s *Store) *writer {
 	return &writer{
 		store: s, heads: s.heads, turns: newTurns(), lanes: map[ledger.History]*lane{},
-		telling: telling{hurry: make(chan struct{}, 1)},
+		telling: telling{fresh: uuid.NewString(), hurry: make(chan struct{}, 1)},
 	}
 }
 

@@ -96,6 +96,34 @@ func TestEndWhileUnsure(t *testing.T) {
 	control(t, s, is("shard", 1), is("primary", true))
 }
 
+// Where an insert was sent twice, and the second time finds what the first has stored,
+// nothing of it counts as not stored: its numbers are not given again before it is known.
+func TestSentTwice(t *testing.T) {
+	a, b := two(t)
+	r := &reader{store: b}
+	w := newWriter(a)
+	mustInsert(t, w, of("site/x", "1"))
+	head, err := a.readHead(t.Context(), "site/x", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.entries.InsertOne(t.Context(), document(head.Seal(of("site/x", "2")), markOf(w.id, 2))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.do(&job{ctx: t.Context(), draft: of("site/x", "2")}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	again := &job{ctx: t.Context(), draft: of("site/x", "2")}
+	if err := w.do(again); err != nil || !again.existed {
+		t.Errorf("again: existed %v, error %v", again.existed, err)
+	}
+	mustInsert(t, w, of("site/x", "3"))
+	r.want(t, "1 2 3 ", nil)
+	if at := w.series.standing(); at.settled.String() != "3" {
+		t.Errorf("the numbers %s are stored, want 3", at.settled)
+	}
+}
+
 // Where another server took a place, what comes behind it in the same insert follows
 // without a gap.
 func TestPlaceTaken(t *testing.T) {
