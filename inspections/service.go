@@ -12,7 +12,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but OnStep are required.
+// Config is what a Service works with. All fields but Altered and OnStep are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -20,6 +20,8 @@ type Config struct {
 	Roster *sites.Service
 	// Now returns the server's clock.
 	Now func() time.Time
+	// Altered has the histories that do not verify; nil where none is known.
+	Altered *ledger.Alterations
 	// OnStep is called between the steps of long questions. Where it is nil, others
 	// have their turn there.
 	OnStep func()

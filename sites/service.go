@@ -37,6 +37,8 @@ type Config struct {
 	NewID func() string
 	// Zone is the time zone in which the deployment's days begin.
 	Zone *time.Location
+	// Altered has the histories that do not verify; nil where none is known.
+	Altered *ledger.Alterations
 }
 
 // A Service is the roster with the rules by which it changes. Each change is

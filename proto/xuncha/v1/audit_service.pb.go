@@ -63,6 +63,8 @@ const (
 	EntryKind_ENTRY_KIND_PHOTO_STORED EntryKind = 16
 	// A photo was deleted because its time was over.
 	EntryKind_ENTRY_KIND_PHOTO_PURGED EntryKind = 17
+	// Entries that do not verify were set aside.
+	EntryKind_ENTRY_KIND_HISTORY_REPAIRED EntryKind = 18
 )
 
 // Enum value maps for EntryKind.
@@ -86,6 +88,7 @@ var (
 		15: "ENTRY_KIND_DEVICE_REVOKED",
 		16: "ENTRY_KIND_PHOTO_STORED",
 		17: "ENTRY_KIND_PHOTO_PURGED",
+		18: "ENTRY_KIND_HISTORY_REPAIRED",
 	}
 	EntryKind_value = map[string]int32{
 		"ENTRY_KIND_UNSPECIFIED":          0,
@@ -106,6 +109,7 @@ var (
 		"ENTRY_KIND_DEVICE_REVOKED":       15,
 		"ENTRY_KIND_PHOTO_STORED":         16,
 		"ENTRY_KIND_PHOTO_PURGED":         17,
+		"ENTRY_KIND_HISTORY_REPAIRED":     18,
 	}
 )
 
@@ -488,7 +492,14 @@ type HistoryEntry struct {
 	//	*HistoryEntry_ImportEvent
 	//	*HistoryEntry_AccountEvent
 	//	*HistoryEntry_PhotoEvent
-	Content       isHistoryEntry_Content `protobuf_oneof:"content"`
+	//	*HistoryEntry_RepairEvent
+	Content isHistoryEntry_Content `protobuf_oneof:"content"`
+	// Whether the entry does not verify: its record is not what was hashed, it does
+	// not follow from the entry before, or it cannot be read.
+	Altered bool `protobuf:"varint,15,opt,name=altered,proto3" json:"altered,omitempty"`
+	// Whether the entry was set aside by a later one because it does not verify. It
+	// counts nowhere.
+	SetAside      bool `protobuf:"varint,16,opt,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +651,29 @@ func (x *HistoryEntry) GetPhotoEvent() *PhotoEvent {
 	return nil
 }
 
+func (x *HistoryEntry) GetRepairEvent() *RepairEvent {
+	if x != nil {
+		if x, ok := x.Content.(*HistoryEntry_RepairEvent); ok {
+			return x.RepairEvent
+		}
+	}
+	return nil
+}
+
+func (x *HistoryEntry) GetAltered() bool {
+	if x != nil {
+		return x.Altered
+	}
+	return false
+}
+
+func (x *HistoryEntry) GetSetAside() bool {
+	if x != nil {
+		return x.SetAside
+	}
+	return false
+}
+
 type isHistoryEntry_Content interface {
 	isHistoryEntry_Content()
 }
@@ -675,6 +709,11 @@ type HistoryEntry_PhotoEvent struct {
 	PhotoEvent *PhotoEvent `protobuf:"bytes,14,opt,name=photo_event,json=photoEvent,proto3,oneof"`
 }
 
+type HistoryEntry_RepairEvent struct {
+	// Of entries that were set aside.
+	RepairEvent *RepairEvent `protobuf:"bytes,17,opt,name=repair_event,json=repairEvent,proto3,oneof"`
+}
+
 func (*HistoryEntry_CheckIn) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_Site) isHistoryEntry_Content() {}
@@ -686,6 +725,64 @@ func (*HistoryEntry_ImportEvent) isHistoryEntry_Content() {}
 func (*HistoryEntry_AccountEvent) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_PhotoEvent) isHistoryEntry_Content() {}
+
+func (*HistoryEntry_RepairEvent) isHistoryEntry_Content() {}
+
+// Entries that were set aside because they do not verify. They stay where they are
+// and count nowhere.
+type RepairEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their sequences. Where an entry is missing, its sequence is named too.
+	Sequences []int64 `protobuf:"varint,1,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
+	// Why, in the words of who decided it.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairEvent) Reset() {
+	*x = RepairEvent{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairEvent) ProtoMessage() {}
+
+func (x *RepairEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairEvent.ProtoReflect.Descriptor instead.
+func (*RepairEvent) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RepairEvent) GetSequences() []int64 {
+	if x != nil {
+		return x.Sequences
+	}
+	return nil
+}
+
+func (x *RepairEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
 
 // Asks for a site's history.
 type ListSiteHistoryRequest struct {
@@ -704,7 +801,7 @@ type ListSiteHistoryRequest struct {
 
 func (x *ListSiteHistoryRequest) Reset() {
 	*x = ListSiteHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +813,7 @@ func (x *ListSiteHistoryRequest) String() string {
 func (*ListSiteHistoryRequest) ProtoMessage() {}
 
 func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +826,7 @@ func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListSiteHistoryRequest) GetSiteId() string {
@@ -773,7 +870,7 @@ type ListSiteHistoryResponse struct {
 
 func (x *ListSiteHistoryResponse) Reset() {
 	*x = ListSiteHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +882,7 @@ func (x *ListSiteHistoryResponse) String() string {
 func (*ListSiteHistoryResponse) ProtoMessage() {}
 
 func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +895,7 @@ func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListSiteHistoryResponse) GetEntries() []*HistoryEntry {
@@ -846,7 +943,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +955,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +968,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Access) GetSequence() int64 {
@@ -968,7 +1065,7 @@ type ListAccessesRequest struct {
 
 func (x *ListAccessesRequest) Reset() {
 	*x = ListAccessesRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1077,7 @@ func (x *ListAccessesRequest) String() string {
 func (*ListAccessesRequest) ProtoMessage() {}
 
 func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1090,7 @@ func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessesRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListAccessesRequest) GetDivisionCode() string {
@@ -1059,7 +1156,7 @@ type ListAccessesResponse struct {
 
 func (x *ListAccessesResponse) Reset() {
 	*x = ListAccessesResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1168,7 @@ func (x *ListAccessesResponse) String() string {
 func (*ListAccessesResponse) ProtoMessage() {}
 
 func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1181,7 @@ func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessesResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAccessesResponse) GetAccesses() []*Access {
@@ -1118,7 +1215,7 @@ type ListAccountHistoryRequest struct {
 
 func (x *ListAccountHistoryRequest) Reset() {
 	*x = ListAccountHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1227,7 @@ func (x *ListAccountHistoryRequest) String() string {
 func (*ListAccountHistoryRequest) ProtoMessage() {}
 
 func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1240,7 @@ func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAccountHistoryRequest) GetAccountId() string {
@@ -1188,7 +1285,7 @@ type ListAccountHistoryResponse struct {
 
 func (x *ListAccountHistoryResponse) Reset() {
 	*x = ListAccountHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1297,7 @@ func (x *ListAccountHistoryResponse) String() string {
 func (*ListAccountHistoryResponse) ProtoMessage() {}
 
 func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1310,7 @@ func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{10}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAccountHistoryResponse) GetEntries() []*HistoryEntry {
@@ -1264,7 +1361,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xf3\x04\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xe7\x05\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +
@@ -1282,8 +1379,14 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\fimport_event\x18\f \x01(\v2\x16.xuncha.v1.ImportEventH\x00R\vimportEvent\x12>\n" +
 	"\raccount_event\x18\r \x01(\v2\x17.xuncha.v1.AccountEventH\x00R\faccountEvent\x128\n" +
 	"\vphoto_event\x18\x0e \x01(\v2\x15.xuncha.v1.PhotoEventH\x00R\n" +
-	"photoEventB\t\n" +
-	"\acontent\"\xb3\x01\n" +
+	"photoEvent\x12;\n" +
+	"\frepair_event\x18\x11 \x01(\v2\x16.xuncha.v1.RepairEventH\x00R\vrepairEvent\x12\x18\n" +
+	"\aaltered\x18\x0f \x01(\bR\aaltered\x12\x1b\n" +
+	"\tset_aside\x18\x10 \x01(\bR\bsetAsideB\t\n" +
+	"\acontent\"C\n" +
+	"\vRepairEvent\x12\x1c\n" +
+	"\tsequences\x18\x01 \x03(\x03R\tsequences\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb3\x01\n" +
 	"\x16ListSiteHistoryRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
@@ -1329,7 +1432,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"w\n" +
 	"\x1aListAccountHistoryResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xbf\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xe0\x04\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENTRY_KIND_CHECK_IN\x10\x01\x12!\n" +
@@ -1349,7 +1452,8 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x19ENTRY_KIND_PASSWORD_RESET\x10\x0e\x12\x1d\n" +
 	"\x19ENTRY_KIND_DEVICE_REVOKED\x10\x0f\x12\x1b\n" +
 	"\x17ENTRY_KIND_PHOTO_STORED\x10\x10\x12\x1b\n" +
-	"\x17ENTRY_KIND_PHOTO_PURGED\x10\x112\xab\x02\n" +
+	"\x17ENTRY_KIND_PHOTO_PURGED\x10\x11\x12\x1f\n" +
+	"\x1bENTRY_KIND_HISTORY_REPAIRED\x10\x122\xab\x02\n" +
 	"\fAuditService\x12]\n" +
 	"\x0fListSiteHistory\x12!.xuncha.v1.ListSiteHistoryRequest\x1a\".xuncha.v1.ListSiteHistoryResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\fListAccesses\x12\x1e.xuncha.v1.ListAccessesRequest\x1a\x1f.xuncha.v1.ListAccessesResponse\"\x03\x90\x02\x01\x12f\n" +
@@ -1370,55 +1474,57 @@ func file_xuncha_v1_audit_service_proto_rawDescGZIP() []byte {
 }
 
 var file_xuncha_v1_audit_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_xuncha_v1_audit_service_proto_goTypes = []any{
 	(EntryKind)(0),                     // 0: xuncha.v1.EntryKind
 	(*PhotoEvent)(nil),                 // 1: xuncha.v1.PhotoEvent
 	(*ImportEvent)(nil),                // 2: xuncha.v1.ImportEvent
 	(*AccountEvent)(nil),               // 3: xuncha.v1.AccountEvent
 	(*HistoryEntry)(nil),               // 4: xuncha.v1.HistoryEntry
-	(*ListSiteHistoryRequest)(nil),     // 5: xuncha.v1.ListSiteHistoryRequest
-	(*ListSiteHistoryResponse)(nil),    // 6: xuncha.v1.ListSiteHistoryResponse
-	(*Access)(nil),                     // 7: xuncha.v1.Access
-	(*ListAccessesRequest)(nil),        // 8: xuncha.v1.ListAccessesRequest
-	(*ListAccessesResponse)(nil),       // 9: xuncha.v1.ListAccessesResponse
-	(*ListAccountHistoryRequest)(nil),  // 10: xuncha.v1.ListAccountHistoryRequest
-	(*ListAccountHistoryResponse)(nil), // 11: xuncha.v1.ListAccountHistoryResponse
-	(*timestamppb.Timestamp)(nil),      // 12: google.protobuf.Timestamp
-	(Role)(0),                          // 13: xuncha.v1.Role
-	(*CheckIn)(nil),                    // 14: xuncha.v1.CheckIn
-	(*Site)(nil),                       // 15: xuncha.v1.Site
-	(*ClosureOrder)(nil),               // 16: xuncha.v1.ClosureOrder
+	(*RepairEvent)(nil),                // 5: xuncha.v1.RepairEvent
+	(*ListSiteHistoryRequest)(nil),     // 6: xuncha.v1.ListSiteHistoryRequest
+	(*ListSiteHistoryResponse)(nil),    // 7: xuncha.v1.ListSiteHistoryResponse
+	(*Access)(nil),                     // 8: xuncha.v1.Access
+	(*ListAccessesRequest)(nil),        // 9: xuncha.v1.ListAccessesRequest
+	(*ListAccessesResponse)(nil),       // 10: xuncha.v1.ListAccessesResponse
+	(*ListAccountHistoryRequest)(nil),  // 11: xuncha.v1.ListAccountHistoryRequest
+	(*ListAccountHistoryResponse)(nil), // 12: xuncha.v1.ListAccountHistoryResponse
+	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
+	(Role)(0),                          // 14: xuncha.v1.Role
+	(*CheckIn)(nil),                    // 15: xuncha.v1.CheckIn
+	(*Site)(nil),                       // 16: xuncha.v1.Site
+	(*ClosureOrder)(nil),               // 17: xuncha.v1.ClosureOrder
 }
 var file_xuncha_v1_audit_service_proto_depIdxs = []int32{
-	12, // 0: xuncha.v1.PhotoEvent.closure_order_end_time:type_name -> google.protobuf.Timestamp
-	12, // 1: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
-	13, // 2: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
+	13, // 0: xuncha.v1.PhotoEvent.closure_order_end_time:type_name -> google.protobuf.Timestamp
+	13, // 1: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
+	14, // 2: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
 	0,  // 3: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
-	12, // 4: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
-	14, // 5: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
-	15, // 6: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
-	16, // 7: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
+	13, // 4: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
+	15, // 5: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
+	16, // 6: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
+	17, // 7: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
 	2,  // 8: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
 	3,  // 9: xuncha.v1.HistoryEntry.account_event:type_name -> xuncha.v1.AccountEvent
 	1,  // 10: xuncha.v1.HistoryEntry.photo_event:type_name -> xuncha.v1.PhotoEvent
-	4,  // 11: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	12, // 12: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
-	12, // 13: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
-	12, // 14: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 15: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
-	4,  // 16: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	5,  // 17: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
-	8,  // 18: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
-	10, // 19: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
-	6,  // 20: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
-	9,  // 21: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
-	11, // 22: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	5,  // 11: xuncha.v1.HistoryEntry.repair_event:type_name -> xuncha.v1.RepairEvent
+	4,  // 12: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	13, // 13: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
+	13, // 14: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
+	13, // 15: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 16: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
+	4,  // 17: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	6,  // 18: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
+	9,  // 19: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
+	11, // 20: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
+	7,  // 21: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
+	10, // 22: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
+	12, // 23: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
+	21, // [21:24] is the sub-list for method output_type
+	18, // [18:21] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_audit_service_proto_init() }
@@ -1437,6 +1543,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 		(*HistoryEntry_ImportEvent)(nil),
 		(*HistoryEntry_AccountEvent)(nil),
 		(*HistoryEntry_PhotoEvent)(nil),
+		(*HistoryEntry_RepairEvent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1444,7 +1551,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_audit_service_proto_rawDesc), len(file_xuncha_v1_audit_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -204,8 +204,12 @@ type CoverageRow struct {
 	DispersedPeople int64 `protobuf:"varint,13,opt,name=dispersed_people,json=dispersedPeople,proto3" json:"dispersed_people,omitempty"`
 	// The latest capture_time of theirs; absent where there are none.
 	LastCaptureTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=last_capture_time,json=lastCaptureTime,proto3" json:"last_capture_time,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many of the division's sites have a history that does not verify. What does
+	// not verify of them is in none of the figures. 0 means that nothing is known to be
+	// altered.
+	SitesAltered  int64 `protobuf:"varint,15,opt,name=sites_altered,json=sitesAltered,proto3" json:"sites_altered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CoverageRow) Reset() {
@@ -336,6 +340,13 @@ func (x *CoverageRow) GetLastCaptureTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CoverageRow) GetSitesAltered() int64 {
+	if x != nil {
+		return x.SitesAltered
+	}
+	return 0
+}
+
 // The figures of a division and of those below it.
 type GetCoverageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -343,7 +354,10 @@ type GetCoverageResponse struct {
 	Row *CoverageRow `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"`
 	// Those right below it, by code, down to the depth asked for: the divisions
 	// that exist at the window's end, and ended ones that still have a site.
-	Children      []*GetCoverageResponse `protobuf:"bytes,2,rep,name=children,proto3" json:"children,omitempty"`
+	Children []*GetCoverageResponse `protobuf:"bytes,2,rep,name=children,proto3" json:"children,omitempty"`
+	// Whether the roster's own history does not verify. Then the figures are those of
+	// the roster as it stood before the first such entry. Only the outermost has it.
+	RosterAltered bool `protobuf:"varint,3,opt,name=roster_altered,json=rosterAltered,proto3" json:"roster_altered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +404,13 @@ func (x *GetCoverageResponse) GetChildren() []*GetCoverageResponse {
 		return x.Children
 	}
 	return nil
+}
+
+func (x *GetCoverageResponse) GetRosterAltered() bool {
+	if x != nil {
+		return x.RosterAltered
+	}
+	return false
 }
 
 // Asks for due sites.
@@ -687,7 +708,7 @@ const file_xuncha_v1_coverage_service_proto_rawDesc = "" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x129\n" +
 	"\n" +
 	"known_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tknownTime\x12\x1f\n" +
-	"\x05depth\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x05depth\"\xc7\x04\n" +
+	"\x05depth\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x05depth\"\xec\x04\n" +
 	"\vCoverageRow\x12#\n" +
 	"\rdivision_code\x18\x01 \x01(\tR\fdivisionCode\x12#\n" +
 	"\rdivision_name\x18\x02 \x01(\tR\fdivisionName\x12&\n" +
@@ -704,10 +725,12 @@ const file_xuncha_v1_coverage_service_proto_rawDesc = "" +
 	"syncedLate\x12)\n" +
 	"\x10cancelled_events\x18\f \x01(\x03R\x0fcancelledEvents\x12)\n" +
 	"\x10dispersed_people\x18\r \x01(\x03R\x0fdispersedPeople\x12F\n" +
-	"\x11last_capture_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0flastCaptureTime\"{\n" +
+	"\x11last_capture_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0flastCaptureTime\x12#\n" +
+	"\rsites_altered\x18\x0f \x01(\x03R\fsitesAltered\"\xa2\x01\n" +
 	"\x13GetCoverageResponse\x12(\n" +
 	"\x03row\x18\x01 \x01(\v2\x16.xuncha.v1.CoverageRowR\x03row\x12:\n" +
-	"\bchildren\x18\x02 \x03(\v2\x1e.xuncha.v1.GetCoverageResponseR\bchildren\"\x93\x03\n" +
+	"\bchildren\x18\x02 \x03(\v2\x1e.xuncha.v1.GetCoverageResponseR\bchildren\x12%\n" +
+	"\x0eroster_altered\x18\x03 \x01(\bR\rrosterAltered\"\x93\x03\n" +
 	"\x13ListDueSitesRequest\x12K\n" +
 	"\rdivision_code\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{6}|[0-9]{9}|[0-9]{12})$R\fdivisionCode\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x13.xuncha.v1.DueStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x129\n" +

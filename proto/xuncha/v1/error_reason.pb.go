@@ -168,6 +168,10 @@ const (
 	// bytes than clients take. "fitting_depth" in the ErrorInfo's metadata is the
 	// greatest depth at which it has not.
 	ErrorReason_ERROR_REASON_REPORT_TOO_LARGE ErrorReason = 62
+	// UNAVAILABLE: the history of the site, or of the roster or the accounts, does not
+	// verify: something has altered it. Nothing is added to it until somebody who runs
+	// the server has decided. Keep what you have and try again later.
+	ErrorReason_ERROR_REASON_HISTORY_ALTERED ErrorReason = 63
 )
 
 // Enum value maps for ErrorReason.
@@ -236,6 +240,7 @@ var (
 		60: "ERROR_REASON_NO_THUMBNAIL",
 		61: "ERROR_REASON_WINDOW_TOO_LONG",
 		62: "ERROR_REASON_REPORT_TOO_LARGE",
+		63: "ERROR_REASON_HISTORY_ALTERED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -301,6 +306,7 @@ var (
 		"ERROR_REASON_NO_THUMBNAIL":                  60,
 		"ERROR_REASON_WINDOW_TOO_LONG":               61,
 		"ERROR_REASON_REPORT_TOO_LARGE":              62,
+		"ERROR_REASON_HISTORY_ALTERED":               63,
 	}
 )
 
@@ -335,7 +341,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x8a\x11\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xac\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -400,7 +406,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_PICTURE_TOO_LARGE\x10;\x12\x1d\n" +
 	"\x19ERROR_REASON_NO_THUMBNAIL\x10<\x12 \n" +
 	"\x1cERROR_REASON_WINDOW_TOO_LONG\x10=\x12!\n" +
-	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10>B\x87\x01\n" +
+	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10>\x12 \n" +
+	"\x1cERROR_REASON_HISTORY_ALTERED\x10?B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

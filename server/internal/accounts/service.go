@@ -34,6 +34,8 @@ type Config struct {
 	Random io.Reader
 	// Provider is whose tokens are taken too; nil for none.
 	Provider *IdentityProvider
+	// Altered has the histories that do not verify; nil where none is known.
+	Altered *ledger.Alterations
 }
 
 // A Service is the accounts with the rules by which they change. Each change is
