@@ -40,11 +40,25 @@ func (e *AlteredError) Error() string {
 // Unwrap returns ErrAltered.
 func (e *AlteredError) Unwrap() error { return ErrAltered }
 
+// A Finder is one of those that find faults. What one of them finds later replaces what
+// it found before.
+type Finder string
+
+// The finders of faults.
+const (
+	// ByChain is whoever reads histories and verifies them.
+	ByChain Finder = "chain"
+	// ByState is whoever makes a state of a history's entries and of what they name.
+	ByState Finder = "state"
+)
+
 // Alterations is what is known of histories that do not verify. A nil one knows of
 // none. It is safe for concurrent use.
 type Alterations struct {
 	mu       sync.RWMutex
-	faults   map[History][]Fault // by their sequence
+	found    map[History]map[Finder][]Fault // by their sequence
+	faults   map[History][]Fault            // those of all finders, by their sequence
+	aside    map[History][]Sequence         // in order
 	revision uint64
 }
 
@@ -53,18 +67,79 @@ type Alterations struct {
 func (a *Alterations) Add(f Fault) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known := a.faults[f.History]
-	i, there := slices.BinarySearchFunc(known, f.Sequence, func(k Fault, q Sequence) int { return cmp.Compare(k.Sequence, q) })
-	if there || i == maxFaults {
+	known := a.found[f.History][ByChain]
+	if i, there := find(known, f.Sequence); there || i == maxFaults {
 		return false
 	}
-	if a.faults == nil {
-		a.faults = map[History][]Fault{}
+	return a.set(f.History, ByChain, append(slices.Clone(known), f)) > 0
+}
+
+// Set lets the faults of a history that the finder knows now stand for those that it
+// knew before, and returns how many places are new that do not verify. Of a place that
+// is known, the time stays.
+func (a *Alterations) Set(h History, by Finder, faults []Fault) (fresh int) {
+	if a == nil {
+		return 0
 	}
-	known = slices.Insert(slices.Clone(known), i, f)
-	a.faults[f.History] = known[:min(len(known), maxFaults)]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.set(h, by, faults)
+}
+
+// set is Set for whoever holds the lock.
+func (a *Alterations) set(h History, by Finder, faults []Fault) (fresh int) {
+	before := a.found[h][by]
+	kept := make([]Fault, 0, min(len(faults), maxFaults))
+	for _, f := range slices.SortedStableFunc(slices.Values(faults), bySequence) {
+		if n := len(kept); n == maxFaults || n > 0 && kept[n-1].Sequence == f.Sequence {
+			continue
+		}
+		if i, there := find(before, f.Sequence); there {
+			f.Since = before[i].Since
+		}
+		kept = append(kept, f)
+	}
+	if slices.Equal(before, kept) {
+		return 0
+	}
+	if a.found == nil {
+		a.found, a.faults = map[History]map[Finder][]Fault{}, map[History][]Fault{}
+	}
+	finders := maps.Clone(a.found[h])
+	if finders == nil {
+		finders = map[Finder][]Fault{}
+	}
+	finders[by] = kept
+	if len(kept) == 0 {
+		delete(finders, by)
+	}
+	var all []Fault
+	for _, of := range slices.Sorted(maps.Keys(finders)) {
+		for _, f := range finders[of] {
+			if i, there := find(all, f.Sequence); !there {
+				all = slices.Insert(all, i, f)
+			}
+		}
+	}
+	for _, f := range all {
+		if _, there := find(a.faults[h], f.Sequence); !there {
+			fresh++
+		}
+	}
+	a.found[h], a.faults[h] = finders, all
+	if len(all) == 0 {
+		delete(a.found, h)
+		delete(a.faults, h)
+	}
 	a.revision++
-	return true
+	return fresh
+}
+
+func bySequence(a, b Fault) int { return cmp.Compare(a.Sequence, b.Sequence) }
+
+// find returns where among faults that of the sequence is, or would be.
+func find(faults []Fault, q Sequence) (int, bool) {
+	return slices.BinarySearchFunc(faults, q, func(f Fault, q Sequence) int { return cmp.Compare(f.Sequence, q) })
 }
 
 // Clear forgets the faults of a history, as after all of it was read again, and
@@ -74,10 +149,53 @@ func (a *Alterations) Clear(h History) bool {
 	defer a.mu.Unlock()
 	_, there := a.faults[h]
 	if there {
+		delete(a.found, h)
 		delete(a.faults, h)
 		a.revision++
 	}
 	return there
+}
+
+// PutAside lets the sequences be those of the history's entries that repairs have set
+// aside.
+func (a *Alterations) PutAside(h History, sequences []Sequence) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Equal(a.aside[h], sequences) {
+		return
+	}
+	if a.aside == nil {
+		a.aside = map[History][]Sequence{}
+	}
+	if a.aside[h] = slices.Sorted(slices.Values(sequences)); len(sequences) == 0 {
+		delete(a.aside, h)
+	}
+	a.revision++
+}
+
+// SetAside reports whether a repair has set the entry of the history with the sequence
+// aside.
+func (a *Alterations) SetAside(h History, q Sequence) bool {
+	if a == nil {
+		return false
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	_, there := slices.BinarySearch(a.aside[h], q)
+	return there
+}
+
+// AllSetAside returns what repairs have set aside, by history.
+func (a *Alterations) AllSetAside() map[History][]Sequence {
+	if a == nil {
+		return nil
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return maps.Clone(a.aside) // whose lists never change
 }
 
 // Of returns nil where nothing is wrong with the history as far as is known, or an
@@ -101,7 +219,7 @@ func (a *Alterations) At(h History, q Sequence) bool {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	_, there := slices.BinarySearchFunc(a.faults[h], q, func(k Fault, q Sequence) int { return cmp.Compare(k.Sequence, q) })
+	_, there := find(a.faults[h], q)
 	return there
 }
 
@@ -118,8 +236,8 @@ func (a *Alterations) All() (out []Fault) {
 	return out
 }
 
-// Revision returns a number that is another one whenever All would return something
-// else.
+// Revision returns a number that is another one whenever All or AllSetAside would
+// return something else.
 func (a *Alterations) Revision() uint64 {
 	if a == nil {
 		return 0

@@ -2,7 +2,9 @@ package ledger_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"xuncha/ledger"
 )
@@ -32,5 +34,39 @@ func TestAlterations(t *testing.T) {
 	}
 	if !a.Clear("site/a") || a.Clear("site/a") || a.Of("site/a") != nil || a.Revision() == revision {
 		t.Error("the faults of site/a are not forgotten")
+	}
+}
+
+func TestAlterationsOfSeveralFinders(t *testing.T) {
+	var a ledger.Alterations
+	fault := func(q ledger.Sequence, why string, since time.Time) ledger.Fault {
+		return ledger.Fault{History: "site/1", Sequence: q, Why: why, Since: since}
+	}
+	early, late := time.Unix(1, 0), time.Unix(2, 0)
+	if n := a.Set("site/1", ledger.ByChain, []ledger.Fault{fault(5, "five", early), fault(2, "two", early), fault(2, "two again", early)}); n != 2 {
+		t.Errorf("%d are new, want 2", n)
+	}
+	if n := a.Set("site/1", ledger.ByState, []ledger.Fault{fault(2, "state", late), fault(3, "three", late)}); n != 1 {
+		t.Errorf("%d are new, want 1", n)
+	}
+	before := a.Revision()
+	if n := a.Set("site/1", ledger.ByChain, []ledger.Fault{fault(5, "five", late)}); n != 0 {
+		t.Errorf("%d are new, want none", n)
+	}
+	want := []ledger.Fault{fault(2, "state", late), fault(3, "three", late), fault(5, "five", early)}
+	if got := a.All(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if a.Revision() == before {
+		t.Error("the revision stays, and the faults do not")
+	}
+	a.Set("site/1", ledger.ByChain, nil)
+	a.Set("site/1", ledger.ByState, nil)
+	if err := a.Of("site/1"); err != nil {
+		t.Errorf("got %v after everything was put right", err)
+	}
+	a.PutAside("site/1", []ledger.Sequence{9, 4})
+	if !a.SetAside("site/1", 4) || !a.SetAside("site/1", 9) || a.SetAside("site/1", 5) {
+		t.Error("what was set aside is not")
 	}
 }
