@@ -20,10 +20,21 @@ type Projection[S any] struct {
 	history History
 	apply   func(context.Context, S, []Entry) (S, error)
 	current atomic.Pointer[projected[S]]
-	// offered is the greatest sequence that the feed is known to have.
-	offered atomic.Int64
+	empty   S
+	// offered is the greatest sequence that the feed is known to have, and seen up to
+	// where the history was read.
+	offered, seen atomic.Int64
 	// lock is taken by whoever moves current, and given up by taking it out.
 	lock chan struct{}
+
+	altered *Alterations
+	now     func() time.Time
+	// verifier is where current is; nil where it has to be brought there. stopped is why
+	// current stays where it is, although the history goes on.
+	verifier *Verifier
+	stopped  atomic.Pointer[AlteredError]
+	// aside are the sequences that current holds as set aside.
+	aside map[Sequence]bool
 }
 
 // projected is a state with the sequence of the newest entry in it.
@@ -37,10 +48,33 @@ type projected[S any] struct {
 // some entries, which follow one another, without changing the state before; it
 // may read what is stored beside them. Two calls of apply never run at once with
 // the newest state.
+//
+// The chain is verified as it is read. Where an entry does not verify, or apply fails
+// with it for good, the state stays at the entry before, until a repair sets it aside or
+// it is put right. In the place of an entry that was set aside, apply is given one of
+// the kind KindSetAside that has its sequence alone, and perhaps the time of the one
+// before.
 func NewProjection[S any](store Store, h History, empty S, apply func(ctx context.Context, before S, entries []Entry) (S, error)) *Projection[S] {
-	p := &Projection[S]{store: store, history: h, apply: apply, lock: make(chan struct{}, 1)}
+	p := &Projection[S]{
+		store: store, history: h, apply: apply, empty: empty, lock: make(chan struct{}, 1),
+		now: func() time.Time { return time.Time{} },
+	}
 	p.current.Store(&projected[S]{state: empty})
 	return p
+}
+
+// Report lets the projection tell what does not verify, with the time that now gives. A
+// change is refused too where somebody else has found something in its history. It must
+// be called before anybody uses the projection.
+func (p *Projection[S]) Report(to *Alterations, now func() time.Time) { p.altered, p.now = to, now }
+
+// Altered returns an *AlteredError where the history does not verify, as far as is
+// known.
+func (p *Projection[S]) Altered() error {
+	if e := p.stopped.Load(); e != nil {
+		return e
+	}
+	return p.altered.Of(p.history)
 }
 
 // State returns the state as it is now.
@@ -74,13 +108,14 @@ func (p *Projection[S]) Take(e Entry) error {
 
 // CatchUp applies the entries that Take has noted.
 func (p *Projection[S]) CatchUp(ctx context.Context) error {
-	if Sequence(p.offered.Load()) <= p.current.Load().sequence {
+	if p.offered.Load() <= p.seen.Load() {
 		return nil
 	}
 	return p.Refresh(ctx)
 }
 
-// Refresh applies the entries of the history that are in the store by now.
+// Refresh applies the entries of the history that are in the store by now. Those that
+// do not verify are no error: Altered tells of them.
 func (p *Projection[S]) Refresh(ctx context.Context) error {
 	if err := p.acquire(ctx); err != nil {
 		return err
@@ -89,54 +124,19 @@ func (p *Projection[S]) Refresh(ctx context.Context) error {
 	return p.refresh(ctx)
 }
 
-// refresh needs the lock.
-func (p *Projection[S]) refresh(ctx context.Context) error {
-	for {
-		at := p.current.Load()
-		page, err := p.store.Span(ctx, p.history, at.sequence, projectionPage)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		if err := p.advance(ctx, at, page); err != nil {
-			return err
-		}
-		if len(page) < projectionPage {
-			return nil
-		}
-	}
-}
-
-// advance applies entries that follow the state. It needs the lock.
-func (p *Projection[S]) advance(ctx context.Context, at *projected[S], entries []Entry) error {
-	if err := p.follows(at.sequence, entries); err != nil {
-		return err
-	}
-	state, err := p.apply(ctx, at.state, entries)
-	if err == nil {
-		p.current.Store(&projected[S]{state, entries[len(entries)-1].Sequence})
-	}
-	return err
-}
-
-// follows checks that the entries have the sequences after the one given.
-func (p *Projection[S]) follows(after Sequence, entries []Entry) error {
-	for i, e := range entries {
-		if want := after + Sequence(i) + 1; e.Sequence != want {
-			return fmt.Errorf("%w: %s: sequence %d stands where %d is due", ErrBroken, p.history, e.Sequence, want)
-		}
-	}
-	return nil
-}
-
 // Change lets decide look at the state and appends the draft that it returns,
 // whose history need not be set. Where another writer was first, decide is asked
 // again with the newer state. A nil draft changes nothing. It returns the state
-// afterwards.
+// afterwards. Where the history does not verify, nothing is added to it, and the error
+// is an *AlteredError.
 //
 // The first decision is made beside others' changes, because it may take long. A
 // caller whose deadline comes while it waits for another change leaves with that.
 func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, error)) (S, error) {
 	at := p.current.Load()
+	if err := p.Altered(); err != nil {
+		return at.state, err
+	}
 	d, err := decide(at.state)
 	if err != nil || d == nil {
 		return at.state, err
@@ -146,6 +146,9 @@ func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, erro
 	}
 	defer p.release()
 	for {
+		if err := p.Altered(); err != nil {
+			return p.State(), err
+		}
 		if now := p.current.Load(); now != at {
 			at = now
 			if d, err = decide(at.state); err != nil || d == nil {
@@ -158,7 +161,9 @@ func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, erro
 		after := context.WithoutCancel(ctx)
 		switch {
 		case err == nil:
-			err = p.advance(after, at, []Entry{e})
+			if err = p.takeIn(after, []Entry{e}); err == nil {
+				err = p.Altered()
+			}
 			return p.State(), err
 		case !errors.Is(err, ErrMoved):
 			// It may be stored all the same, and then readers should see it. Where the
@@ -171,7 +176,7 @@ func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, erro
 		if err := p.refresh(ctx); err != nil {
 			return p.State(), err
 		}
-		if p.current.Load() == at {
+		if p.current.Load() == at && p.Altered() == nil {
 			return at.state, fmt.Errorf("%w: %s refuses an entry after %d, which is its newest", ErrMoved, p.history, at.sequence)
 		}
 	}
@@ -185,6 +190,8 @@ const lostReplyTimeout = time.Second
 // was kept from an earlier run, and must be done before anybody uses the projection.
 func (p *Projection[S]) Begin(state S, at Sequence) {
 	p.current.Store(&projected[S]{state, at})
+	p.verifier, p.aside = nil, nil
+	p.seen.Store(int64(at))
 }
 
 // Replay returns the state after the history's entry with the sequence until. It
@@ -193,12 +200,10 @@ func (p *Projection[S]) Begin(state S, at Sequence) {
 func (p *Projection[S]) Replay(ctx context.Context, from S, after, until Sequence) (S, error) {
 	for after < until {
 		page, err := p.store.Span(ctx, p.history, after, int(min(until-after, projectionPage)))
-		if err == nil && len(page) == 0 {
-			err = fmt.Errorf("%w: %s has no sequence %d", ErrBroken, p.history, after+1)
+		if err != nil {
+			return from, err
 		}
-		if err == nil {
-			err = p.follows(after, page)
-		}
+		page, err = p.withAside(page, after, min(until, after+projectionPage), func(q Sequence) bool { return p.altered.SetAside(p.history, q) })
 		if err == nil {
 			from, err = p.apply(ctx, from, page)
 		}

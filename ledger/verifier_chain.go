@@ -38,8 +38,10 @@ type oddities struct {
 	flaws  []Flaw
 	// unnamed is the first flaw for which there was no room.
 	unnamed *Flaw
-	// aside are the sequences of the entries that repairs have set aside.
+	// aside are the sequences of the entries that repairs have set aside, and named what
+	// repairs name.
 	aside map[Sequence]bool
+	named map[Aside]bool
 }
 
 // A place is a sequence with what its hash may be.
@@ -56,7 +58,7 @@ func (p place) follows(e Entry) int {
 // oddly returns the history's oddities, for whoever has found the first.
 func (c *chain) oddly() *oddities {
 	if c.odd == nil {
-		c.odd = &oddities{maybe: []Hash{c.Hash}, stored: c.Hash, before: place{-1, nil}, aside: map[Sequence]bool{}}
+		c.odd = &oddities{maybe: []Hash{c.Hash}, stored: c.Hash, before: place{-1, nil}, aside: map[Sequence]bool{}, named: map[Aside]bool{}}
 	}
 	return c.odd
 }
@@ -226,9 +228,13 @@ func (c *chain) missing(h History, until Sequence, now time.Time) {
 	c.Sequence, odd.maybe = until, nil
 }
 
-// flaw notes a flaw, unless there are very many.
+// flaw notes a flaw, unless there are very many or a repair has settled it before.
 func (c *chain) flaw(f Fault, aside Aside) {
 	odd := c.oddly()
+	if odd.named[aside] {
+		odd.aside[f.Sequence] = true
+		return
+	}
 	if len(odd.flaws) < maxFlaws {
 		odd.flaws = append(odd.flaws, Flaw{f, aside})
 	} else if odd.unnamed == nil {
@@ -244,15 +250,14 @@ func (c *chain) settle(e Entry, now time.Time) {
 		c.flaw(Fault{e.History, e.Sequence, "cannot be read: " + err.Error(), now}, AsideOf(e))
 		return
 	}
-	named := make(map[Aside]bool, len(r.SetAside))
 	for _, a := range r.SetAside {
-		named[a] = true
+		c.odd.named[a] = true
 	}
 	c.odd.flaws = slices.DeleteFunc(c.odd.flaws, func(f Flaw) bool {
-		if !named[f.Aside] {
-			return false
+		if c.odd.named[f.Aside] {
+			c.odd.aside[f.Sequence] = true
+			return true
 		}
-		c.odd.aside[f.Sequence] = true
-		return true
+		return false
 	})
 }

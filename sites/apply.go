@@ -45,6 +45,9 @@ func (r *Roster) edit() edit {
 func (r *Roster) apply(c change) *Roster {
 	n := r.edit()
 	event := c.event
+	if event.Kind == ledger.KindSetAside {
+		event.Time = later(event.Time, r.Time()) // what was set aside has none of its own
+	}
 	switch {
 	case c.divisions != nil:
 		event.touched = n.applyDivisions(c.divisions, &moment{c.effective, event.Sequence})

@@ -107,6 +107,9 @@ func marshalRows[T any](rows []T) (lines []byte, sum string, err error) {
 // CopyRows brings the rows that an entry of the roster's history names, if any,
 // from one store to another, after checking that they are the ones it names.
 func CopyRows(ctx context.Context, from, to Rows, e ledger.Entry) error {
+	if e.Kind == ledger.KindRepaired {
+		return nil
+	}
 	c, err := ParseContent(e)
 	if err != nil {
 		return err
@@ -268,9 +271,12 @@ func (d divisionChange) whole() bool {
 }
 
 // readChange turns an entry into what it does to the roster, fetching the rows
-// of an import.
+// of an import. A repair, and what one has set aside, does nothing.
 func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) {
 	c := change{event: Event{Sequence: e.Sequence, ID: e.ID, Kind: e.Kind, Time: e.Time}}
+	if e.Kind == ledger.KindRepaired || e.Kind == ledger.KindSetAside {
+		return c, nil
+	}
 	content, err := ParseContent(e)
 	if err != nil {
 		return c, err

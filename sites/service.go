@@ -70,6 +70,7 @@ type keptRoster struct {
 func New(c Config) *Service {
 	s := &Service{Config: c, rebuilding: make(chan struct{}, 1)}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Roster, newRoster(), s.applyAll)
+	s.projection.Report(c.Altered, c.Now)
 	return s
 }
 
@@ -130,6 +131,10 @@ func (s *Service) applyAll(ctx context.Context, r *Roster, entries []ledger.Entr
 	}
 	return r, nil
 }
+
+// Altered returns a *ledger.AlteredError where the roster's history does not verify: the
+// roster is then what stood before, and nothing changes it.
+func (s *Service) Altered() error { return s.projection.Altered() }
 
 // Roster returns the roster as it is now.
 func (s *Service) Roster() *Roster { return s.projection.State() }

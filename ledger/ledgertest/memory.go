@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +55,7 @@ type Memory struct {
 	entries map[ledger.History][]ledger.Entry
 	feed    []ledger.Entry // as they came
 	fault   func(ledger.Draft) Fault
+	altered bool // by Alter, and not by those who use the store
 }
 
 var _ ledger.Store = (*Memory)(nil)
@@ -72,6 +74,9 @@ func New(tb TB) *Memory {
 	tb.Cleanup(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		if m.altered {
+			return
+		}
 		heads := map[ledger.History]ledger.Head{}
 		for _, e := range m.feed {
 			head, err := heads[e.History].Follow(e)
@@ -219,13 +224,22 @@ func (m *Memory) AppendAfter(ctx context.Context, after ledger.Sequence, d ledge
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n := len(m.entries[d.History]); ledger.Sequence(n) != after {
-		return ledger.Entry{}, fmt.Errorf("%w: %s is at %d, not at %d", ledger.ErrMoved, d.History, n, after)
+	at := ledger.Sequence(0)
+	if list := m.entries[d.History]; len(list) > 0 {
+		at = list[len(list)-1].Sequence
+	}
+	if at != after {
+		return ledger.Entry{}, fmt.Errorf("%w: %s is at %d, not at %d", ledger.ErrMoved, d.History, at, after)
 	}
 	if _, found := m.find(d.History, d.ID); found {
 		return ledger.Entry{}, fmt.Errorf("%w: %s has the id %s", ledger.ErrMoved, d.History, d.ID)
 	}
 	return m.end(d, fault)
+}
+
+// behind returns where the entries begin that have a sequence greater than after.
+func behind(list []ledger.Entry, after ledger.Sequence) int {
+	return sort.Search(len(list), func(i int) bool { return list[i].Sequence > after })
 }
 
 // Newest implements ledger.Store.
@@ -237,7 +251,7 @@ func (m *Memory) Newest(ctx context.Context, h ledger.History, before ledger.Seq
 	}
 	list := m.entries[h]
 	if before > 0 {
-		list = list[:min(int64(before)-1, int64(len(list)))]
+		list = list[:behind(list, before-1)]
 	}
 	list = own(list[max(0, len(list)-n):])
 	slices.Reverse(list)
@@ -252,7 +266,7 @@ func (m *Memory) Span(ctx context.Context, h ledger.History, after ledger.Sequen
 		m.misused("Span of %s: %d after %d", h, n, after)
 	}
 	list := m.entries[h]
-	list = list[min(int64(len(list)), int64(after)):]
+	list = list[behind(list, after):]
 	return own(list[:min(n, len(list))]), ctx.Err()
 }
 
@@ -277,10 +291,11 @@ func (m *Memory) Entries(ctx context.Context, keys []ledger.Key) ([]ledger.Entry
 	out := make([]ledger.Entry, 0, len(keys))
 	for _, k := range keys {
 		list := m.entries[k.History]
-		if k.Sequence < 1 || int64(k.Sequence) > int64(len(list)) {
+		i := behind(list, k.Sequence-1)
+		if i == len(list) || list[i].Sequence != k.Sequence {
 			return nil, fmt.Errorf("%s, sequence %d: %w", k.History, k.Sequence, ledger.ErrNotFound)
 		}
-		out = append(out, list[k.Sequence-1])
+		out = append(out, list[i])
 	}
 	return own(out), ctx.Err()
 }

@@ -94,6 +94,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		func(_ context.Context, st *state, entries []ledger.Entry) (*state, error) {
 			return st.apply(entries)
 		})
+	s.projection.Report(c.Altered, c.Now)
 	var err error
 	if s.verified, err = lru.New[string, *claims](maxVerified); err != nil {
 		return nil, err
@@ -122,8 +123,15 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 }
 
 // Any reports whether there are accounts, or an identity provider that brings
-// them. A server without asks nobody who they are.
-func (s *Service) Any() bool { return s.provider != nil || s.projection.State().byID.Len() > 0 }
+// them. A server without asks nobody who they are. Where the history of accounts does
+// not verify, there were some, whatever can be read of them.
+func (s *Service) Any() bool {
+	return s.provider != nil || s.projection.State().byID.Len() > 0 || s.projection.Altered() != nil
+}
+
+// Altered returns a *ledger.AlteredError where the history of accounts does not verify:
+// accounts are then what they were before, and nothing changes them.
+func (s *Service) Altered() error { return s.projection.Altered() }
 
 // Take notes an entry of the feed; CatchUp applies it where it is of an account.
 func (s *Service) Take(e ledger.Entry) error { return s.projection.Take(e) }

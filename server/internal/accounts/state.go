@@ -50,8 +50,12 @@ func (st *state) apply(entries []ledger.Entry) (*state, error) {
 	return out, nil
 }
 
-// add changes the state by one entry.
+// add changes the state by one entry. A repair, and what one has set aside, changes
+// nothing.
 func (st *state) add(e ledger.Entry) error {
+	if e.Kind == ledger.KindRepaired || e.Kind == ledger.KindSetAside {
+		return nil
+	}
 	var c content
 	if err := readContent(e, &c); err != nil {
 		return err
