@@ -18,7 +18,7 @@ import (
 var arrows = map[string]struct{ ours, others []string }{
 	"ledger":                                {nil, nil},
 	"ledger/ledgertest":                     {[]string{"ledger"}, nil},
-	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest"}, nil},
+	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest", "server/internal/clock", "server/internal/clock/clocktest"}, nil},
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"internal/persistent":                   {nil, nil},
 	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},
@@ -30,13 +30,15 @@ var arrows = map[string]struct{ ours, others []string }{
 	"inspections/photos":                    {[]string{"ledger", "sites", "inspections", "inspections/picture"}, []string{"golang.org/x/sync/singleflight"}},
 	"inspections/photos/photostest":         {[]string{"sites", "inspections", "inspections/photos"}, nil},
 	"proto/xuncha/v1":                       {nil, []string{"google.golang.org/", "buf.build/gen/"}},
-	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite"}},
-	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
+	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite"}},
+	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/testbinary":            {nil, nil},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},
 	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
+	"server/internal/clock":                 {[]string{"ledger"}, []string{"golang.org/x/sys/unix"}},
+	"server/internal/clock/clocktest":       {[]string{"ledger", "server/internal/clock"}, nil},
 	"server/internal/table":                 {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
@@ -48,7 +50,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"client":                   {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
 	// The only package that names an engine, but for the engines' own tests.
 	"server/internal/command/serve": {
-		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore"},
+		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore"},
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {

@@ -115,6 +115,7 @@ var collections = []collection{
 	{"rows", []index{{"sum_part", true, on("sum", "part")}}, nil},
 	{"writers", nil, nil},
 	{"secrets", []index{{"name_revision", true, on("name", "revision")}}, nil},
+	{"notes", nil, nil},
 	{"pictures", nil, nil},
 	{"photos", []index{
 		{"order_id", true, on("closure_order", "_id")},

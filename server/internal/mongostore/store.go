@@ -79,6 +79,7 @@ type Store struct {
 	rows    *mongo.Collection
 	writers *mongo.Collection
 	secrets *mongo.Collection
+	notes   *mongo.Collection
 	photos  *photoStore
 	where   string // the address without credentials
 	sharded bool   // whether the other side is a router of a sharded cluster
@@ -163,7 +164,7 @@ func Open(ctx context.Context, uri string, o Options) (_ *Store, err error) {
 	s := &Store{
 		client: client, db: db, where: where,
 		entries: db.Collection("entries"), rows: db.Collection("rows"), writers: db.Collection("writers"),
-		secrets: db.Collection("secrets"), heads: newHeads(),
+		secrets: db.Collection("secrets"), notes: db.Collection("notes"), heads: newHeads(),
 	}
 	s.photos = newPhotoStore(s)
 	s.heard.last = map[string]said{}

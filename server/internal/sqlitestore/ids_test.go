@@ -85,6 +85,7 @@ func TestIDsOfVersion3(t *testing.T) {
 	mustExec(t, s.writer.conn, `INSERT INTO ids SELECT history, id, entry FROM entries`)
 	mustExec(t, s.writer.conn, `UPDATE indexed SET entry = 50`)
 	mustExec(t, s.writer.conn, `DROP TABLE slots`)
+	mustExec(t, s.writer.conn, `DROP TABLE notes`)
 	mustExec(t, s.writer.conn, `PRAGMA user_version = 3`)
 	s = reopen(t, s)
 	wantWhole(t, s, site, want)

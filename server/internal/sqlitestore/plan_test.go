@@ -18,6 +18,7 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/clock"
 	"xuncha/sites"
 )
 
@@ -113,6 +114,15 @@ func TestPlannedOnce(t *testing.T) {
 				missing = nil
 			}
 			return errors.Join(err, missing, s.DeleteSecret(t.Context(), name))
+		},
+		"notes": func() error {
+			name := fmt.Sprint("note", turns)
+			err := s.PutNote(t.Context(), name, 0, []byte("a"))
+			_, _, missing := s.Note(t.Context(), name+"x")
+			if errors.Is(missing, clock.ErrNoNote) {
+				missing = nil
+			}
+			return errors.Join(err, missing)
 		},
 		"photos": func() error {
 			content := []byte(fmt.Sprint("photo", turns))

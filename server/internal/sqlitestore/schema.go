@@ -94,6 +94,11 @@ var migrations = []string{
 		slot INTEGER PRIMARY KEY,  -- of the history and the id, or the next one free behind it
 		entry INTEGER NOT NULL
 	) STRICT;`,
+	`CREATE TABLE notes (
+		name TEXT PRIMARY KEY,
+		revision INTEGER NOT NULL, -- 1, 2, 3 …
+		value BLOB NOT NULL
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // schemaVersion returns the schema version of the file, 0 for an empty one,

@@ -24,6 +24,7 @@ import (
 	"xuncha/ledger/ledgertest"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/clock/clocktest"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/snapshot"
 	"xuncha/sites/sitestest"
@@ -114,7 +115,7 @@ func TestSameAnswersThoughAway(t *testing.T) {
 			if err := snapshot.Remove(filepath.Join(folder, snapshotFile)); err != nil {
 				t.Fatal(err)
 			}
-			store := memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets)}
+			store := memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets), new(clocktest.MemoryNotes)}
 			w := &restarting{store: store, folder: folder, now: begun, log: &lines{}}
 			r := w.open(t)
 			w.begin(t, r)

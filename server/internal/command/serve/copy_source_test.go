@@ -13,6 +13,7 @@ import (
 	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/clock/clocktest"
 	"xuncha/server/internal/mongostore"
 	"xuncha/sites/sitestest"
 )
@@ -21,7 +22,7 @@ import (
 func TestCopyNoticesSignIns(t *testing.T) {
 	ctx := t.Context()
 	newStore := func() memoryEngine {
-		return memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets)}
+		return memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets), new(clocktest.MemoryNotes)}
 	}
 	from, to := newStore(), newStore()
 	job := ledger.CopyJob{From: from, To: to}

@@ -8,6 +8,7 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/clock"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sqlitestore"
 	"xuncha/sites"
@@ -18,6 +19,7 @@ type Engine interface {
 	ledger.Store
 	sites.Rows
 	accounts.Secrets
+	clock.Notes
 	Photos() photos.Store
 	// CountEntries returns how many entries all histories have, or about so many.
 	CountEntries(context.Context) (int64, error)

@@ -20,6 +20,7 @@ import (
 	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/clock/clocktest"
 	"xuncha/server/internal/snapshot"
 	"xuncha/sites"
 	"xuncha/sites/sitestest"
@@ -30,6 +31,7 @@ type memoryEngine struct {
 	*ledgertest.Memory
 	*sitestest.MemoryRows
 	*accountstest.MemorySecrets
+	*clocktest.MemoryNotes
 }
 
 func (e memoryEngine) Photos() photos.Store { return nil }
@@ -200,7 +202,7 @@ func TestSameAnswersAfterRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := &restarting{
-			store:  memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets)},
+			store:  memoryEngine{ledgertest.New(t), new(sitestest.MemoryRows), new(accountstest.MemorySecrets), new(clocktest.MemoryNotes)},
 			folder: folder, now: begun, log: &lines{},
 		}
 		r := w.open(t)

@@ -14,6 +14,8 @@ import (
 	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/clock"
+	"xuncha/server/internal/clock/clocktest"
 	"xuncha/sites"
 	"xuncha/sites/sitestest"
 )
@@ -24,6 +26,7 @@ type Engine interface {
 	ledger.Store
 	sites.Rows
 	accounts.Secrets
+	clock.Notes
 	Photos() photos.Store
 	Close() error
 }
@@ -58,6 +61,7 @@ func Run[E Engine](t *testing.T, newAddress func(testing.TB) string, open func(t
 	}
 	for name, contract := range map[string]func(*testing.T){
 		"Accounts": func(t *testing.T) { accountstest.Run(t, empty, again) },
+		"Notes":    func(t *testing.T) { clocktest.Run(t, empty, again) },
 		"Sites":    func(t *testing.T) { sitestest.Run(t, empty, again) },
 		"Photos":   func(t *testing.T) { photostest.Run(t, empty, again) },
 		"Ledger":   func(t *testing.T) { ledgertest.Run(t, ledgertest.Harness[E]{Open: empty, Reopen: again}) },
