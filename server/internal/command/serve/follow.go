@@ -41,26 +41,25 @@ func (r *Running) follow(store ledger.Store, from ledger.Cursor, people *account
 		presence.note("accounts", err)
 	}, followTimeout)
 	ofTheRest := ledger.NewFollower(store, from, roster.Take, checkIns.Take)
-	late := "" // why not all is counted; empty where it is
+	var late error // why not all is counted; nil where it is
 	r.every(func(ctx context.Context) {
 		err := ofTheRest.CatchUp(ctx)
 		at := ofTheRest.Cursor()
 		r.followed.Store(&at)
-		why := ""
 		switch {
 		case errors.Is(err, ledger.ErrWaiting):
-			why = "another server does not know yet what has become of entries; they are counted once it does"
-		case errors.Is(err, ledger.ErrPartly):
-			why = "a part of the database does not answer; what other servers store is counted once it does"
-		}
-		if why != "" {
-			if why != late {
-				r.log.Warn(why, "error", err.Error())
+			if late != ledger.ErrWaiting {
+				r.log.Warn("another server does not know yet what has become of entries; they are counted once it does", "error", err.Error())
 			}
-			late, err = why, nil
-		} else if err == nil && late != "" {
+			late, err = ledger.ErrWaiting, nil
+		case errors.Is(err, ledger.ErrPartly):
+			if late != ledger.ErrPartly {
+				r.log.Warn("a part of the database does not answer; what other servers store is counted once it does", "error", err.Error())
+			}
+			late, err = ledger.ErrPartly, nil
+		case err == nil && late != nil:
 			r.log.Info("all is counted again")
-			late = ""
+			late = nil
 		}
 		presence.note("histories", err)
 	}, followTimeout)
