@@ -24,6 +24,10 @@ var refusals = []string{
 	"in use by another xuncha server",
 	"not a data file of xuncha",
 	"written by a newer version of xuncha",
+	"entries that were acknowledged are missing",
+	"another database lies in the folder",
+	"the database is missing",
+	"the database is damaged",
 }
 
 const wrongSection = "## When something is wrong\n"

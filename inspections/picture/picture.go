@@ -61,7 +61,7 @@ type Picture struct {
 	// 4.6.4 A; 1 is not at all.
 	Orientation int
 
-	src    io.ReaderAt
+	src    *source
 	whole  int64 // the size of the file
 	pieces []piece
 	size   int64
@@ -77,8 +77,11 @@ type piece struct {
 }
 
 // Read finds what there is to keep of the file with the size. Errors wrap
-// ErrNotPicture or ErrTooLarge and say what is wrong where, or are those of src.
-func Read(src io.ReaderAt, size int64) (*Picture, error) {
+// ErrNotPicture or ErrTooLarge and say what is wrong where, or are those of the
+// file, whatever follows from them.
+func Read(file io.ReaderAt, size int64) (_ *Picture, err error) {
+	src := &source{ReaderAt: file}
+	defer func() { err = src.blame(err) }()
 	p := &Picture{src: src, whole: size, Orientation: 1}
 	r := &reader{src: src, end: size}
 	start, err := r.peek(12)
@@ -102,6 +105,30 @@ func Read(src io.ReaderAt, size int64) (*Picture, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// A source is a file of which is known whether it could not be read. Decoders turn that
+// into errors of their own, and then it would look like a fault of the picture.
+type source struct {
+	io.ReaderAt
+	failed error
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *source) ReadAt(b []byte, at int64) (int, error) {
+	n, err := s.ReaderAt.ReadAt(b, at)
+	if err != nil && err != io.EOF {
+		s.failed = err
+	}
+	return n, err
+}
+
+// blame returns why the file could not be read in place of the error, where that was so.
+func (s *source) blame(err error) error {
+	if err != nil && s.failed != nil {
+		err, s.failed = s.failed, nil
+	}
+	return err
 }
 
 // Size returns how many bytes WriteTo writes.

@@ -38,7 +38,8 @@ func (p *Picture) thumbnailSize() (width, height int) {
 }
 
 // Thumbnail returns a small JPEG of the picture, upright, and white where the
-// picture is transparent. What cannot be decoded is ErrNotPicture.
+// picture is transparent. What cannot be decoded is ErrNotPicture; a
+// file that cannot be read gives its own error.
 func (p *Picture) Thumbnail() ([]byte, error) {
 	decode := jpeg.Decode
 	switch p.ContentType {
@@ -49,7 +50,7 @@ func (p *Picture) Thumbnail() ([]byte, error) {
 	}
 	whole, err := decode(p.Reader())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrNotPicture, err)
+		return nil, p.src.blame(fmt.Errorf("%w: %v", ErrNotPicture, err))
 	}
 	width, height := p.thumbnailSize()
 	small := image.NewRGBA(image.Rect(0, 0, width, height))

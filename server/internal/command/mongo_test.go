@@ -24,7 +24,6 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/command"
 	"xuncha/server/internal/command/serve"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/mongostore/mongotest"
 )
 
@@ -292,7 +291,7 @@ func TestNoDatabase(t *testing.T) {
 // archiveOf opens a store as what it holds.
 func archiveOf(t *testing.T, name string) serve.Engine {
 	t.Helper()
-	e, _, err := serve.OpenEngine(t.Context(), name, mongostore.Options{})
+	e, _, err := serve.OpenEngine(t.Context(), name, serve.EngineOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

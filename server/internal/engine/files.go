@@ -3,21 +3,28 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"xuncha/ledger"
 )
 
-// FileError gives the operating system's errors the meaning that callers know.
+// FileError gives the operating system's errors the meaning that callers know. Whatever
+// the system says of a file is a fault of the disk, or of somebody who is at work on it:
+// what should be answered otherwise, such as that a file is not there, callers of this
+// have to look for before.
 func FileError(err error) error {
-	is := func(target error) bool { return errors.Is(err, target) }
+	var code syscall.Errno
 	switch {
-	case slices.ContainsFunc(fullErrors, is):
+	case err == nil, errors.Is(err, ledger.ErrFull), errors.Is(err, ledger.ErrUnavailable):
+		return err
+	case slices.ContainsFunc(fullErrors, func(full error) bool { return errors.Is(err, full) }):
 		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
-	case slices.ContainsFunc(unavailableErrors, is):
+	case errors.As(err, &code), errors.Is(err, fs.ErrClosed), errors.Is(err, io.ErrShortWrite):
 		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
 	return err

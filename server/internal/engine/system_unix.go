@@ -30,8 +30,6 @@ func SyncFolder(dir string) error {
 // OpenFile opens a file for reading.
 func OpenFile(path string) (*os.File, error) { return os.Open(path) }
 
-// What the system says where a disk is full, and where files cannot be used now.
-var (
-	fullErrors        = []error{syscall.ENOSPC, syscall.EDQUOT}
-	unavailableErrors = []error{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, syscall.EACCES}
-)
+// What the system says where a disk is full. EFBIG is said where a file may grow no
+// further.
+var fullErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}

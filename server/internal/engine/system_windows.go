@@ -41,11 +41,5 @@ func OpenFile(path string) (*os.File, error) {
 	return os.NewFile(uintptr(h), path), nil
 }
 
-// What the system says where a disk is full, and where files cannot be used now.
-var (
-	fullErrors        = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
-	unavailableErrors = []error{
-		windows.ERROR_IO_DEVICE, windows.ERROR_CRC, windows.ERROR_TOO_MANY_OPEN_FILES, windows.ERROR_WRITE_PROTECT,
-		windows.ERROR_ACCESS_DENIED, windows.ERROR_SHARING_VIOLATION,
-	}
-)
+// What the system says where a disk is full.
+var fullErrors = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}

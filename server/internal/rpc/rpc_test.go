@@ -102,7 +102,7 @@ func must[T any](v T, err error) func(testing.TB) T {
 func newServer(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
-	store := must(sqlitestore.Open(t.Context(), t.TempDir()))(t)
+	store := must(sqlitestore.Open(t.Context(), t.TempDir(), sqlitestore.Options{}))(t)
 	roster := must(sites.Open(t.Context(), sites.Config{Ledger: store, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
 	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: w.clock})
 	keeper := must(photos.New(photos.Config{

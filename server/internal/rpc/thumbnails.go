@@ -12,6 +12,7 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
+	"xuncha/ledger"
 )
 
 // errThumbnail means that no thumbnail can be made of a picture.
@@ -87,6 +88,9 @@ func (t *thumbnails) make(ctx context.Context, k photos.Kept, open func(context.
 	}
 	defer t.memory.Release(need)
 	b, err := p.Thumbnail()
+	if errors.Is(err, ledger.ErrUnavailable) {
+		return nil, err // the file could not be read just now, which says nothing about it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errThumbnail, err)
 	}

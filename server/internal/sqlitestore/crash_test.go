@@ -28,7 +28,7 @@ func init() {
 // writeUntilKilled appends to five sites from 16 goroutines and prints the id
 // and the hash of each entry once it is acknowledged.
 func writeUntilKilled(dir string) error {
-	s, err := Open(context.Background(), dir)
+	s, err := Open(context.Background(), dir, Options{})
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("the writing process ended by itself: %v: %s", err, stderr.String())
 		}
 
-		s, err := Open(t.Context(), dir)
+		s, err := Open(t.Context(), dir, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

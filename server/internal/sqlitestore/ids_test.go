@@ -32,7 +32,7 @@ func TestSlotsCollide(t *testing.T) {
 	few := func(_ ledger.History, id string) int64 { return int64(len(id) % 3) }
 	dir := filepath.Join(t.TempDir(), "data")
 	open := func() *Store {
-		s, err := openWith(t.Context(), dir, few)
+		s, err := openWith(t.Context(), dir, Options{}, few)
 		if err != nil {
 			t.Fatal(err)
 		}

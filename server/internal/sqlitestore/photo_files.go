@@ -16,6 +16,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
+	"xuncha/ledger"
 	"xuncha/server/internal/engine"
 	"xuncha/sites"
 )
@@ -55,6 +56,19 @@ func (p *photoStore) onFiles(ctx context.Context, f func() error) error {
 	return engine.FileError(f())
 }
 
+// onWrites runs a call that writes to files, unless what is left of the disk is kept for
+// others.
+func (p *photoStore) onWrites(ctx context.Context, f func() error) error {
+	if err := p.reserve.admit(ctx); err != nil {
+		return err
+	}
+	err := p.onFiles(ctx, f)
+	if errors.Is(err, ledger.ErrFull) {
+		p.reserve.found(err)
+	}
+	return err
+}
+
 // incoming is where what comes of a photo is gathered.
 func (p *photoStore) incoming(r photos.Ref) string {
 	return filepath.Join(p.dir, incomingFolder, string(r.Site)+"_"+string(r.CheckIn)+"_"+r.SHA256.String())
@@ -68,7 +82,7 @@ func (p *photoStore) path(stored inspections.Digest) string {
 
 // Receive implements photos.Store.
 func (p *photoStore) Receive(ctx context.Context, r photos.Ref, offset int64, b []byte) error {
-	return p.onFiles(ctx, func() (err error) {
+	return p.onWrites(ctx, func() (err error) {
 		defer p.receiving.Lock(r.SHA256)()
 		flags := os.O_WRONLY
 		if offset == 0 {
@@ -76,7 +90,7 @@ func (p *photoStore) Receive(ctx context.Context, r photos.Ref, offset int64, b 
 		}
 		f, err := os.OpenFile(p.incoming(r), flags, 0o600)
 		beyond := fmt.Errorf("%d %w", offset, photos.ErrOffset)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && offset > 0 {
 			return beyond
 		}
 		if err != nil {
@@ -115,18 +129,32 @@ func (p *photoStore) Secure(ctx context.Context, r photos.Ref) error {
 
 // A photoFile is an open file of which the size is known.
 type photoFile struct {
-	*os.File
+	file *os.File
 	size int64
 }
 
 // Size implements photos.File.
 func (f photoFile) Size() int64 { return f.size }
 
-// openFile opens a file; one that is not there gives missing.
-func (p *photoStore) openFile(ctx context.Context, path string, missing error) (out photos.File, err error) {
+// ReadAt implements photos.File.
+func (f photoFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := f.file.ReadAt(b, at)
+	return n, engine.FileError(err)
+}
+
+// Close implements photos.File.
+func (f photoFile) Close() error { return engine.FileError(f.file.Close()) }
+
+// openFile opens a file that lies somewhere below the folder; one that is not there gives
+// missing. Where the folder is not there either, as when a disk is not mounted, that says
+// nothing about the file.
+func (p *photoStore) openFile(ctx context.Context, folder, path string, missing error) (out photos.File, err error) {
 	err = p.onFiles(ctx, func() error {
 		f, err := engine.OpenFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(folder); err != nil {
+				return err
+			}
 			return missing
 		}
 		if err != nil {
@@ -144,12 +172,12 @@ func (p *photoStore) openFile(ctx context.Context, path string, missing error) (
 
 // Partial implements photos.Store.
 func (p *photoStore) Partial(ctx context.Context, r photos.Ref) (photos.File, error) {
-	return p.openFile(ctx, p.incoming(r), fmt.Errorf("%s: %w", r.SHA256, photos.ErrMissing))
+	return p.openFile(ctx, filepath.Join(p.dir, incomingFolder), p.incoming(r), fmt.Errorf("%s: %w", r.SHA256, photos.ErrMissing))
 }
 
 // Open implements photos.Store.
 func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (photos.File, error) {
-	return p.openFile(ctx, p.path(stored), fmt.Errorf("%s: %w", stored, photos.ErrLost))
+	return p.openFile(ctx, p.dir, p.path(stored), fmt.Errorf("%s: %w", stored, photos.ErrLost))
 }
 
 // Discard implements photos.Store.

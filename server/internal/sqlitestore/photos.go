@@ -198,7 +198,7 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 		return *known, nil
 	}
 	var file newFile
-	err = p.onFiles(ctx, func() (err error) {
+	err = p.onWrites(ctx, func() (err error) {
 		file, err = write()
 		return err
 	})
@@ -207,7 +207,7 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 	}
 	k.Stored, k.Size, k.Purged = file.sum, file.size, false
 	defer p.storing.Lock(k.Stored)()
-	if err := p.onFiles(ctx, func() error { return p.place(file) }); err != nil {
+	if err := p.onWrites(ctx, func() error { return p.place(file) }); err != nil {
 		// Also where the caller has left and nothing was tried.
 		return photos.Kept{}, errors.Join(err, engine.Remove(file.path))
 	}

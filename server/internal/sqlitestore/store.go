@@ -48,13 +48,15 @@ const (
 
 // A Store is an open data folder. It is safe for concurrent use.
 type Store struct {
-	lock   *os.File
-	writer *writer
-	recent *recent
-	ids    *ids
-	photos *photoStore
-	reads  chan *sqlite.Conn // those not in use
-	gate   engine.Gate
+	lock    *os.File
+	marker  *marker
+	reserve *reserve
+	writer  *writer
+	recent  *recent
+	ids     *ids
+	photos  *photoStore
+	reads   chan *sqlite.Conn // those not in use
+	gate    engine.Gate
 
 	stopBackground   context.CancelFunc
 	filling, indexer sync.WaitGroup
@@ -62,14 +64,30 @@ type Store struct {
 
 // Open opens the data folder, and makes it where there is none, readable by its
 // owner alone. The error is ErrLocked where another server has it, ErrForeign
-// or ErrNewer where this version cannot use what is in it. A migration that
+// or ErrNewer where this version cannot use what is in it, and ErrLost where it lacks
+// what was acknowledged; nothing is made or deleted in it then. A migration that
 // takes long stops, and is undone, where ctx ends.
-func Open(ctx context.Context, dir string) (*Store, error) { return openWith(ctx, dir, slotOf) }
+func Open(ctx context.Context, dir string, o Options) (*Store, error) {
+	s, err := openWith(ctx, dir, o, slotOf)
+	if errors.Is(engine.FileError(err), ledger.ErrFull) && giveUpReserve(dir) {
+		// To open takes a little room too.
+		s, err = openWith(ctx, dir, o, slotOf)
+	}
+	if errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%w. %s was cut short or altered. %s", err, File, wayBack)
+	}
+	return s, err
+}
 
 // openWith is Open with the function that gives ids their slots.
-func openWith(ctx context.Context, dir string, slotOf func(ledger.History, string) int64) (_ *Store, err error) {
-	s := &Store{recent: newRecent(), reads: make(chan *sqlite.Conn, readers), ids: &ids{slotOf: slotOf, wanted: make(chan struct{})}}
+func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.History, string) int64) (_ *Store, err error) {
+	o = o.completed()
+	s := &Store{
+		recent: newRecent(), reads: make(chan *sqlite.Conn, readers), ids: &ids{slotOf: slotOf, wanted: make(chan struct{})},
+		marker: &marker{path: filepath.Join(dir, markFile), log: o.Log},
+	}
 	var conns []*sqlite.Conn
+	restore := func() {}
 	defer func() {
 		if err == nil {
 			return
@@ -77,11 +95,17 @@ func openWith(ctx context.Context, dir string, slotOf func(ledger.History, strin
 		for _, conn := range conns {
 			conn.Close()
 		}
+		if errors.Is(err, ErrLost) {
+			restore()
+		}
 		if s.lock != nil {
 			s.lock.Close()
 		}
 		err = fmt.Errorf("data folder %s: %w", dir, translate(err))
 	}()
+	if err := o.accept(dir, checkFolder(dir, o)); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -92,23 +116,53 @@ func openWith(ctx context.Context, dir string, slotOf func(ledger.History, strin
 	if err := createFile(path); err != nil {
 		return nil, err
 	}
-	for i := range 1 + readers {
-		flags, cache := sqlite.OpenReadOnly, readCacheKiB
-		if i == 0 {
-			flags, cache = sqlite.OpenReadWrite, writeCacheKiB
-		}
+	restore = untouched(dir)
+	connect := func(flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 		conn, err := sqlite.OpenConn(path, flags)
-		if err != nil {
+		if err == nil {
+			conns = append(conns, conn)
+			conn.SetBusyTimeout(busyTimeout)
+		}
+		return conn, err
+	}
+	// The first connection only reads. Whatever is wrong with the database, its files stay
+	// as they are: closing one that writes would give up what its log has behind a fault.
+	first, err := connect(sqlite.OpenReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := schemaVersion(first, len(migrations)); err != nil {
+		return nil, err
+	}
+	now, renew, err := checkEntries(first, dir, o)
+	if err := o.accept(dir, err); err != nil {
+		return nil, err
+	}
+	writing, err := connect(sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareFile(ctx, writing); err != nil {
+		return nil, err
+	}
+	for range readers - 1 {
+		if _, err := connect(sqlite.OpenReadOnly); err != nil {
 			return nil, err
 		}
-		conns = append(conns, conn)
-		conn.SetBusyTimeout(busyTimeout)
-		if i == 0 {
-			if err := prepareFile(ctx, conn); err != nil {
-				return nil, err
-			}
+	}
+	for _, conn := range conns {
+		cache := readCacheKiB
+		if conn == writing {
+			cache = writeCacheKiB
+		} else {
+			s.reads <- conn
 		}
 		if err := sqlitex.ExecuteTransient(conn, fmt.Sprintf(`PRAGMA cache_size = -%d`, cache), nil); err != nil {
+			return nil, err
+		}
+	}
+	if s.marker.now = now; renew {
+		if err := s.renewMark(writing, now); err != nil {
 			return nil, err
 		}
 	}
@@ -116,11 +170,11 @@ func openWith(ctx context.Context, dir string, slotOf func(ledger.History, strin
 	if s.photos, err = openPhotos(s, dir); err != nil {
 		return nil, err
 	}
-	if s.writer, err = startWriter(conns[0], s.recent, s.ids); err != nil {
+	if s.reserve, err = openReserve(dir, o); err != nil {
 		return nil, err
 	}
-	for _, conn := range conns[1:] {
-		s.reads <- conn
+	if s.writer, err = startWriter(writing, s); err != nil {
+		return nil, errors.Join(err, s.reserve.close())
 	}
 	// What runs in the background outlives the call that opens the store.
 	background, stop := context.WithCancel(context.Background())
@@ -187,30 +241,35 @@ func (s *Store) Close() error {
 			errs = append(errs, (<-s.reads).Close())
 		}
 		// The last connection to close moves what is in the log to the database.
-		return errors.Join(append(errs, s.writer.stop(), s.lock.Close())...)
+		return errors.Join(append(errs, s.writer.stop(), s.marker.close(), s.reserve.close(), s.lock.Close())...)
 	})
 }
 
 // Shared tells that nobody else writes to the folder.
 func (s *Store) Shared() bool { return false }
 
-// final are SQLite's codes of what never passes: a statement, a value or the file is
-// wrong. Whatever else it says may pass, such as locks, files that cannot be read or
-// opened just now, and memory that is short.
+// ErrDamaged means that the database's file is not what SQLite has written. It comes with
+// ledger.ErrUnavailable: calls keep what they have until somebody has seen to it.
+var ErrDamaged = errors.New("the database is damaged")
+
+// final are SQLite's codes of what is a mistake in the program: a statement or a value is
+// wrong. Whatever else it says is a fault of the disk or the system, or may pass: locks,
+// files that cannot be read or opened just now, memory that is short.
 var final = []sqlite.ResultCode{
 	sqlite.ResultError, // also of an error that is not SQLite's
 	sqlite.ResultInternal, sqlite.ResultNotFound, sqlite.ResultTooBig, sqlite.ResultConstraint, sqlite.ResultMismatch,
 	sqlite.ResultMisuse, sqlite.ResultNoLFS, sqlite.ResultAuth, sqlite.ResultFormat, sqlite.ResultRange,
-	sqlite.ResultCorrupt, sqlite.ResultNotADB,
 }
 
 // translate gives SQLite's errors the meaning that callers know.
 func translate(err error) error {
-	switch code := sqlite.ErrCode(err).ToPrimary(); {
-	case err == nil, slices.Contains(final, code):
+	switch code := sqlite.ErrCode(err); {
+	case err == nil, slices.Contains(final, code.ToPrimary()):
 		return err
-	case code == sqlite.ResultFull:
+	case code.ToPrimary() == sqlite.ResultFull, code == sqlite.ResultIOErrSHMSize:
 		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
+	case isDamage(err):
+		return fmt.Errorf("%w: %w: %w", ledger.ErrUnavailable, ErrDamaged, err)
 	}
 	return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 }
@@ -294,5 +353,8 @@ func (s *Store) write(ctx context.Context, f func(*writer) error) error {
 		return err
 	}
 	defer leave()
+	if err := s.reserve.admit(ctx); err != nil {
+		return err
+	}
 	return s.writer.do(ctx, f)
 }

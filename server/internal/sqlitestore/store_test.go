@@ -31,7 +31,7 @@ func open(tb testing.TB) *Store {
 // openIn opens the store in a folder and closes it when the test ends.
 func openIn(tb testing.TB, dir string) *Store {
 	tb.Helper()
-	s, err := Open(tb.Context(), dir)
+	s, err := Open(tb.Context(), dir, Options{PhotosFirst: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestOpenOnlyForOwner(t *testing.T) {
 		names += " " + d.Name()
 		return nil
 	})
-	if want := " data LOCK photos 92 b2 92b2fa58028958317e408bd84ecfa70f5ee35b121991dbc232c49d166353708b incoming new xuncha.db xuncha.db-shm xuncha.db-wal"; err != nil || names != want {
+	if want := " data LOCK mark photos 92 b2 92b2fa58028958317e408bd84ecfa70f5ee35b121991dbc232c49d166353708b incoming new xuncha.db xuncha.db-shm xuncha.db-wal"; err != nil || names != want {
 		t.Errorf("got files%s and error %v, want%s", names, err, want)
 	}
 }
@@ -128,7 +128,7 @@ func TestOpenOnlyForOwner(t *testing.T) {
 func TestOpenLocked(t *testing.T) {
 	s := open(t)
 	dir := filepath.Dir(s.lock.Name())
-	_, err := Open(t.Context(), dir)
+	_, err := Open(t.Context(), dir, Options{})
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("got %v, want ErrLocked", err)
 	}
@@ -172,7 +172,7 @@ func TestOpenForeign(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Open(t.Context(), dir)
+			_, err = Open(t.Context(), dir, Options{})
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
@@ -263,14 +263,14 @@ func TestMigrate(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), dir); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), next) {
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), next) {
 		t.Errorf("got %v, want ErrNewer with %s", err, next)
 	}
 }
 
 func TestClose(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Open(t.Context(), dir)
+	s, err := Open(t.Context(), dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestClose(t *testing.T) {
 	if _, err := s.Newest(t.Context(), site.History(), 0, 1); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
-	s, err = Open(t.Context(), dir)
+	s, err = Open(t.Context(), dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -450,10 +450,10 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
-// What passes may be tried again; what is wrong with a statement or the file does not.
+// What is a fault of the disk may be tried again; what is wrong with a statement may not.
 func TestTranslate(t *testing.T) {
 	for code, want := range map[sqlite.ResultCode]error{
-		sqlite.ResultFull: ledger.ErrFull,
+		sqlite.ResultFull: ledger.ErrFull, sqlite.ResultIOErrSHMSize: ledger.ErrFull,
 
 		sqlite.ResultBusy: ledger.ErrUnavailable, sqlite.ResultBusySnapshot: ledger.ErrUnavailable,
 		sqlite.ResultLocked: ledger.ErrUnavailable, sqlite.ResultProtocol: ledger.ErrUnavailable,
@@ -463,13 +463,19 @@ func TestTranslate(t *testing.T) {
 		sqlite.ResultSchema: ledger.ErrUnavailable, sqlite.ResultAbortRollback: ledger.ErrUnavailable,
 		sqlite.ResultCode(99): ledger.ErrUnavailable, // which SQLite does not have yet
 
-		sqlite.ResultError: nil, sqlite.ResultCorrupt: nil, sqlite.ResultCorruptVTab: nil, sqlite.ResultNotADB: nil,
-		sqlite.ResultConstraintUnique: nil, sqlite.ResultTooBig: nil, sqlite.ResultMisuse: nil,
+		sqlite.ResultReadOnly: ledger.ErrUnavailable, sqlite.ResultIOErr: ledger.ErrUnavailable,
+		sqlite.ResultIOErrRead: ledger.ErrUnavailable, sqlite.ResultIOErrWrite: ledger.ErrUnavailable,
+		sqlite.ResultCorrupt: ErrDamaged, sqlite.ResultCorruptVTab: ErrDamaged, sqlite.ResultNotADB: ErrDamaged,
+
+		sqlite.ResultError: nil, sqlite.ResultConstraintUnique: nil, sqlite.ResultTooBig: nil, sqlite.ResultMisuse: nil,
 	} {
 		err := fmt.Errorf("a step: %w", code.ToError())
 		got := translate(err)
 		if want == nil && got != err || want != nil && !errors.Is(got, want) {
 			t.Errorf("%v: got %v, want %v", code, got, want)
+		}
+		if want == ErrDamaged && !errors.Is(got, ledger.ErrUnavailable) {
+			t.Errorf("%v: got %v, want ErrUnavailable too", code, got)
 		}
 	}
 	if got := translate(ledger.ErrNotFound); got != ledger.ErrNotFound {

@@ -48,8 +48,10 @@ type writer struct {
 	queue *engine.Queue[*job]
 	heads map[ledger.History]*knownHead
 
-	recent *recent
-	ids    *ids
+	recent  *recent
+	ids     *ids
+	marker  *marker
+	reserve *reserve
 	// mostUnindexed is how many entries wait at least before they are indexed, and
 	// indexing is nil while none is under way.
 	mostUnindexed int
@@ -76,8 +78,11 @@ type job struct {
 	// taken is set by whoever comes first: the writer to run the job, or the
 	// caller to leave.
 	taken atomic.Bool
-	err   error
-	done  chan error
+	ours  bool // the writer has taken it
+	// reserved tells that it may use the room that is kept in reserve.
+	reserved bool
+	err      error
+	done     chan error
 }
 
 // refused wraps the error of a job that has written nothing, so that the
@@ -85,14 +90,17 @@ type job struct {
 type refused struct{ error }
 
 // startWriter reads what the indexes lack and starts the writer.
-func startWriter(conn *sqlite.Conn, r *recent, i *ids) (*writer, error) {
+func startWriter(conn *sqlite.Conn, s *Store) (*writer, error) {
+	r, i := s.recent, s.ids
 	w := &writer{
-		conn:   conn,
-		queue:  engine.NewQueue[*job](maxBatch),
-		heads:  map[ledger.History]*knownHead{},
-		recent: r,
-		ids:    i,
-		byID:   map[entryID]ledger.Entry{},
+		conn:    conn,
+		queue:   engine.NewQueue[*job](maxBatch),
+		heads:   map[ledger.History]*knownHead{},
+		recent:  r,
+		ids:     i,
+		marker:  s.marker,
+		reserve: s.reserve,
+		byID:    map[entryID]ledger.Entry{},
 
 		mostUnindexed: maxUnindexed,
 	}
@@ -130,7 +138,7 @@ func (w *writer) stop() error {
 // made. A write whose context ends before its turn is not made; one whose turn
 // has come is waited for, because it uses the caller's memory.
 func (w *writer) do(ctx context.Context, f func(*writer) error) error {
-	j := &job{ctx: ctx, run: f, done: make(chan error, 1)}
+	j := &job{ctx: ctx, run: f, reserved: ledger.MayUseReserve(ctx), done: make(chan error, 1)}
 	if err := w.queue.Put(ctx, j); err != nil {
 		return err
 	}
@@ -147,28 +155,64 @@ func (w *writer) do(ctx context.Context, f func(*writer) error) error {
 
 // work does a batch and tells each caller what came of it.
 func (w *writer) work(batch []*job) {
-	err := w.commit(batch)
+	w.commitAll(batch)
 	for _, j := range batch {
-		if j.err == nil {
-			j.err = err
-		}
 		j.done <- j.err
 	}
 }
 
-// commit runs the jobs in one transaction. Where a job was refused or left
-// behind, its own err is set. The error returned is that of all others, of
-// which none is stored then.
-func (w *writer) commit(batch []*job) error {
+// commitAll runs the jobs of a batch and sets the err of each.
+func (w *writer) commitAll(batch []*job) {
+	err := w.commit(batch)
+	if errors.Is(err, ledger.ErrFull) {
+		w.reserve.found(err)
+		// What may use the reserve is done once more, without the rest.
+		var reserved, rest []*job
+		for _, j := range batch {
+			if j.reserved {
+				reserved = append(reserved, j)
+			} else {
+				rest = append(rest, j)
+			}
+		}
+		if len(reserved) > 0 && (w.reserve.giveUp() || len(rest) > 0) {
+			setErrors(reserved, w.commit(reserved))
+			batch = rest
+		}
+	}
+	setErrors(batch, err)
+}
+
+// setErrors gives each job that was not refused the error of its transaction.
+func setErrors(jobs []*job, err error) {
+	for _, j := range jobs {
+		if j.err == nil {
+			j.err = err
+		}
+	}
+}
+
+// begin reports whether the job is to be run, once more where it was run in vain. Where
+// its caller has left, it is not.
+func (j *job) begin() bool {
+	if !j.ours && !j.taken.CompareAndSwap(false, true) {
+		return false
+	}
+	j.ours = true
+	j.err = j.ctx.Err()
+	return j.err == nil
+}
+
+// commit runs the jobs in one transaction. Where a job was refused or left behind, its
+// own err is set.
+// The error returned is that of all others, of which none is stored then.
+func (w *writer) commit(jobs []*job) error {
 	err := w.exec(`BEGIN IMMEDIATE`)
-	for _, j := range batch {
+	for _, j := range jobs {
 		if err != nil {
 			break
 		}
-		if !j.taken.CompareAndSwap(false, true) {
-			continue
-		}
-		if j.err = j.ctx.Err(); j.err != nil {
+		if !j.begin() {
 			continue
 		}
 		var r refused
@@ -178,7 +222,7 @@ func (w *writer) commit(batch []*job) error {
 	}
 	next := 0
 	if err == nil {
-		next, err = w.indexSome(max(leastIndexed, indexedEach*len(batch), w.quietSteps()))
+		next, err = w.indexSome(max(leastIndexed, indexedEach*len(jobs), w.quietSteps()))
 	}
 	if err == nil {
 		err = w.exec(`COMMIT`)
@@ -186,6 +230,7 @@ func (w *writer) commit(batch []*job) error {
 	if err == nil {
 		w.recent.publish(w.rows, w.fresh)
 		w.indexedUpTo(next)
+		w.mark()
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -200,6 +245,17 @@ func (w *writer) commit(batch []*job) error {
 	w.forget()
 	w.quiet = false
 	return err
+}
+
+// mark notes how far the transaction that was committed has brought the database.
+func (w *writer) mark() {
+	switch n := len(w.fresh); n {
+	case 0:
+	case 1:
+		w.marker.note(w.rows[0].entry, w.fresh[0].Hash)
+	default:
+		w.marker.note(w.rows[n-1].entry, w.fresh[n-2].Hash, w.fresh[n-1].Hash)
+	}
 }
 
 // add notes an entry that the transaction under way has added.

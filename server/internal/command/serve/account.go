@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
 
 	"xuncha/server/internal/accounts"
-	"xuncha/server/internal/mongostore"
 )
 
 // operator stands in records for whoever changed something with access to the store
@@ -18,8 +18,8 @@ import (
 const operator = "operator"
 
 // withAccounts opens the store, calls f with its accounts, and closes it.
-func (c StoreConfig) withAccounts(ctx context.Context, f func(*accounts.Service) error) (err error) {
-	store, where, err := OpenEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
+func (c StoreConfig) withAccounts(ctx context.Context, stderr io.Writer, f func(*accounts.Service) error) (err error) {
+	store, where, err := OpenEngine(ctx, c.name(), c.options(commandLog(stderr)))
 	if err != nil {
 		return err
 	}

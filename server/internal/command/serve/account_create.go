@@ -27,7 +27,7 @@ type AccountCreateCommand struct {
 
 // Run creates the account.
 func (c *AccountCreateCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
-	return c.withAccounts(ctx, func(people *accounts.Service) error { return c.create(ctx, people, stdout, stderr) })
+	return c.withAccounts(ctx, stderr, func(people *accounts.Service) error { return c.create(ctx, people, stdout, stderr) })
 }
 
 func (c *AccountCreateCommand) create(ctx context.Context, people *accounts.Service, stdout, stderr io.Writer) error {

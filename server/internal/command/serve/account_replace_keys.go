@@ -15,7 +15,7 @@ type AccountReplaceKeysCommand struct {
 
 // Run makes a new key and forgets the others.
 func (c *AccountReplaceKeysCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
-	return c.withAccounts(ctx, func(people *accounts.Service) error {
+	return c.withAccounts(ctx, stderr, func(people *accounts.Service) error {
 		if err := people.ReplaceKeys(ctx); err != nil {
 			return err
 		}

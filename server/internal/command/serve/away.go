@@ -8,6 +8,7 @@ import (
 
 	"xuncha/ledger"
 	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/sqlitestore"
 )
 
 const (
@@ -18,10 +19,10 @@ const (
 )
 
 // isAway reports whether the store does not answer just now, as in an election. Where
-// the database denies something, somebody who starts a server wants to hear of it at
-// once.
+// the database denies something, or is damaged, somebody who starts a server wants to hear
+// of it at once.
 func isAway(err error) bool {
-	return errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, mongostore.ErrDenied)
+	return errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, mongostore.ErrDenied) && !errors.Is(err, sqlitestore.ErrDamaged)
 }
 
 // untilBack calls f, and calls it again for as long as it fails because the store is

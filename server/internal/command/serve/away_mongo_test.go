@@ -10,7 +10,6 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
@@ -59,7 +58,7 @@ func fillShared(t *testing.T, s *shared, checkIns int) {
 // copyShared stores in a database what a store in memory has.
 func copyShared(t *testing.T, from *shared, uri string) {
 	t.Helper()
-	to, _, err := OpenEngine(t.Context(), uri, mongostore.Options{})
+	to, _, err := OpenEngine(t.Context(), uri, EngineOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +111,7 @@ func TestStartWhileDatabaseIsKilled(t *testing.T) {
 		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute,
 	}
 	r, err := start(t.Context(), StoreConfig{Store: uri}, c, log,
-		func(ctx context.Context, name string, o mongostore.Options) (Engine, string, error) {
+		func(ctx context.Context, name string, o EngineOptions) (Engine, string, error) {
 			opened, where, err := OpenEngine(ctx, name, o)
 			store = &flaky{Engine: opened, given: map[ledger.Key]int{}}
 			store.away = func() error {

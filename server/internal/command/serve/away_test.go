@@ -204,7 +204,7 @@ func startFlaky(t *testing.T, away func() error) (*Running, *lines) {
 		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute,
 	}
 	r, err := start(t.Context(), StoreConfig{Data: t.TempDir()}, c, log,
-		func(ctx context.Context, name string, o mongostore.Options) (Engine, string, error) {
+		func(ctx context.Context, name string, o EngineOptions) (Engine, string, error) {
 			store, where, err := OpenEngine(ctx, name, o)
 			return &flaky{Engine: store, away: away, given: map[ledger.Key]int{}}, where, err
 		})

@@ -22,8 +22,9 @@ import (
 
 // CopyCommand is "xuncha copy".
 type CopyCommand struct {
-	From string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it; one that does is noticed. Of a database, a user who may only read it is enough."`
-	To   string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
+	lossConfig `embed:""`
+	From       string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy from. No server may be writing to it; one that does is noticed. Of a database, a user who may only read it is enough."`
+	To         string `required:"" placeholder:"STORE" help:"Data folder or mongodb:// address to copy to: empty, or an earlier copy that was interrupted. An address with a password is better given as XUNCHA_FROM or XUNCHA_TO."`
 }
 
 // Run copies all histories, the rows and photos that they name, and what accounts
@@ -37,12 +38,18 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 			return fmt.Errorf("--from: %w", err)
 		}
 	}
-	from, source, err := OpenEngine(ctx, c.From, mongostore.Options{ReadOnly: true})
+	log := commandLog(stderr)
+	from, source, err := OpenEngine(ctx, c.From, EngineOptions{
+		Mongo:  mongostore.Options{ReadOnly: true},
+		Folder: sqlitestore.Options{AcceptLoss: c.AcceptLoss, Log: log},
+	})
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, target, err := OpenEngine(ctx, c.To, mongostore.Options{})
+	to, target, err := OpenEngine(ctx, c.To, EngineOptions{
+		Folder: sqlitestore.Options{AcceptLoss: c.AcceptLoss, PhotosFirst: true, Log: log},
+	})
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}

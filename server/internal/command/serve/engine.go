@@ -28,12 +28,18 @@ type Engine interface {
 	Close() error
 }
 
+// EngineOptions say how a store is opened; each engine has its own.
+type EngineOptions struct {
+	Mongo  mongostore.Options
+	Folder sqlitestore.Options
+}
+
 // OpenEngine opens the store with the name: a MongoDB address, or else a data
 // folder. It returns the name as people may read it, without credentials.
-func OpenEngine(ctx context.Context, name string, o mongostore.Options) (_ Engine, where string, err error) {
+func OpenEngine(ctx context.Context, name string, o EngineOptions) (_ Engine, where string, err error) {
 	if mongostore.Is(name) {
 		where = "database " + mongostore.Redact(name)
-		store, err := mongostore.Open(ctx, name, o)
+		store, err := mongostore.Open(ctx, name, o.Mongo)
 		if err != nil {
 			return nil, where, err
 		}
@@ -44,7 +50,7 @@ func OpenEngine(ctx context.Context, name string, o mongostore.Options) (_ Engin
 		return nil, "", errors.New("no store has such an address: want a folder, or mongodb:// or mongodb+srv://")
 	}
 	where = "data folder " + name
-	store, err := sqlitestore.Open(ctx, name)
+	store, err := sqlitestore.Open(ctx, name, o.Folder)
 	if err != nil {
 		return nil, where, err
 	}

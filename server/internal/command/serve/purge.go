@@ -11,7 +11,6 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
-	"xuncha/server/internal/mongostore"
 	"xuncha/sites"
 )
 
@@ -34,7 +33,7 @@ func (c *PurgeCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return fmt.Errorf("--time-zone: %w", err)
 	}
-	store, where, err := OpenEngine(ctx, c.name(), mongostore.Options{KeepSchema: c.KeepSchema})
+	store, where, err := OpenEngine(ctx, c.name(), c.options(commandLog(stderr)))
 	if err != nil {
 		return err
 	}

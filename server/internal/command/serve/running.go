@@ -20,7 +20,6 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/rpc"
 	"xuncha/sites"
 )
@@ -65,7 +64,7 @@ func Start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer) 
 }
 
 // start is Start with the way in which a store is opened.
-func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, open func(context.Context, string, mongostore.Options) (Engine, string, error)) (_ *Running, err error) {
+func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, open func(context.Context, string, EngineOptions) (Engine, string, error)) (_ *Running, err error) {
 	out := newLogWriter(stderr)
 	log, err := newLog(c, out)
 	if err != nil {
@@ -95,7 +94,10 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	begun := time.Now()
-	store, where, err := open(ctx, stored.name(), mongostore.Options{KeepSchema: stored.KeepSchema, Log: log})
+	problems := new(rpc.Problems)
+	options := stored.options(log)
+	options.Folder.OnFull = noteFull(problems)
+	store, where, err := open(ctx, stored.name(), options)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,6 @@ import (
 
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/server/internal/mongostore"
 )
 
 // A slowEngine is one whose feed begins once it is told what with.
@@ -53,7 +52,7 @@ func startSlowly(t *testing.T) (r *Running, begin chan error, log *lines) {
 		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute,
 	}
 	r, err := start(t.Context(), StoreConfig{Data: t.TempDir()}, c, log,
-		func(ctx context.Context, name string, o mongostore.Options) (Engine, string, error) {
+		func(ctx context.Context, name string, o EngineOptions) (Engine, string, error) {
 			store, where, err := OpenEngine(ctx, name, o)
 			return &slowEngine{store, begin}, where, err
 		})

@@ -8,7 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
+
+	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/sqlitestore"
 )
 
 // DefaultAddress is where a server listens, and where the commands call it, unless a
@@ -39,6 +43,27 @@ type StoreConfig struct {
 	Data       string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
 	Store      string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
 	KeepSchema bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
+	lossConfig `embed:""`
+	// ReserveBytes is 0 for none, which is what a StoreConfig has that no flags were read into.
+	ReserveBytes int64 `default:"67108864" placeholder:"BYTES" help:"Room on the disk of the data folder that is kept for signing in, ending orders, disabling accounts and the record of who looked at what when the disk is full; 0 keeps none. Default: 64 MiB."`
+}
+
+// lossConfig says whether a store is opened that lacks something.
+type lossConfig struct {
+	AcceptLoss bool `help:"Open the data folder although entries that were acknowledged, or the whole database, are missing, and give them up. Without it the command refuses to, and says what is missing."`
+}
+
+// options returns how the store is opened.
+func (c StoreConfig) options(log *slog.Logger) EngineOptions {
+	return EngineOptions{
+		Mongo:  mongostore.Options{KeepSchema: c.KeepSchema, Log: log},
+		Folder: sqlitestore.Options{AcceptLoss: c.AcceptLoss, ReserveBytes: max(0, c.ReserveBytes), Log: log},
+	}
+}
+
+// commandLog returns the log of a command that is no server.
+func commandLog(stderr io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // name returns the address of the database, or else the data folder.

@@ -39,7 +39,7 @@ func (w *word) Restore(from io.Reader) error {
 // does not fit is thrown away, with a word in the log.
 func TestSnapshots(t *testing.T) {
 	folder := t.TempDir()
-	store, err := sqlitestore.Open(t.Context(), folder)
+	store, err := sqlitestore.Open(t.Context(), folder, sqlitestore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
