@@ -18,7 +18,7 @@ import (
 var arrows = map[string]struct{ ours, others []string }{
 	"ledger":                                {nil, nil},
 	"ledger/ledgertest":                     {[]string{"ledger"}, nil},
-	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest", "server/internal/clock", "server/internal/clock/clocktest"}, nil},
+	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest", "server/internal/clock", "server/internal/clock/clocktest"}, nil},
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"internal/persistent":                   {nil, nil},
 	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},

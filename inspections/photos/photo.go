@@ -69,7 +69,7 @@ type State struct {
 	inspections.Photo
 	// Received is how many bytes have come, of the file on the phone.
 	Received int64
-	// Stored tells that all of it is stored for good; Purged, that it was, and
-	// was deleted when its time was over.
+	// Stored tells that all of it is stored for good; Purged, that it was, and is
+	// shown no more because its time is over.
 	Stored, Purged bool
 }

@@ -24,11 +24,28 @@ func (s *Service) keptUntil(o *sites.ClosureOrder) time.Time {
 	return o.End.Add(time.Duration(s.RetentionDays) * 24 * time.Hour)
 }
 
-// over reports whether the photos of check-ins under the order are not kept any
-// more.
+// over reports whether the time of the photos of check-ins under the order is over by
+// the server's clock. They are not shown then, and none is taken in. Where that clock is
+// wrong it can be put right, so nothing is deleted by this.
 func (s *Service) over(id sites.OrderID) bool {
 	o, err := s.Roster.Roster().Order(id)
 	return err == nil && !s.Now().Before(s.keptUntil(o))
+}
+
+// surelyOver is over by the time that may be counted with.
+func (s *Service) surelyOver(id sites.OrderID) bool {
+	o, err := s.Roster.Roster().Order(id)
+	return err == nil && s.surely(s.keptUntil(o))
+}
+
+// surely reports whether the time has come by the time that may be counted with. All
+// that deletes for good because time has passed asks here.
+func (s *Service) surely(t time.Time) bool {
+	if s.Believed == nil {
+		return false
+	}
+	now, ok := s.Believed()
+	return ok && !now.Before(t)
 }
 
 // keptPage is how many photos are asked for at once.
@@ -57,13 +74,13 @@ func (s *Service) kept(ctx context.Context, order sites.OrderID) iter.Seq2[Kept,
 	}
 }
 
-// Purge deletes the photos whose time is over, and calls each, where it is not
+// Purge deletes the photos whose time is surely over, and calls each, where it is not
 // nil, with every one once that is done and on record. A dry run deletes nothing.
 // One that cannot be deleted does not keep the others; the error names it.
 func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each func(Event)) (purged int, err error) {
 	var errs []error
 	for _, o := range s.Roster.Roster().Orders() {
-		if s.Now().Before(s.keptUntil(o)) {
+		if !s.surely(s.keptUntil(o)) {
 			continue
 		}
 		for k, err := range s.kept(ctx, o.ID) {

@@ -15,7 +15,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields are required.
+// Config is what a Service works with. All fields but Believed are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -26,8 +26,12 @@ type Config struct {
 	// RetentionDays is for how many days after the end of its closure order a
 	// photo is kept, 1 to MaxRetentionDays.
 	RetentionDays int
-	// Now returns the server's clock.
+	// Now returns the server's clock. It decides what is shown and taken in.
 	Now func() time.Time
+	// Believed returns the time that may be counted with where a deed cannot be undone,
+	// and whether there is such a time yet. It decides what is deleted; while it is nil,
+	// or there is none, nothing is.
+	Believed func() (time.Time, bool)
 }
 
 // A Service takes in photos and keeps them for their time. It is safe for
@@ -54,7 +58,8 @@ func New(c Config) (*Service, error) {
 // States returns the state of each photo of each check-in. Of one that the store
 // kept and failed to put on record it says that it is stored; State says that it
 // is not, so that the phone ends its upload once more, and Tend finishes it where
-// the phone does not.
+// the phone does not. One whose time is over by the server's clock is said to be
+// purged, whether or not its file is there still.
 func (s *Service) States(ctx context.Context, list []*inspections.Stored) ([][]State, error) {
 	out := make([][]State, len(list))
 	var of []inspections.CheckInRef
@@ -81,7 +86,7 @@ func (s *Service) States(ctx context.Context, list []*inspections.Stored) ([][]S
 			state := State{Photo: p}
 			ref := Ref{c.Ref(), p.SHA256}
 			if k, ok := kept[ref]; ok {
-				state.Stored, state.Purged, state.Received = true, k.Purged, p.Size
+				state.Stored, state.Purged, state.Received = true, k.Purged || s.over(c.Order), p.Size
 			} else if state.Received, err = s.received(ctx, ref); err != nil {
 				return nil, err
 			}
@@ -152,9 +157,11 @@ func (s *Service) state(ctx context.Context, c *inspections.Stored, p inspection
 }
 
 // Open opens a photo as it is stored. Errors are those of inspections.Service.Get,
-// ErrUnknown, ErrMissing, ErrPurged and ErrLost.
+// ErrUnknown, ErrMissing, ErrPurged and ErrLost. It is ErrPurged as soon as the photo's
+// time is over by the server's clock, though its file is only deleted once that is sure.
 func (s *Service) Open(ctx context.Context, ref Ref) (Kept, File, error) {
-	if _, _, err := s.declared(ctx, ref); err != nil {
+	c, _, err := s.declared(ctx, ref)
+	if err != nil {
 		return Kept{}, nil, err
 	}
 	kept, err := keptAs(ctx, s.Store, ref)
@@ -163,7 +170,7 @@ func (s *Service) Open(ctx context.Context, ref Ref) (Kept, File, error) {
 		return Kept{}, nil, err
 	case kept == nil:
 		return Kept{}, nil, ref.about(ErrMissing)
-	case kept.Purged:
+	case kept.Purged || s.over(c.Order):
 		return Kept{}, nil, ref.about(ErrPurged)
 	}
 	f, err := s.Store.Open(ctx, kept.Stored)

@@ -47,14 +47,43 @@ type Store interface {
 	// the order or, where that is empty, under any, that come after the one named,
 	// by site, check-in and declared hash.
 	Kept(ctx context.Context, order sites.OrderID, after Ref, n int) ([]Kept, error)
-	// Open opens the file with the hash; where it is not there it is ErrLost.
+	// Open opens the file with the hash; where it is not there it is ErrLost. One that
+	// was set aside is put back first.
 	Open(ctx context.Context, stored inspections.Digest) (File, error)
 	// Purge notes that the photo was purged, also of one that is not kept, and
 	// deletes its file unless other photos have the same.
 	Purge(ctx context.Context, k Kept) error
-	// Tidy deletes files that no photo has, which a crash or a copy left, and
-	// returns how many there were. It leaves those alone that are being stored.
+	// Tidy finishes purges and removes beginnings of files that a crash left, and
+	// returns how many there were. It deletes no file that may be all there is of a
+	// photo, and leaves those alone that are being stored.
 	Tidy(ctx context.Context) (removed int, err error)
+	// SetAside sets the files aside, under the day, that no photo has: a crash or a copy
+	// left them, or what the store knows of photos is older than they are. Photos are no
+	// more found by them, and nothing is lost. It puts those back that a photo has again,
+	// and deletes those that were set aside on a day before the other one; where that is
+	// empty, none. It leaves those alone that are being stored.
+	SetAside(ctx context.Context, today, before Day) (Aside, error)
+}
+
+// A Day is a day in UTC as people write it, 2026-11-26. Days are in the order of their
+// texts.
+type Day string
+
+// DayOf returns the day of a time.
+func DayOf(t time.Time) Day { return Day(t.UTC().Format(time.DateOnly)) }
+
+// ParseDay reads a day.
+func ParseDay(s string) (Day, error) {
+	_, err := time.Parse(time.DateOnly, s)
+	return Day(s), err
+}
+
+// An Aside is what SetAside has done.
+type Aside struct {
+	// Unknown were set aside, Back put back, and Dropped deleted.
+	Unknown, Back, Dropped int
+	// Where is where those lie that were set aside, for people to look.
+	Where string
 }
 
 // A ReceivedKeeper is a Store that can keep what was received as it is, without

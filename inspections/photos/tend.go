@@ -2,26 +2,33 @@ package photos
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"xuncha/inspections"
 	"xuncha/sites"
 )
 
-// PartialDays is for how many days the beginning of a photo is kept.
-const PartialDays = 7
+const (
+	// PartialDays is for how many days the beginning of a photo is kept.
+	PartialDays = 7
+	// UnknownDays is for how many days a file is kept of which no record knows, or the
+	// beginning of a photo of a check-in that does not exist. Somebody may have put an
+	// older database in place, and has so long to put back the right one.
+	UnknownDays = 30
+)
+
+// days is a number of them.
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // A Tending is what Tend has found and done.
 type Tending struct {
 	// Finished had arrived and were not yet stored for good; Refused turned out
 	// not to be what was declared; Expired were the beginnings of photos that
-	// nobody went on with for PartialDays, or that nobody waits for.
+	// nobody went on with for PartialDays, or that nobody has waited for in UnknownDays.
 	Finished, Refused, Expired int
-	// Strays were files that no photo has.
+	// Strays were left by what a crash interrupted.
 	Strays int
 	// Purged were kept until their time was over.
 	Purged int
@@ -62,7 +69,10 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 	c, photo, err := s.declared(ctx, ref)
 	switch {
 	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, ErrUnknown), errors.Is(err, sites.ErrSiteUnknown):
-		// The check-in, or its photo, does not exist.
+		// The check-in, or its photo, does not exist, or is in a database that is away.
+		if !s.surely(last.Add(days(UnknownDays))) {
+			return nil
+		}
 		t.Expired++
 		return s.Store.Discard(ctx, ref)
 	case err != nil:
@@ -80,57 +90,22 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 			t.Finished++
 		}
 		return err
-	case s.Now().Sub(last) > PartialDays*24*time.Hour || s.over(c.Order):
+	case s.surely(last.Add(days(PartialDays))) || s.surelyOver(c.Order):
 		t.Expired++
 		return s.Store.Discard(ctx, ref)
 	}
 	return nil
 }
 
-// Check looks for every photo that is kept, and calls lost with those that are not
-// there or not as they were stored. Before it reads the file of one it calls pace
-// with its size, which may wait.
-func (s *Service) Check(ctx context.Context, pace func(context.Context, int64) error, lost func(Kept, error)) (checked int, err error) {
-	for k, err := range s.kept(ctx, "") {
-		if err != nil {
-			return checked, err
-		}
-		if err := pace(ctx, k.Size); err != nil {
-			return checked, err
-		}
-		checked++
-		why := s.whole(ctx, k)
-		if why == nil {
-			continue
-		}
-		if !errors.Is(why, ErrLost) {
-			return checked, why
-		}
-		// It may have been purged meanwhile.
-		now, err := keptAs(ctx, s.Store, k.Ref)
-		if err != nil {
-			return checked, err
-		}
-		if now != nil && !now.Purged {
-			lost(k, why)
+// SetAside sets the files aside that no photo has, and deletes those for good that were
+// surely set aside for UnknownDays. It is called at every start, after Tend, and every
+// day.
+func (s *Service) SetAside(ctx context.Context) (Aside, error) {
+	var before Day
+	if s.Believed != nil {
+		if now, ok := s.Believed(); ok {
+			before = DayOf(now.Add(-days(UnknownDays)))
 		}
 	}
-	return checked, nil
-}
-
-// whole checks that a photo is as it was stored.
-func (s *Service) whole(ctx context.Context, k Kept) (err error) {
-	f, err := s.Store.Open(ctx, k.Stored)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, f.Size())); err != nil {
-		return err
-	}
-	if sum := inspections.Digest(h.Sum(nil)); sum != k.Stored {
-		return fmt.Errorf("%s has the content of %s: %w", k.Stored, sum, ErrLost)
-	}
-	return nil
+	return s.Store.SetAside(ctx, DayOf(s.Now()), before)
 }

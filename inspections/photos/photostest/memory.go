@@ -30,6 +30,8 @@ type Memory struct {
 	partials map[photos.Ref]partial
 	kept     map[photos.Ref]photos.Kept
 	files    map[inspections.Digest][]byte
+	// aside has the day on which a file was set aside.
+	aside map[inspections.Digest]photos.Day
 }
 
 type partial struct {
@@ -159,6 +161,7 @@ func (m *Memory) Keep(ctx context.Context, k photos.Kept, content io.WriterTo) (
 		return there, nil
 	}
 	put(&m.files, k.Stored, file.Bytes())
+	delete(m.aside, k.Stored)
 	put(&m.kept, k.Ref, k)
 	m.claim(k.Stored, k.CheckInRef)
 	return k, nil
@@ -218,6 +221,7 @@ func (m *Memory) Open(ctx context.Context, stored inspections.Digest) (photos.Fi
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b, ok := m.files[stored]
+	delete(m.aside, stored)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", stored, photos.ErrLost)
 	}
@@ -230,28 +234,69 @@ func (m *Memory) Purge(ctx context.Context, k photos.Kept) error {
 		return err
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	k.Purged = true
 	put(&m.kept, k.Ref, k)
-	m.mu.Unlock()
-	_, err := m.Tidy(context.Background())
-	return err
+	if !m.used(k.Stored) {
+		m.drop(k.Stored)
+	}
+	return nil
 }
 
-// Tidy implements photos.Store.
-func (m *Memory) Tidy(context.Context) (removed int, err error) {
-	used := map[inspections.Digest]bool{}
-	for _, k := range m.list(func(k photos.Kept) bool { return !k.Purged }) {
-		used[k.Stored] = true
+// used reports whether a photo has the file. It needs m.mu.
+func (m *Memory) used(stored inspections.Digest) bool {
+	for _, k := range m.kept {
+		if k.Stored == stored && !k.Purged {
+			return true
+		}
 	}
+	return false
+}
+
+// drop deletes a file. It needs m.mu.
+func (m *Memory) drop(stored inspections.Digest) {
+	delete(m.files, stored)
+	delete(m.aside, stored)
+}
+
+// Tidy implements photos.Store. What is kept in memory survives no crash.
+func (m *Memory) Tidy(ctx context.Context) (removed int, err error) { return 0, ctx.Err() }
+
+// SetAside implements photos.Store.
+func (m *Memory) SetAside(ctx context.Context, today, before photos.Day) (a photos.Aside, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for sum := range m.files {
-		if !used[sum] {
-			delete(m.files, sum)
-			removed++
+		day, aside := m.aside[sum]
+		switch used := m.used(sum); {
+		case used && aside:
+			delete(m.aside, sum)
+			a.Back++
+		case used:
+		case !aside:
+			put(&m.aside, sum, today)
+			a.Unknown++
+		case day < before:
+			m.drop(sum)
+			a.Dropped++
 		}
 	}
-	return removed, nil
+	return a, ctx.Err()
+}
+
+// Forget removes what the store knows of a photo and leaves its file, as an older
+// database in the place of the right one would.
+func (m *Memory) Forget(r photos.Ref) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.kept, r)
+}
+
+// Recall puts back what Forget has removed.
+func (m *Memory) Recall(k photos.Kept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	put(&m.kept, k.Ref, k)
 }
 
 // Spoil sets the file with the hash to b, as somebody could who has the folder;
@@ -260,15 +305,16 @@ func (m *Memory) Spoil(stored inspections.Digest, b []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if b == nil {
-		delete(m.files, stored)
+		m.drop(stored)
 		return
 	}
 	put(&m.files, stored, b)
 }
 
-// Files returns how many files there are, and how many beginnings of some.
+// Files returns how many files there are that were not set aside, and how many beginnings
+// of some.
 func (m *Memory) Files() (files, partials int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.files), len(m.partials)
+	return len(m.files) - len(m.aside), len(m.partials)
 }

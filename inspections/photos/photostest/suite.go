@@ -22,6 +22,10 @@ import (
 // An Engine is an engine's store as the suite needs it.
 type Engine interface {
 	Photos() photos.Store
+	// ForgetPhoto removes what the store knows of a photo and leaves its file, as an
+	// older database in the place of the right one would. RecallPhoto puts it back.
+	ForgetPhoto(testing.TB, photos.Kept)
+	RecallPhoto(testing.TB, photos.Kept)
 }
 
 // Run tests what the engine promises of photos, each promise on a store of its
@@ -57,6 +61,7 @@ func Run[E Engine](t *testing.T, open func(testing.TB) E, reopen func(testing.TB
 			})
 		})
 	}
+	runSetAside(t, open, reopen)
 }
 
 const (

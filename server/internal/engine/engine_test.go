@@ -151,3 +151,38 @@ func TestLocks(t *testing.T) {
 	unlock()
 	<-taken
 }
+
+// A file that is moved is at its new path, whatever was there, and not at the old one.
+func TestMove(t *testing.T) {
+	for name, there := range map[string]func(file, path string) error{
+		"Nothing":  func(string, string) error { return nil },
+		"Another":  func(_, path string) error { return os.WriteFile(path, []byte("another"), 0o600) },
+		"TheSame":  os.Link,
+		"NoFolder": func(_, path string) error { return os.Remove(filepath.Dir(path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file, path := filepath.Join(dir, "file"), filepath.Join(dir, "folder", "moved")
+			err := errors.Join(os.WriteFile(file, []byte("content"), 0o600), os.Mkdir(filepath.Dir(path), 0o700), there(file, path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, gone := path, file
+			err = Move(file, path)
+			if name == "NoFolder" {
+				// What fails leaves the file where it was.
+				if want, gone = file, path; err == nil {
+					t.Error("it moved to nowhere")
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			if b, err := os.ReadFile(want); string(b) != "content" || err != nil {
+				t.Errorf("got %q, %v", b, err)
+			}
+			if _, err := os.Stat(gone); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("got %v of %s", err, gone)
+			}
+		})
+	}
+}

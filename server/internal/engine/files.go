@@ -53,6 +53,37 @@ func Place(file, path string) error {
 	return nil
 }
 
+// Move gives a file another path, and returns once it survives a power cut there. After
+// an error or a power cut it is at either path, or at both. What else is at the path
+// gives way.
+//
+// The file has both names until the new one is flushed. A rename alone changes two
+// folders, and a power cut may keep what became of the old one and lose the new one.
+func Move(file, path string) error {
+	err := os.Link(file, path)
+	if errors.Is(err, fs.ErrExist) && !sameFile(file, path) {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		err = os.Link(file, path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		// Not every file system has links.
+		return errors.Join(os.Rename(file, path), SyncFolder(filepath.Dir(path)))
+	}
+	if err := SyncFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return Remove(file)
+}
+
+// sameFile reports whether both paths are names of one file.
+func sameFile(a, b string) bool {
+	first, errFirst := os.Lstat(a)
+	second, errSecond := os.Lstat(b)
+	return errFirst == nil && errSecond == nil && os.SameFile(first, second)
+}
+
 // Remove deletes a file. One that is not there is no error.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

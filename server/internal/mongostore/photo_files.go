@@ -11,6 +11,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
@@ -62,6 +63,9 @@ type fileDoc struct {
 	Name      string `bson:"filename"`
 	// Claim is new whenever a photo has come to rely on the file.
 	Claim *bson.ObjectID `bson:"claim,omitempty"`
+	// Unknown is the day on which the file was set aside, since no photo has it; empty of
+	// others. Photos find it all the same.
+	Unknown string `bson:"unknown,omitempty"`
 }
 
 // filesNamed returns the files with the name, of which there may be several where
@@ -172,7 +176,8 @@ func (p *photoStore) place(ctx context.Context, id bson.ObjectID, sum inspection
 // reports whether there is one. The photo's document must be there and held, see
 // deleteUnused.
 func (p *photoStore) claim(ctx context.Context, name string) (bool, error) {
-	return changed(p.files.UpdateOne(ctx, bson.D{is("filename", name)}, bson.D{is("$set", bson.D{is("claim", bson.NewObjectID())})}))
+	return changed(p.files.UpdateOne(ctx, bson.D{is("filename", name)},
+		bson.D{is("$set", bson.D{is("claim", bson.NewObjectID())}), is("$unset", bson.D{is("unknown", "")})}))
 }
 
 // changed reports whether an update has found what it was to change.
@@ -188,11 +193,8 @@ func changed(r *mongo.UpdateResult, err error) (bool, error) {
 // document is found here, or the claim or the new file came later than the list, and
 // the file stays: however slow any of them is.
 func (p *photoStore) deleteUnused(ctx context.Context, name string) (removed int, err error) {
-	files, err := p.filesNamed(ctx, name)
-	if err != nil || len(files) == 0 {
-		return 0, err
-	}
-	if used, err := p.used(ctx, name); err != nil || used {
+	files, err := p.unusedNamed(ctx, name)
+	if err != nil {
 		return 0, err
 	}
 	for _, f := range files {
@@ -210,25 +212,50 @@ func (p *photoStore) deleteUnused(ctx context.Context, name string) (removed int
 	return removed, nil
 }
 
-// used reports whether a photo has the file, or somebody stores one with it.
-func (p *photoStore) used(ctx context.Context, stored string) (bool, error) {
-	err := p.photos.FindOne(ctx, bson.D{is("stored", stored), is("purged", false), is("$or", bson.A{
-		bson.D{is("held", false)}, bson.D{is("job", bson.D{is("$exists", true)})},
-	})}).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return false, nil
+// unusedNamed returns the files with the name, or none where a photo has them.
+func (p *photoStore) unusedNamed(ctx context.Context, name string) ([]fileDoc, error) {
+	files, err := p.filesNamed(ctx, name)
+	if err != nil || len(files) == 0 {
+		return nil, err
 	}
-	return err == nil, err
+	if used, err := p.used(ctx, name); err != nil || len(used) > 0 {
+		return nil, err
+	}
+	return files, nil
+}
+
+// used returns those of the files' names that a photo has, or of which somebody stores
+// one.
+func (p *photoStore) used(ctx context.Context, names ...string) (map[string]bool, error) {
+	var docs []struct {
+		Stored string `bson:"stored"`
+	}
+	cursor, err := p.photos.Find(ctx, bson.D{is("stored", bson.D{is("$in", names)}), is("purged", false), is("$or", bson.A{
+		bson.D{is("held", false)}, bson.D{is("job", bson.D{is("$exists", true)})},
+	})}, options.Find().SetProjection(bson.D{is("stored", 1)}))
+	if err == nil {
+		err = cursor.All(ctx, &docs)
+	}
+	out := map[string]bool{}
+	for _, d := range docs {
+		out[d.Stored] = true
+	}
+	return out, err
+}
+
+// asClaimed finds the file as long as it has its name and the claim on it.
+func (f *fileDoc) asClaimed() bson.D {
+	filter := bson.D{is("_id", f.ID), is("filename", f.Name), is("claim", bson.D{is("$exists", false)})}
+	if f.Claim != nil {
+		filter[2] = is("claim", *f.Claim)
+	}
+	return filter
 }
 
 // doom takes the file's name, unless that or the claim on it has changed. Whoever
 // reports true, or finds such a file, may remove it.
 func (p *photoStore) doom(ctx context.Context, f fileDoc) (bool, error) {
-	filter := bson.D{is("_id", f.ID), is("filename", f.Name), is("claim", bson.D{is("$exists", false)})}
-	if f.Claim != nil {
-		filter[2] = is("claim", *f.Claim)
-	}
-	return changed(p.files.UpdateOne(ctx, filter, bson.D{is("$set", bson.D{is("filename", oldPrefix+f.Name)})}))
+	return changed(p.files.UpdateOne(ctx, f.asClaimed(), bson.D{is("$set", bson.D{is("filename", oldPrefix+f.Name)})}))
 }
 
 // remove deletes a file that was doomed. Its chunks go first, since they are found by it.
@@ -246,8 +273,9 @@ func (p *photoStore) remove(ctx context.Context, id any) (removed int, err error
 // after is what follows all that begins with the prefix, which ends with a slash.
 func after(prefix string) string { return prefix[:len(prefix)-1] + "0" }
 
-// removeWritten deletes the file that the job wrote, whether or not it was written to
-// its end, unless a photo has it. Nobody may write to it any more.
+// removeWritten deletes the file that the job wrote, unless it has the name by which
+// photos have it. Such a file is whole, and SetAside sees to it where none has. Nobody may
+// write to it any more.
 func (p *photoStore) removeWritten(ctx context.Context, id bson.ObjectID) (removed int, err error) {
 	for {
 		var f fileDoc
@@ -264,7 +292,7 @@ func (p *photoStore) removeWritten(ctx context.Context, id bson.ObjectID) (remov
 		case strings.HasPrefix(f.Name, oldPrefix):
 			return p.remove(ctx, id)
 		case !strings.HasPrefix(f.Name, newPrefix):
-			return p.deleteUnused(ctx, f.Name)
+			return 0, nil
 		}
 		if doomed, err := p.doom(ctx, f); err != nil {
 			return 0, err

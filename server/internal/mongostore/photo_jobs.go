@@ -113,13 +113,11 @@ func (p *photoStore) undo(ctx context.Context, id bson.ObjectID) (removed int, e
 		return 0, err
 	}
 	for _, d := range held {
-		n, err := p.release(ctx, d)
-		if removed += n; err != nil {
-			return removed, err
+		if err := p.release(ctx, d); err != nil {
+			return 0, err
 		}
 	}
-	n, err := p.removeWritten(ctx, id)
-	return removed + n, err
+	return p.removeWritten(ctx, id)
 }
 
 // allJobs returns the jobs. There are as many as photos are being stored, and broke off.
@@ -198,7 +196,7 @@ func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 			if d.Purged {
 				return p.finishPurge(ctx, d)
 			}
-			return p.release(ctx, d)
+			return 0, p.release(ctx, d)
 		})
 	}
 	for _, f := range files {

@@ -142,7 +142,7 @@ func (p *photoStore) hold(ctx context.Context, k photos.Kept, job bson.ObjectID)
 		}
 		if there.Stored != want.Stored {
 			// Another version, which cleans in another way, stores it or did.
-			if _, err := p.release(ctx, there); err != nil {
+			if err := p.release(ctx, there); err != nil {
 				return there, err
 			}
 			continue
@@ -164,22 +164,12 @@ func (d *photoDoc) asHeld() bson.D {
 	return filter
 }
 
-// release gives up a photo that is held and that nobody stores any more: it deletes the
-// file unless others have it, and then the document, unless somebody holds it by now.
-func (p *photoStore) release(ctx context.Context, d photoDoc) (removed int, err error) {
-	if d.Job != nil {
-		// From now on it is no reason to keep the file, and the job cannot finish it.
-		ours, err := changed(p.photos.UpdateOne(ctx, d.asHeld(), bson.D{is("$unset", bson.D{is("job", "")})}))
-		if err != nil || !ours {
-			return 0, err
-		}
-		d.Job = nil
-	}
-	removed, err = p.deleteUnused(ctx, d.Stored)
-	if err == nil {
-		_, err = p.photos.DeleteOne(ctx, d.asHeld())
-	}
-	return removed, err
+// release gives up a photo that is held and that nobody stores any more, unless somebody
+// holds it by now. A file that was given its name for it stays: the photo may be one that
+// was stored long ago, and the document one from a backup.
+func (p *photoStore) release(ctx context.Context, d photoDoc) error {
+	_, err := p.photos.DeleteOne(ctx, d.asHeld())
+	return err
 }
 
 // Purge implements photos.Store. The document is held until the file is gone, by which

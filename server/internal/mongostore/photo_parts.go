@@ -22,8 +22,8 @@ type partDoc struct {
 	Offset int64  `bson:"offset"`
 	Size   int64  `bson:"size"`
 	// Came is when, in nanoseconds since 1970-01-01 UTC, by the clock of the server that
-	// took it. Another compares it with its own, to give up what is days old; no clock is
-	// wrong by that much.
+	// took it. That clock may be wrong. Where it was ahead, the part is kept longer. Where
+	// it was behind, the part is kept until no reading of the last 24 hours was.
 	Came  int64  `bson:"came"`
 	Bytes []byte `bson:"bytes,omitempty"`
 }

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
+	"xuncha/inspections/photos"
 	"xuncha/server/internal/engine/enginetest"
 	"xuncha/server/internal/mongostore/mongotest"
 )
@@ -79,4 +81,20 @@ func standIn(tb testing.TB, flags ...string) *mongotest.StandIn {
 		}
 	})
 	return s
+}
+
+// ForgetPhoto implements photostest.Engine.
+func (s *Store) ForgetPhoto(tb testing.TB, k photos.Kept) {
+	tb.Helper()
+	if _, err := s.photos.photos.DeleteOne(tb.Context(), bson.D{is("_id", keyOf(k.Ref))}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// RecallPhoto implements photostest.Engine.
+func (s *Store) RecallPhoto(tb testing.TB, k photos.Kept) {
+	tb.Helper()
+	if _, err := s.photos.photos.InsertOne(tb.Context(), newPhotoDoc(k)); err != nil {
+		tb.Fatal(err)
+	}
 }

@@ -107,6 +107,7 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: w.clock})
 	keeper := must(photos.New(photos.Config{
 		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: photos.DefaultRetentionDays, Now: w.clock,
+		Believed: func() (time.Time, bool) { return w.clock(), true },
 	}))(t)
 	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Ledger: store, Secrets: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	config := Config{

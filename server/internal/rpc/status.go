@@ -76,7 +76,7 @@ var meanings = []meaning{
 	{photos.ErrMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
 		"The photo has not been uploaded to its end. Upload the rest first.", "照片尚未上传完成，请先上传其余部分。"},
 	{photos.ErrPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
-		"The photo was deleted, because the time for which photos are kept is over.", "照片已超过保存期限并被删除。"},
+		"The time for which the photo is kept is over.", "照片已超过保存期限。"},
 	{photos.ErrLost, codes.DataLoss, xunchav1.ErrorReason_ERROR_REASON_PHOTO_LOST, 0, true,
 		"The stored photo is lost or altered. Tell an auditor.", "已存照片丢失或被改动，请告知审计人员。"},
 	{photos.ErrOffset, codes.OutOfRange, xunchav1.ErrorReason_ERROR_REASON_PHOTO_OFFSET, 0, false,

@@ -26,10 +26,12 @@ import (
 //	photos/ab/cd/abcd…        a file that is stored, named by its own hash
 //	photos/new/…              one that is being written
 //	photos/incoming/S_C_H     what has come of the photo H of the check-in C of the site S
+//	photos/unknown/D/abcd…    a file that no photo has, set aside on the day D
 const (
 	photosFolder   = "photos"
 	newFolder      = "new"
 	incomingFolder = "incoming"
+	unknownFolder  = "unknown"
 )
 
 // openPhotos makes the folders, and deletes what was not written to its end.
@@ -177,7 +179,20 @@ func (p *photoStore) Partial(ctx context.Context, r photos.Ref) (photos.File, er
 
 // Open implements photos.Store.
 func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (photos.File, error) {
-	return p.openFile(ctx, p.dir, p.path(stored), fmt.Errorf("%s: %w", stored, photos.ErrLost))
+	lost := fmt.Errorf("%s: %w", stored, photos.ErrLost)
+	f, err := p.openFile(ctx, p.dir, p.path(stored), lost)
+	if !errors.Is(err, photos.ErrLost) {
+		return f, err
+	}
+	var path string
+	err = p.onFiles(ctx, func() (err error) {
+		path, err = p.putBack(stored)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.openFile(ctx, p.dir, path, lost)
 }
 
 // Discard implements photos.Store.
@@ -276,12 +291,12 @@ func (p *photoStore) linkNew(r photos.Ref) (_ newFile, err error) {
 // place gives the file its place, unless it is there already and whole. It needs the
 // lock of its hash. Where it fails, the caller removes the file.
 func (p *photoStore) place(file newFile) error {
-	whole, err := p.isWhole(file.sum)
+	whole, err := isWhole(p.path(file.sum), file.sum)
 	switch {
 	case err != nil:
 		return err
 	case whole:
-		return engine.Remove(file.path)
+		return errors.Join(p.syncPath(file.sum), engine.Remove(file.path))
 	}
 	if err := p.makeFolders(file.sum); err != nil {
 		return err
@@ -305,11 +320,10 @@ func (p *photoStore) makeFolders(stored inspections.Digest) error {
 	return nil
 }
 
-// isWhole reports whether the file is there and what its name says, and makes that
-// survive a power cut: a crash may have come between its name and its folder's
-// flush. One that somebody has altered is written anew.
-func (p *photoStore) isWhole(stored inspections.Digest) (whole bool, err error) {
-	f, err := engine.OpenFile(p.path(stored))
+// isWhole reports whether the file is there and has the content that its name says. One
+// that somebody has altered is not.
+func isWhole(path string, stored inspections.Digest) (whole bool, err error) {
+	f, err := engine.OpenFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -321,13 +335,11 @@ func (p *photoStore) isWhole(stored inspections.Digest) (whole bool, err error) 
 	if _, err := io.Copy(sum, f); err != nil {
 		return false, err
 	}
-	if !bytes.Equal(sum.Sum(nil), stored[:]) {
-		return false, nil
-	}
-	return true, p.syncPath(stored)
+	return bytes.Equal(sum.Sum(nil), stored[:]), nil
 }
 
-// syncPath makes a file's name, and those of its folders, survive a power cut.
+// syncPath makes a file's name, and those of its folders, survive a power cut: a crash
+// may have come between its name and its folder's flush.
 func (p *photoStore) syncPath(stored inspections.Digest) error {
 	folder := filepath.Dir(p.path(stored))
 	return errors.Join(engine.SyncFolder(folder), engine.SyncFolder(filepath.Dir(folder)), engine.SyncFolder(p.dir))

@@ -243,16 +243,30 @@ func (p *photoStore) Purge(ctx context.Context, k photos.Kept) error {
 		return err
 	}
 	return p.onFiles(ctx, func() error {
-		path := p.path(k.Stored)
-		err := engine.Remove(path)
-		if err == nil {
-			err = engine.SyncFolder(filepath.Dir(path))
+		paths, err := p.asides(k.Stored)
+		if err != nil {
+			return err
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+		for _, path := range append(paths, p.path(k.Stored)) {
+			if err := removeFlushed(path); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
+}
+
+// removeFlushed deletes a file and returns once a power cut does not bring it back. That
+// it is not there is no error.
+func removeFlushed(path string) error {
+	err := engine.Remove(path)
+	if err == nil {
+		err = engine.SyncFolder(filepath.Dir(path))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // used reports whether a photo has the file.
@@ -263,31 +277,6 @@ func (p *photoStore) used(ctx context.Context, stored inspections.Digest) (used 
 	return used, err
 }
 
-// Tidy implements photos.Store.
-func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
-	err = filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return err
-		case d.IsDir():
-			if d.Name() == newFolder || d.Name() == incomingFolder {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		stored, err := inspections.ParseDigest(d.Name())
-		if err != nil || p.path(stored) != path {
-			return nil // not ours
-		}
-		defer p.storing.Lock(stored)()
-		used, err := p.used(ctx, stored)
-		if err != nil || used {
-			return err
-		}
-		removed++
-		return engine.Remove(path)
-	})
-	return removed, engine.FileError(err)
-}
+// Tidy implements photos.Store. What a crash left of files that were being written is
+// removed when the folder is opened.
+func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) { return 0, ctx.Err() }

@@ -58,6 +58,7 @@ func TestLeftByACrash(t *testing.T) {
 	foreign := []string{
 		filepath.Join(dir, "README"), filepath.Join(dir, "ab", "cd", "notes.txt"), filepath.Join(dir, incomingFolder, ".DS_Store"),
 		filepath.Join(dir, "00", "00", kept.Stored.String()), // not where it belongs
+		filepath.Join(dir, unknownFolder, "2020-01-01", "notes.txt"), filepath.Join(dir, unknownFolder, "old", kept.Stored.String()),
 	}
 	for _, path := range append(foreign, unfinished, stray) {
 		write(t, path, "x")
@@ -66,9 +67,16 @@ func TestLeftByACrash(t *testing.T) {
 	if isThere(t, unfinished) {
 		t.Error("what was being written is still there")
 	}
-	n, err := s.Photos().Tidy(t.Context())
-	if n != 1 || err != nil || isThere(t, stray) {
-		t.Errorf("removed %d, %v; the stray is there: %v", n, err, isThere(t, stray))
+	if n, err := s.Photos().Tidy(t.Context()); n != 0 || err != nil {
+		t.Errorf("tidied %d, %v", n, err)
+	}
+	a, err := s.Photos().SetAside(t.Context(), "2026-11-26", "2026-10-27")
+	want := filepath.Join(dir, unknownFolder, "2026-11-26")
+	if a != (photos.Aside{Unknown: 1, Where: want}) || err != nil || isThere(t, stray) {
+		t.Errorf("got %+v, %v; the stray is there: %v", a, err, isThere(t, stray))
+	}
+	if b, err := os.ReadFile(filepath.Join(want, filepath.Base(stray))); string(b) != "x" || err != nil {
+		t.Errorf("set aside is %q, %v", b, err)
 	}
 	for _, path := range append(foreign, s.photos.path(kept.Stored)) {
 		if !isThere(t, path) {
@@ -153,5 +161,44 @@ func TestKeepLeft(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(s.photos.dir, newFolder)); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// TestSetAsideCut puts files where a power cut leaves them that are set aside or put back:
+// at both places. None is lost, and each is at one place then.
+func TestSetAsideCut(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		// known tells that a photo has the file.
+		known            bool
+		place, unknown   string
+		want, wantAsides string
+	}{
+		{"SetAside", false, "a picture", "a picture", "", "a picture"},
+		{"PutBack", true, "a picture", "a picture", "a picture", ""},
+		{"AlteredAside", true, "a picture", "a pictura", "a picture", ""},
+		{"AlteredAtItsPlace", true, "a pictura", "a picture", "a picture", ""},
+		{"AlteredAtItsPlaceAndUnknown", false, "a pictura", "a picture", "", "a picture"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t)
+			kept := keep(t, s, []byte("a picture"))
+			place, aside := s.photos.path(kept.Stored), s.photos.aside("2026-11-26", kept.Stored)
+			if !c.known {
+				s.ForgetPhoto(t, kept)
+			}
+			write(t, place, c.place)
+			write(t, aside, c.unknown)
+			s = reopen(t, s)
+			if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", ""); err != nil {
+				t.Fatal(err)
+			}
+			for path, want := range map[string]string{place: c.want, aside: c.wantAsides} {
+				got, err := os.ReadFile(path)
+				if string(got) != want || err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is %q, %v; want %q", path, got, err, want)
+				}
+			}
+		})
 	}
 }

@@ -49,6 +49,7 @@ type Running struct {
 	checkIns  *inspections.Service
 	keeper    *photos.Service
 	snapshots *snapshots // nil for none
+	problems  *rpc.Problems
 	// followed is behind what follow has given the services.
 	followed atomic.Pointer[ledger.Cursor]
 
@@ -122,7 +123,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	roster := sites.New(sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
 	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now})
 	keeper, err := photos.New(photos.Config{
-		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now,
+		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now, Believed: notYet,
 	})
 	if err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
 		log: log, logged: out, grpc: server, health: health, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
-		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots,
+		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, problems: problems,
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	go func() {

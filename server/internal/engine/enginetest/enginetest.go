@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"xuncha/inspections/photos"
 	"xuncha/inspections/photos/photostest"
 	"xuncha/ledger"
 	"xuncha/ledger/ledgertest"
@@ -27,7 +26,7 @@ type Engine interface {
 	sites.Rows
 	accounts.Secrets
 	clock.Notes
-	Photos() photos.Store
+	photostest.Engine
 	Close() error
 }
 
