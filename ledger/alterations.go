@@ -223,6 +223,17 @@ func (a *Alterations) At(h History, q Sequence) bool {
 	return there
 }
 
+// Histories returns those that do not verify, by name. It takes nothing while there are
+// none.
+func (a *Alterations) Histories() []History {
+	if a == nil {
+		return nil
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Sorted(maps.Keys(a.faults))
+}
+
 // All returns all faults, by history and then by sequence.
 func (a *Alterations) All() (out []Fault) {
 	if a == nil {

@@ -32,6 +32,10 @@ func TestAlterations(t *testing.T) {
 	if all := a.All(); len(all) != 2 || all[0].Sequence != 3 || all[1].Sequence != 7 {
 		t.Errorf("got %+v", all)
 	}
+	a.Add(ledger.Fault{History: "roster", Sequence: 1})
+	if got := a.Histories(); len(got) != 2 || got[0] != "roster" || got[1] != "site/a" || none.Histories() != nil {
+		t.Errorf("got the histories %v", got)
+	}
 	if !a.Clear("site/a") || a.Clear("site/a") || a.Of("site/a") != nil || a.Revision() == revision {
 		t.Error("the faults of site/a are not forgotten")
 	}
