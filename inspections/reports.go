@@ -1,6 +1,7 @@
 package inspections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -54,16 +55,31 @@ func inQuestion(err error) error {
 	return err
 }
 
+// A Coverage is a report with what it may lack because histories do not verify.
+type Coverage struct {
+	coverage.Answer
+	// SitesAltered is how many sites stand in a division, at the window's last moment,
+	// whose histories do not verify; a division without any is not in it.
+	SitesAltered map[sites.DivisionCode]int64
+	// RosterAltered reports whether the roster's own history does not verify.
+	RosterAltered bool
+}
+
 // Coverage answers how many sites were due and inspected. Its stamp tells how long the
-// answer holds. Here and in the lists, a question that fails tells its cost, too. Errors are sites.ErrDivisionUnknown, coverage.ErrWindow,
+// answer holds, unless Altered changes. Here and in the lists, a question that fails tells
+// its cost, too. Errors are sites.ErrDivisionUnknown, coverage.ErrWindow,
 // coverage.ErrWindowTooLong and a *coverage.TooManyRowsError.
-func (s *Service) Coverage(ctx context.Context, question Question) (coverage.Answer, error) {
+func (s *Service) Coverage(ctx context.Context, question Question) (Coverage, error) {
 	q, err := s.query(ctx, question)
 	if err != nil {
-		return coverage.Answer{}, err
+		return Coverage{}, err
 	}
 	a, err := s.index.Report(ctx, q)
-	return a, inQuestion(err)
+	out := Coverage{Answer: a, RosterAltered: s.Altered.Of(ledger.Roster) != nil}
+	if err == nil {
+		out.SitesAltered = s.sitesAltered(cmp.Or(q.Roster, s.Roster.Roster()), q.End.Add(-1))
+	}
+	return out, inQuestion(err)
 }
 
 // DueSites lists up to n of the sites behind a figure of Coverage, by village and
@@ -81,6 +97,9 @@ func (s *Service) DueSites(ctx context.Context, question Question, state coverag
 // A CheckInPage is a part of a list of check-ins.
 type CheckInPage struct {
 	CheckIns []*Stored
+	// Altered is how many check-ins are left out of this part, because their entries do
+	// not verify or cannot be read.
+	Altered int
 	// Next names the last of them; it is zero at the end of the list.
 	Next coverage.VisitRef
 	Cost coverage.Cost
@@ -115,15 +134,9 @@ func (s *Service) List(ctx context.Context, question Question, f coverage.VisitF
 	for i, r := range refs {
 		keys[i] = ledger.Key{History: r.Site.History(), Sequence: r.Sequence}
 	}
-	entries, err := s.Ledger.Entries(ctx, keys)
+	page.CheckIns, page.Altered, err = s.readable(ctx, keys)
 	if err != nil {
 		return CheckInPage{}, err
-	}
-	page.CheckIns = make([]*Stored, len(entries))
-	for i, e := range entries {
-		if page.CheckIns[i], err = Parse(e); err != nil {
-			return CheckInPage{}, err
-		}
 	}
 	return page, nil
 }

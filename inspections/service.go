@@ -72,7 +72,13 @@ func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 // A repeat of an id with equal content returns what was stored first and
 // duplicate true, whatever has become of the site or the order since. With
 // other content it is ErrConflict.
+//
+// Where the site's history does not verify, or a refusal would rest on a roster that does
+// not, the error is ledger.ErrAltered, and the phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
+	if altered := s.Altered.Of(c.Site.History()); altered != nil {
+		return s.submitAltered(ctx, &c, altered)
+	}
 	now := s.Now()
 	draft, refused := s.accept(c, clientTime, now)
 	if refused != nil {
@@ -80,7 +86,7 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		// would refuse it. Whoever cannot tell must not say that it is refused.
 		e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
 		if errors.Is(err, ledger.ErrNotFound) {
-			return nil, false, refused
+			return nil, false, s.sure(refused)
 		}
 		if err != nil {
 			return nil, false, err
@@ -121,25 +127,37 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 // server, or its answer may have been lost before it was counted.
 func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stored, bool, error) {
 	first, err := Parse(e)
-	if err != nil {
-		return nil, false, err
+	if err == nil && sameContent(&first.CheckIn, c) {
+		return first, true, s.stored(ctx, first)
 	}
-	if !sameContent(&first.CheckIn, c) {
-		return nil, false, &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", c.ID, ErrConflict)}
+	// What is stored may have been changed since.
+	if altered := s.verify(ctx, e); altered != nil {
+		return nil, false, altered
 	}
-	return first, true, s.stored(ctx, first)
+	if err == nil {
+		err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", c.ID, ErrConflict)}
+	}
+	return nil, false, err
 }
 
-// Get returns a check-in. The error is sites.ErrSiteUnknown or ErrNotFound.
+// Get returns a check-in. The error is sites.ErrSiteUnknown or ErrNotFound, or
+// ledger.ErrAltered where it cannot be said because the roster, or what there is of the
+// site's history, does not verify.
 func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*Stored, error) {
 	if _, err := s.Roster.Roster().Site(site); err != nil {
-		return nil, &sites.FieldError{Field: "site_id", Err: err}
+		return nil, s.sure(&sites.FieldError{Field: "site_id", Err: err})
 	}
 	e, err := s.Ledger.Entry(ctx, site.History(), string(id))
-	if err != nil {
-		if errors.Is(err, ledger.ErrNotFound) {
-			err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", id, ErrNotFound)}
+	missing := errors.Is(err, ledger.ErrNotFound)
+	if missing || err == nil && s.Altered.At(e.History, e.Sequence) {
+		if altered := s.Altered.Of(site.History()); altered != nil {
+			return nil, altered
 		}
+	}
+	if missing {
+		err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", id, ErrNotFound)}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return Parse(e)

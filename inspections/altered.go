@@ -1,0 +1,126 @@
+package inspections
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// This file holds what is different where a history does not verify: of a site, of the
+// roster, or an entry that nobody has found yet.
+
+// submitAltered answers a check-in of a site whose history does not verify. One that was
+// accepted before stays accepted if its entry verifies. Any other has to wait: nothing
+// can be added, and nobody can say that it is not there.
+func (s *Service) submitAltered(ctx context.Context, c *CheckIn, altered error) (*Stored, bool, error) {
+	e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && s.Altered.At(e.History, e.Sequence) {
+		err = altered
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return s.repeat(ctx, e, c)
+}
+
+// restOnRoster are the refusals of a check-in that another roster would not make.
+var restOnRoster = []error{sites.ErrSiteUnknown, ErrNotRegistered, ErrNoOrder, ErrBeforeOrder}
+
+// sure returns the refusal of a check-in, or, where the roster that it rests on does not
+// verify, an error that says so: the rest of the roster may allow it.
+func (s *Service) sure(refused error) error {
+	altered := s.Altered.Of(ledger.Roster)
+	if altered != nil && slices.ContainsFunc(restOnRoster, func(e error) bool { return errors.Is(refused, e) }) {
+		return altered
+	}
+	return refused
+}
+
+// verify returns an *AlteredError where the entry does not follow from the one before it.
+// It is for entries of which something final is to be said; all others are checked beside
+// the calls.
+func (s *Service) verify(ctx context.Context, e ledger.Entry) error {
+	altered := func(why string) error {
+		return &ledger.AlteredError{Fault: ledger.Fault{History: e.History, Sequence: e.Sequence, Why: why, Since: s.Now()}}
+	}
+	var before ledger.Head
+	if e.Sequence > 1 {
+		entries, err := s.Ledger.Entries(ctx, []ledger.Key{{History: e.History, Sequence: e.Sequence - 1}})
+		if errors.Is(err, ledger.ErrNotFound) {
+			return altered("the entry before it is missing")
+		}
+		if err != nil {
+			return err
+		}
+		before = entries[0].Head()
+	}
+	if _, err := before.Follow(e); err != nil {
+		return altered(err.Error())
+	}
+	return nil
+}
+
+// readable reads check-ins, and leaves out those whose entries are missing, do not verify
+// or cannot be read. It returns how many those are.
+func (s *Service) readable(ctx context.Context, keys []ledger.Key) (out []*Stored, altered int, err error) {
+	entries, err := s.Ledger.Entries(ctx, keys)
+	if errors.Is(err, ledger.ErrNotFound) {
+		entries, err = s.present(ctx, keys)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	out = make([]*Stored, 0, len(keys))
+	for _, e := range entries {
+		c, err := Parse(e)
+		if err == nil && !s.Altered.At(e.History, e.Sequence) {
+			out = append(out, c)
+		}
+	}
+	return out, len(keys) - len(out), nil
+}
+
+// present returns those of the entries that are there.
+func (s *Service) present(ctx context.Context, keys []ledger.Key) (out []ledger.Entry, err error) {
+	for _, k := range keys {
+		e, err := s.Ledger.Entries(ctx, []ledger.Key{k})
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e...)
+	}
+	return out, nil
+}
+
+// SiteAltered reports whether the history of the site does not verify.
+func (s *Service) SiteAltered(id sites.SiteID) bool { return s.Altered.Of(id.History()) != nil }
+
+// sitesAltered counts the sites whose histories do not verify, by each division in which
+// they stand at the time. It is nil where there are none.
+func (s *Service) sitesAltered(roster *sites.Roster, at time.Time) map[sites.DivisionCode]int64 {
+	var out map[sites.DivisionCode]int64
+	for _, h := range s.Altered.Histories() {
+		id, ok := sites.SiteOf(h)
+		if !ok {
+			continue
+		}
+		site, err := roster.Site(id)
+		if err != nil {
+			continue // it is in no report of this roster
+		}
+		if out == nil {
+			out = map[sites.DivisionCode]int64{}
+		}
+		for _, code := range roster.Path(site.PlaceAt(at).Division, at) {
+			out[code]++
+		}
+	}
+	return out
+}
