@@ -64,8 +64,8 @@ func (s *Service) verify(ctx context.Context, e ledger.Entry) error {
 	return nil
 }
 
-// readable reads check-ins, and leaves out those whose entries are missing, do not verify
-// or cannot be read. It returns how many those are.
+// readable reads check-ins, and leaves out those whose entries are missing, do not verify,
+// were set aside or cannot be read. It returns how many those are.
 func (s *Service) readable(ctx context.Context, keys []ledger.Key) (out []*Stored, altered int, err error) {
 	entries, err := s.Ledger.Entries(ctx, keys)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -77,7 +77,7 @@ func (s *Service) readable(ctx context.Context, keys []ledger.Key) (out []*Store
 	out = make([]*Stored, 0, len(keys))
 	for _, e := range entries {
 		c, err := Parse(e)
-		if err == nil && !s.Altered.At(e.History, e.Sequence) {
+		if err == nil && !s.Altered.At(e.History, e.Sequence) && !s.Altered.SetAside(e.History, e.Sequence) {
 			out = append(out, c)
 		}
 	}

@@ -117,6 +117,32 @@ func TestSubmitWithAlteredRoster(t *testing.T) {
 	}
 }
 
+// TestSetAside ensures that a check-in that was set aside counts nowhere, and that its
+// phone is told so for good.
+func TestSetAside(t *testing.T) {
+	w := newWorld(t)
+	w.submit(t, w.checkIn(1))
+	w.submit(t, w.checkIn(2))
+	altered := new(ledger.Alterations)
+	s := inspections.New(inspections.Config{Ledger: ledger.Guard(w.Ledger, altered), Claims: w.claims, Roster: w.Roster, Now: w.Clock, Altered: altered})
+	must(t, ledger.NewFollower(w.Ledger, "", s.Take).CatchUp(t.Context()))
+	altered.PutAside(w.Site.ID.History(), []ledger.Sequence{2})
+	if _, _, err := s.Submit(t.Context(), "test", w.checkIn(2), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+		t.Errorf("a repeat: got %v, want ErrConflict", err)
+	}
+	if _, err := s.Get(t.Context(), w.Site.ID, w.checkIn(2).ID); !errors.Is(err, inspections.ErrNotFound) {
+		t.Errorf("Get: got %v, want ErrNotFound", err)
+	}
+	question := inspections.Question{Division: city, Start: w.Now.Add(-day), End: w.Now.Add(day)}
+	page, err := s.List(t.Context(), question, coverage.VisitFilter{}, coverage.VisitRef{}, 10)
+	if err != nil || len(page.CheckIns) != 1 || page.CheckIns[0].Entry.Sequence != 1 {
+		t.Errorf("got %+v, %v, want the other one alone", page, err)
+	}
+	if _, _, err := s.Submit(t.Context(), "test", w.checkIn(3), time.Time{}); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+}
+
 // TestRepeatOfChangedEntry ensures that a phone is not told that its id was used for
 // other content where the entry was changed and nobody knows it yet.
 func TestRepeatOfChangedEntry(t *testing.T) {

@@ -71,7 +71,7 @@ func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 //
 // A repeat of an id with equal content returns what was stored first and
 // duplicate true, whatever has become of the site or the order since. With
-// other content it is ErrConflict.
+// other content, or after its entry was set aside, it is ErrConflict.
 //
 // Where the site's history does not verify, or a refusal would rest on a roster that does
 // not, the error is ledger.ErrAltered, and the phone keeps what it has.
@@ -126,22 +126,26 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 // repeat answers a check-in whose id an entry has. The first may have come to another
 // server, or its answer may have been lost before it was counted.
 func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stored, bool, error) {
+	// One that was set aside counts nowhere, whatever it says. Its id stays taken, so the
+	// visit is reported once more under another one.
+	aside := s.Altered.SetAside(e.History, e.Sequence)
 	first, err := Parse(e)
-	if err == nil && sameContent(&first.CheckIn, c) {
+	if err == nil && !aside && sameContent(&first.CheckIn, c) {
 		return first, true, s.stored(ctx, first)
 	}
-	// What is stored may have been changed since.
-	if altered := s.verify(ctx, e); altered != nil {
-		return nil, false, altered
+	if !aside { // and what is stored may have been changed since
+		if altered := s.verify(ctx, e); altered != nil {
+			return nil, false, altered
+		}
 	}
-	if err == nil {
+	if err == nil || aside {
 		err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", c.ID, ErrConflict)}
 	}
 	return nil, false, err
 }
 
-// Get returns a check-in. The error is sites.ErrSiteUnknown or ErrNotFound, or
-// ledger.ErrAltered where it cannot be said because the roster, or what there is of the
+// Get returns a check-in. The error is sites.ErrSiteUnknown or ErrNotFound, also after its
+// entry was set aside, or ledger.ErrAltered where it cannot be said because the roster, or what there is of the
 // site's history, does not verify.
 func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*Stored, error) {
 	if _, err := s.Roster.Roster().Site(site); err != nil {
@@ -154,7 +158,7 @@ func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*St
 			return nil, altered
 		}
 	}
-	if missing {
+	if missing || err == nil && s.Altered.SetAside(e.History, e.Sequence) {
 		err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", id, ErrNotFound)}
 	}
 	if err != nil {

@@ -533,7 +533,10 @@ type DueSite struct {
 	// Since when it is closed.
 	DueTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
 	// Since when it is overdue; absent where it is not.
-	OverdueTime   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=overdue_time,json=overdueTime,proto3" json:"overdue_time,omitempty"`
+	OverdueTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=overdue_time,json=overdueTime,proto3" json:"overdue_time,omitempty"`
+	// Whether the site's history does not verify. What does not verify of it does not
+	// count above.
+	Altered       bool `protobuf:"varint,10,opt,name=altered,proto3" json:"altered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -629,6 +632,13 @@ func (x *DueSite) GetOverdueTime() *timestamppb.Timestamp {
 		return x.OverdueTime
 	}
 	return nil
+}
+
+func (x *DueSite) GetAltered() bool {
+	if x != nil {
+		return x.Altered
+	}
+	return false
 }
 
 // A page of due sites.
@@ -741,7 +751,7 @@ const file_xuncha_v1_coverage_service_proto_rawDesc = "" +
 	"known_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tknownTime\x12$\n" +
 	"\tpage_size\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x96\x03\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\xb0\x03\n" +
 	"\aDueSite\x12#\n" +
 	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\x12(\n" +
 	"\x10closure_order_id\x18\x02 \x01(\tR\x0eclosureOrderId\x12\x1c\n" +
@@ -752,7 +762,9 @@ const file_xuncha_v1_coverage_service_proto_rawDesc = "" +
 	"found_open\x18\x06 \x01(\bR\tfoundOpen\x12F\n" +
 	"\x11last_capture_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0flastCaptureTime\x125\n" +
 	"\bdue_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12=\n" +
-	"\foverdue_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\voverdueTime\"\x8e\x01\n" +
+	"\foverdue_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\voverdueTime\x12\x18\n" +
+	"\aaltered\x18\n" +
+	" \x01(\bR\aaltered\"\x8e\x01\n" +
 	"\x14ListDueSitesResponse\x12/\n" +
 	"\tdue_sites\x18\x01 \x03(\v2\x12.xuncha.v1.DueSiteR\bdueSites\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +

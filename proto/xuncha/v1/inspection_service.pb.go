@@ -363,6 +363,9 @@ type ListCheckInsResponse struct {
 	Items []*CheckInItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// How many check-ins of this page are left out because their entries do not verify or
+	// cannot be read. ListSiteHistory shows those.
+	AlteredCount  int32 `protobuf:"varint,3,opt,name=altered_count,json=alteredCount,proto3" json:"altered_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +414,13 @@ func (x *ListCheckInsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListCheckInsResponse) GetAlteredCount() int32 {
+	if x != nil {
+		return x.AlteredCount
+	}
+	return 0
+}
+
 var File_xuncha_v1_inspection_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_inspection_service_proto_rawDesc = "" +
@@ -441,10 +451,11 @@ const file_xuncha_v1_inspection_service_proto_rawDesc = "" +
 	"found_open\x18\a \x01(\bR\tfoundOpen\x12$\n" +
 	"\tpage_size\x18\b \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"l\n" +
+	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x91\x01\n" +
 	"\x14ListCheckInsResponse\x12,\n" +
 	"\x05items\x18\x01 \x03(\v2\x16.xuncha.v1.CheckInItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x92\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12#\n" +
+	"\raltered_count\x18\x03 \x01(\x05R\falteredCount2\x92\x02\n" +
 	"\x11InspectionService\x12W\n" +
 	"\rSubmitCheckIn\x12\x1f.xuncha.v1.SubmitCheckInRequest\x1a .xuncha.v1.SubmitCheckInResponse\"\x03\x90\x02\x02\x12N\n" +
 	"\n" +

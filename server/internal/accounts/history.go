@@ -11,7 +11,10 @@ import (
 
 // An Event is what an entry of the history of accounts says.
 type Event struct {
-	Entry       ledger.Entry
+	Entry ledger.Entry
+	// Unreadable tells that nobody can read what the entry says, because it was altered.
+	// All below is empty then.
+	Unreadable  bool
 	AccountID   string
 	Username    string
 	DisplayName string
@@ -29,11 +32,12 @@ func (s *Service) History(ctx context.Context, before ledger.Sequence, n int, ma
 	p := &pile{history: ledger.Accounts, before: before}
 	_, err = newestFirst(ctx, s.Ledger, []*pile{p}, n, func(e ledger.Entry) (more bool, err error) {
 		var c content
-		if err := readContent(e, &c); err != nil {
-			return false, err
+		unreadable := readContent(e, &c) != nil
+		if unreadable {
+			c = content{}
 		}
 		event := &Event{
-			Entry: e, AccountID: c.AccountID, Username: c.Username, DisplayName: c.DisplayName, Role: c.Role,
+			Entry: e, Unreadable: unreadable, AccountID: c.AccountID, Username: c.Username, DisplayName: c.DisplayName, Role: c.Role,
 			Divisions: c.Divisions, Device: c.DeviceID, Reason: c.Reason,
 		}
 		if match(event) {

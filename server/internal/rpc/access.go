@@ -16,7 +16,11 @@ import (
 	"xuncha/sites"
 )
 
-var errRole = errors.New("the caller's role may not do this")
+var (
+	errRole = errors.New("the caller's role may not do this")
+	// errNotWhole means that the caller's divisions are not all that there are.
+	errNotWhole = errors.New("the caller is not responsible for all divisions")
+)
 
 // An access is a row of the table of who may call what.
 type access struct {
@@ -44,6 +48,8 @@ var (
 	historians = []accounts.Role{accounts.Head, accounts.Auditor}
 	// auditors see who looked at histories, and how accounts were changed.
 	auditors = []accounts.Role{accounts.Auditor}
+	// operators see what is wrong with the server.
+	operators = []accounts.Role{accounts.Auditor, accounts.Admin}
 )
 
 // rule makes a row whose messages are all of one type.
@@ -114,7 +120,7 @@ var accesses = map[string]access{
 	xunchav1.RosterService_ListClosureOrders_FullMethodName: {roles: anyone},
 
 	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(s *scope, m *xunchav1.SubmitCheckInRequest) error {
-		return s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime)
+		return s.sure(s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime))
 	}),
 	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCheckInRequest) error {
 		return s.site("site_id", m.SiteId)
@@ -184,6 +190,12 @@ var accesses = map[string]access{
 		return s.account(m.AccountId)
 	}),
 	xunchav1.AccountService_ListAccounts_FullMethodName: {roles: admins},
+
+	xunchav1.OperationService_GetServerStatus_FullMethodName: {roles: operators},
+	xunchav1.OperationService_CheckHistories_FullMethodName: rule(operators, func(s *scope, _ *xunchav1.CheckHistoriesRequest) error {
+		return s.everything()
+	}),
+	xunchav1.OperationService_ConfirmClock_FullMethodName: {roles: admins},
 }
 
 // complete returns an error that names the methods of ours without a row.

@@ -49,6 +49,8 @@ type matrixRow struct {
 	more func(p area) proto.Message
 	// shared tells that what is in the parent is the caller's concern too.
 	shared bool
+	// whole tells that only those may call it who are responsible for all divisions.
+	whole bool
 }
 
 var (
@@ -204,6 +206,11 @@ var matrix = map[string]matrixRow{
 		return &xunchav1.ResetPasswordRequest{AccountId: p.account}
 	})},
 	"AccountService/ListAccounts": {roles: onlyAdmin, request: elsewhere(&xunchav1.ListAccountsRequest{})},
+
+	"OperationService/GetServerStatus": {roles: []accounts.Role{accounts.Auditor, accounts.Admin}, request: elsewhere(&xunchav1.GetServerStatusRequest{})},
+	"OperationService/CheckHistories":  {roles: []accounts.Role{accounts.Auditor, accounts.Admin}, whole: true, request: elsewhere(&xunchav1.CheckHistoriesRequest{})},
+	"OperationService/ConfirmClock":    {roles: onlyAdmin, request: elsewhere(&xunchav1.ConfirmClockRequest{})},
+
 	// These two end what they are called with, so they are called last.
 	"AccountService/Logout": {roles: everybody, request: elsewhere(&xunchav1.LogoutRequest{})},
 	"AccountService/ChangePassword": {roles: everybody, request: elsewhere(&xunchav1.ChangePasswordRequest{
@@ -334,7 +341,7 @@ func TestAccess(t *testing.T) {
 					err := w.call(with(t.Context(), token), m, request, more)
 					code := status.Code(err)
 					switch allowed := slices.Contains(row.roles, role); {
-					case !allowed:
+					case !allowed || row.whole:
 						wantStatus(t, err, codes.PermissionDenied, "ROLE_NOT_ALLOWED", "")
 					case p.name == "own" || row.shared && p.name == "parent":
 						if code == codes.PermissionDenied || code == codes.Unauthenticated || code == codes.NotFound || code == codes.Internal || code == codes.Unknown {

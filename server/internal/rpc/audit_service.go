@@ -27,6 +27,8 @@ type auditService struct {
 type pageKey struct {
 	site sites.SiteID
 	size int
+	// altered is the revision of what does not verify.
+	altered uint64
 }
 
 // A newestPage is an answer that holds for one version of a site's history.
@@ -61,7 +63,7 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 		return s.page(ctx, req)
 	}
 	// Everybody who may see it sees the same, and most look at nothing else.
-	key := pageKey{sites.SiteID(lower(req.SiteId)), pageSize(req)}
+	key := pageKey{sites.SiteID(lower(req.SiteId)), pageSize(req), s.config.Altered.Revision()}
 	version, err := s.config.Inspections.HistoryVersion(ctx, key.site)
 	if err != nil {
 		return nil, err
@@ -98,9 +100,7 @@ func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRe
 		if err != nil {
 			return nil, err
 		}
-		if out.Entries, err = s.fitting(entries, req.IncludeRecords); err != nil {
-			return nil, err
-		}
+		out.Entries = s.fitting(entries, req.IncludeRecords)
 		if len(out.Entries) < len(entries) {
 			continue // with as many as fit, whose end is known then
 		}
@@ -112,40 +112,43 @@ func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRe
 }
 
 // fitting returns as many of the entries, from the first on, as fit on a page.
-func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) ([]*xunchav1.HistoryEntry, error) {
+func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) []*xunchav1.HistoryEntry {
 	p := page[*xunchav1.HistoryEntry]{items: make([]*xunchav1.HistoryEntry, 0, len(entries)), size: len(entries)}
 	for _, e := range entries {
-		m, err := s.entry(e, withRecords)
-		if err != nil {
-			return nil, err
-		}
+		m := s.entry(e, withRecords)
 		if !p.offer(true, func() *xunchav1.HistoryEntry { return m }) {
 			break
 		}
 	}
-	return p.items, nil
+	return p.items
 }
 
-// entry returns the entry as a message that is not to be changed.
-func (s *auditService) entry(e ledger.Entry, withRecord bool) (*xunchav1.HistoryEntry, error) {
-	if withRecord {
-		out, err := fromEntry(e)
-		if err == nil {
-			out.Record = e.Record
+// entry returns the entry as a message that is not to be changed. One that cannot be read
+// is shown as it is stored.
+func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryEntry {
+	altered, aside := s.config.Altered.At(e.History, e.Sequence), s.config.Altered.SetAside(e.History, e.Sequence)
+	plain := !altered && !aside && !withRecord
+	if plain {
+		if out, ok := s.read.Get(e.Hash); ok {
+			return out
 		}
-		return out, err
-	}
-	if out, ok := s.read.Get(e.Hash); ok {
-		return out, nil
 	}
 	out, err := fromEntry(e)
 	if err != nil {
-		return nil, err
+		return fromUnreadable(e, aside)
 	}
-	if out, err = encoded(out); err == nil {
-		s.read.Add(e.Hash, out)
+	out.Altered, out.SetAside = altered, aside
+	if withRecord {
+		out.Record = e.Record
 	}
-	return out, err
+	ready, err := encoded(out)
+	if err != nil { // of a text that was altered
+		return fromUnreadable(e, aside)
+	}
+	if plain {
+		s.read.Add(e.Hash, ready)
+	}
+	return ready
 }
 
 func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAccessesRequest) (*xunchav1.ListAccessesResponse, error) {
@@ -213,6 +216,9 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 	defer func() { spend(ctx, looked*costOfEntry) }()
 	events, next, err := s.config.Accounts.History(ctx, cursor.Before, pageSize(req), func(e *accounts.Event) bool {
 		looked++
+		if e.Unreadable || e.Entry.Kind == ledger.KindRepaired { // which is about no one account
+			return id == "" && sc.everything() == nil
+		}
 		if id != "" && e.AccountID != id {
 			return false
 		}
@@ -224,7 +230,17 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 	}
 	out := &xunchav1.ListAccountHistoryResponse{}
 	for _, e := range events {
+		altered, aside := s.config.Altered.At(e.Entry.History, e.Entry.Sequence), s.config.Altered.SetAside(e.Entry.History, e.Entry.Sequence)
+		if e.Unreadable {
+			out.Entries = append(out.Entries, fromUnreadable(e.Entry, aside))
+			continue
+		}
+		if e.Entry.Kind == ledger.KindRepaired {
+			out.Entries = append(out.Entries, s.entry(e.Entry, req.IncludeRecords))
+			continue
+		}
 		entry := fromHead(e.Entry)
+		entry.Altered, entry.SetAside = altered, aside
 		entry.Content = &xunchav1.HistoryEntry_AccountEvent{AccountEvent: &xunchav1.AccountEvent{
 			AccountId: e.AccountID, Username: e.Username, DisplayName: e.DisplayName, Role: fromRole(e.Role),
 			DivisionCodes: fromCodes(e.Divisions), DeviceId: e.Device, Reason: e.Reason,

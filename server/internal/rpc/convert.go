@@ -44,6 +44,9 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 // lower brings a UUID to the one spelling that records have.
 func lower(id string) string { return strings.ToLower(id) }
 
+// text makes a text that was altered one that a message can have.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
 // unhex reads what the roster's records spell in hexadecimal.
 func unhex(s string) []byte {
 	b, err := hex.DecodeString(s)
@@ -308,17 +311,18 @@ func (c *Config) question(code sites.DivisionCode, start, end, known *timestampp
 	return q, nil
 }
 
-func fromReport(r coverage.Report) *xunchav1.GetCoverageResponse {
+// fromReport writes a report. How many sites are altered is by division.
+func fromReport(r coverage.Report, altered map[sites.DivisionCode]int64) *xunchav1.GetCoverageResponse {
 	out := &xunchav1.GetCoverageResponse{Row: &xunchav1.CoverageRow{
 		DivisionCode: string(r.Division), DivisionName: r.Name, Level: fromLevel(r.Level),
 		SitesDue: r.SitesDue, SitesInspected: r.SitesInspected, SitesOverdue: r.SitesOverdue,
 		SitesNeverInspected: r.SitesNeverInspected, SitesFoundOpen: r.SitesFoundOpen,
 		CheckIns: r.CheckIns, VisitedLate: r.VisitedLate, SyncedLate: r.SyncedLate,
 		CancelledEvents: r.CancelledEvents, DispersedPeople: r.DispersedPeople,
-		LastCaptureTime: stamp(r.LastCapture),
+		LastCaptureTime: stamp(r.LastCapture), SitesAltered: altered[r.Division],
 	}}
 	for _, c := range r.Children {
-		out.Children = append(out.Children, fromReport(c))
+		out.Children = append(out.Children, fromReport(c, altered))
 	}
 	return out
 }
@@ -360,6 +364,7 @@ var kinds = map[ledger.Kind]xunchav1.EntryKind{
 	accounts.KindDeviceRevoked:   xunchav1.EntryKind_ENTRY_KIND_DEVICE_REVOKED,
 	photos.KindStored:            xunchav1.EntryKind_ENTRY_KIND_PHOTO_STORED,
 	photos.KindPurged:            xunchav1.EntryKind_ENTRY_KIND_PHOTO_PURGED,
+	ledger.KindRepaired:          xunchav1.EntryKind_ENTRY_KIND_HISTORY_REPAIRED,
 }
 
 // fromHead writes what every entry has, without what it says.
@@ -392,6 +397,13 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		}
 		out.Content = fromPhotoEvent(event)
 		return out, nil
+	case ledger.KindRepaired:
+		repair, err := ledger.ParseRepair(e)
+		if err != nil {
+			return nil, err
+		}
+		out.Content = fromRepair(repair)
+		return out, nil
 	}
 	c, err := sites.ParseContent(e)
 	if err != nil {
@@ -414,6 +426,27 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		out.Content = fromImport(s.Source, s.Effective, s.Rows, s.Registered, s.Deregistered, s.Updated+s.Moved)
 	}
 	return out, nil
+}
+
+func fromRepair(r ledger.Repair) *xunchav1.HistoryEntry_RepairEvent {
+	event := &xunchav1.RepairEvent{Reason: r.Reason}
+	for _, a := range r.SetAside {
+		event.Sequences = append(event.Sequences, int64(a.Sequence))
+	}
+	return &xunchav1.HistoryEntry_RepairEvent{RepairEvent: event}
+}
+
+// fromUnreadable writes an entry that cannot be read: what was stored of it as it is, and
+// its kind as one that is not known.
+func fromUnreadable(e ledger.Entry, aside bool) *xunchav1.HistoryEntry {
+	out := fromHead(e)
+	out.History, out.EntryId, out.Account = text(out.History), text(out.EntryId), text(out.Account)
+	if !out.ReceiveTime.IsValid() {
+		out.ReceiveTime = nil
+	}
+	out.Kind, out.Record = xunchav1.EntryKind_ENTRY_KIND_UNSPECIFIED, e.Record
+	out.Altered, out.SetAside = !aside, aside
+	return out
 }
 
 func toImport(h *xunchav1.ImportHeader) sites.Import {

@@ -33,6 +33,8 @@ type readyKey struct {
 	depth      int32
 	// revision is that of the roster: an answer by another one is not the answer.
 	revision ledger.Sequence
+	// altered is that of what does not verify.
+	altered uint64
 }
 
 type readyAnswer struct {
@@ -53,7 +55,7 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 		return nil, err
 	}
 	q.Depth, q.MaxRows = int(req.Depth), s.config.ReportRows
-	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth, s.config.Roster.Roster().Revision()}
+	key := readyKey{req.DivisionCode, q.Start.UnixNano(), q.End.UnixNano(), req.Depth, s.config.Roster.Roster().Revision(), s.config.Altered.Revision()}
 	if q.Known.IsZero() {
 		if a, ok := s.ready.Load(key); ok && a.(readyAnswer).stamp.Fresh(s.config.Now()) {
 			return a.(readyAnswer).response, nil
@@ -69,7 +71,8 @@ func (s *coverageService) GetCoverage(ctx context.Context, req *xunchav1.GetCove
 	if err != nil {
 		return nil, err
 	}
-	report := fromReport(answer.Report)
+	report := fromReport(answer.Report, answer.SitesAltered)
+	report.RosterAltered = answer.RosterAltered
 	out, err := encoded(report)
 	if err == nil && proto.Size(out) > maxAnswer {
 		return nil, &sites.FieldError{Field: "depth", Err: tooLargeReport(report, q.Depth)}
@@ -156,7 +159,9 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 	}
 	out := &xunchav1.ListDueSitesResponse{TotalSize: int32(page.Total)}
 	for _, status := range page.Sites {
-		out.DueSites = append(out.DueSites, fromStatus(status, q.End))
+		due := fromStatus(status, q.End)
+		due.Altered = s.config.Inspections.SiteAltered(status.Site.ID)
+		out.DueSites = append(out.DueSites, due)
 	}
 	if page.Next != (coverage.SiteRef{}) {
 		cursor.Village, cursor.After = page.Next.Village, page.Next.RegistrationNo

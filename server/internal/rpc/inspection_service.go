@@ -106,7 +106,7 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 	if err != nil {
 		return nil, err
 	}
-	out := &xunchav1.ListCheckInsResponse{}
+	out := &xunchav1.ListCheckInsResponse{AlteredCount: int32(page.Altered)}
 	for i, c := range page.CheckIns {
 		out.Items = append(out.Items, &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: receipts[i]})
 	}

@@ -56,8 +56,11 @@ func (p *Problems) Clear(name string) bool {
 	return len(p.list) < before
 }
 
-// All returns the problems, oldest first.
+// All returns the problems, oldest first. A nil list has none.
 func (p *Problems) All() []Problem {
+	if p == nil {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make([]Problem, len(p.list))

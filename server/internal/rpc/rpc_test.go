@@ -27,6 +27,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/sampledata"
@@ -49,6 +50,8 @@ type world struct {
 	conn     *grpc.ClientConn
 	listener *bufconn.Listener
 	accounts *accounts.Service
+	altered  *ledger.Alterations
+	store    *tamperable
 	config   Config
 	visited  map[string]string // ids of check-ins by site
 	log      *syncBuffer
@@ -103,16 +106,19 @@ func newServer(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
 	store := must(sqlitestore.Open(t.Context(), t.TempDir(), sqlitestore.Options{}))(t)
-	roster := must(sites.Open(t.Context(), sites.Config{Ledger: store, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
-	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: w.clock})
+	w.altered, w.store = new(ledger.Alterations), &tamperable{Store: store}
+	guarded := ledger.Guard(w.store, w.altered)
+	roster := must(sites.Open(t.Context(), sites.Config{Ledger: guarded, Altered: w.altered, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
+	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Now: w.clock, Altered: w.altered})
 	keeper := must(photos.New(photos.Config{
-		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: photos.DefaultRetentionDays, Now: w.clock,
+		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: photos.DefaultRetentionDays, Now: w.clock,
 		Believed: func() (time.Time, bool) { return w.clock(), true },
 	}))(t)
-	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Ledger: store, Secrets: store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
+	w.accounts = must(accounts.Open(t.Context(), accounts.Config{Ledger: guarded, Secrets: store, Altered: w.altered, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
 	config := Config{
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: w.accounts, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)), MaxMessage: 1 << 20,
+		Altered: w.altered,
 	}
 	for _, f := range change {
 		f(&config)

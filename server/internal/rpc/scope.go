@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/inspections"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -153,6 +155,26 @@ func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)}
 }
 
+// sure returns the refusal of what a phone brings, or, where the history that it rests on
+// does not verify, an error that says so: the phone's account or its site may be among
+// what is not read any more.
+func (s *scope) sure(refused error) error {
+	if refused == nil {
+		return nil
+	}
+	return cmp.Or(s.config.Altered.Of(ledger.Roster), s.config.Altered.Of(ledger.Accounts), refused)
+}
+
+// everything lets callers through who are responsible for all divisions that there are.
+func (s *scope) everything() error {
+	for d := range s.rosterAt.ChildrenAfter("", "", s.now) {
+		if !s.seesDivision(d.Code) {
+			return errNotWhole
+		}
+	}
+	return nil
+}
+
 // siteOfCheckIn also lets the site of a check-in through that was the caller's at
 // the time of the visit, so that its photos can follow it.
 func (s *scope) siteOfCheckIn(field, site, checkIn string) error {
@@ -163,9 +185,9 @@ func (s *scope) siteOfCheckIn(field, site, checkIn string) error {
 	c, err := s.config.Inspections.Get(s.ctx, sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn)))
 	switch {
 	case err == nil:
-		return s.siteVisited(field, site, timestamppb.New(c.VisitTime()))
+		return s.sure(s.siteVisited(field, site, timestamppb.New(c.VisitTime())))
 	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, sites.ErrSiteUnknown):
-		return refused
+		return s.sure(refused)
 	}
 	return err
 }

@@ -4,6 +4,7 @@
 package rpc
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -72,6 +74,17 @@ type Config struct {
 	// and an address may make in the long run; 0 sets no limit. Those of 20
 	// seconds can be saved up.
 	CallsPerAccount, CallsPerAddress float64
+	// Altered has the histories that do not verify, and Problems what else is wrong;
+	// nil where none is known.
+	Altered  *ledger.Alterations
+	Problems *Problems
+	// ConfirmClock says that the clock is right and returns the time by it,
+	// CheckHistories checks every history from its first entry on and returns how many
+	// there are and what does not verify; it calls progress from one goroutine. VerifyTime is when that was last done beside
+	// the calls. What is nil is not offered.
+	ConfirmClock   func() time.Time
+	CheckHistories func(ctx context.Context, progress func(checked, total int64)) (histories int64, faults []ledger.Fault, err error)
+	VerifyTime     func() time.Time
 	// ReportRows is how many rows a report may have; 0 sets no limit.
 	ReportRows int
 	// BehindProxy tells that all calls come through a proxy, which adds to
@@ -142,6 +155,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})
 	xunchav1.RegisterAuditServiceServer(s, audit)
 	xunchav1.RegisterAccountServiceServer(s, &accountService{config: c})
+	xunchav1.RegisterOperationServiceServer(s, newOperationService(c))
 	if err := complete(s.GetServiceInfo(), accesses); err != nil {
 		return nil, nil, err
 	}

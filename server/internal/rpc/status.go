@@ -56,6 +56,15 @@ type meaning struct {
 	en, zh string
 }
 
+// alteredRetry is after how long a phone tries again where a history does not verify:
+// somebody has to decide first. Until then it keeps what it has.
+const alteredRetry = 10 * time.Minute
+
+const (
+	alteredEN = "Stored data was altered and waits for whoever runs the server. Keep what you have; it is sent again later."
+	alteredZH = "服务器上的存档数据被改动，正等待管理员处理。请保留当前内容，稍后会自动重试。"
+)
+
 // meanings is the one table from errors to what callers see. The first row
 // whose error the error at hand wraps counts; what is in no row is INTERNAL.
 var meanings = []meaning{
@@ -169,6 +178,10 @@ var meanings = []meaning{
 		"A new password has 15 to 128 characters, and is neither the username nor the old password.", "新密码须为15至128个字符，且不得与用户名或旧密码相同。"},
 	{errRole, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED, 0, false,
 		"Your role may not do this.", "您的角色无权执行此操作。"},
+	{errNotWhole, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED, 0, false,
+		"Only an account that is responsible for all divisions may do this.", "只有负责全部行政区划的账号才能执行此操作。"},
+	{errChecking, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, time.Minute, false,
+		"Another check of all histories is under way. Try again once it is done.", "另一次全面校验正在进行，请待其完成后重试。"},
 	{accounts.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_ACCOUNT_NOT_FOUND, 0, false,
 		"There is no such account.", "没有此账号。"},
 	{accounts.ErrUsernameTaken, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_USERNAME_TAKEN, 0, false,
@@ -177,6 +190,13 @@ var meanings = []meaning{
 		"The account is disabled.", "该账号已停用。"},
 	{errNoAccounts, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_ACCOUNTS, 0, false,
 		"The server has no accounts yet.", "服务器尚未创建账号。"},
+	{ledger.ErrAltered, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,
+		alteredEN, alteredZH},
+	// Whoever meets such an entry before it was found has the same to do.
+	{ledger.ErrBadRecord, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,
+		alteredEN, alteredZH},
+	{ledger.ErrBroken, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,
+		alteredEN, alteredZH},
 	{ledger.ErrMoved, codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_CONTENTION, 100 * time.Millisecond, true,
 		"Others are changing the same thing. Try again.", "他人正在修改同一内容，请重试。"},
 	{ledger.ErrFull, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_STORE_FULL, time.Minute, true,
