@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -48,6 +50,8 @@ type Finder string
 const (
 	// ByChain is whoever reads histories and verifies them.
 	ByChain Finder = "chain"
+	// ByIndex is whoever compares a store's indexes with its entries.
+	ByIndex Finder = "index"
 	// ByState is whoever makes a state of a history's entries and of what they name.
 	ByState Finder = "state"
 )
@@ -256,4 +260,20 @@ func (a *Alterations) Revision() uint64 {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.revision
+}
+
+// Snapshot writes what repairs have set aside, which a start does not read again that
+// goes on behind a snapshot. It implements Snapshotter.
+func (a *Alterations) Snapshot(w io.Writer) error { return json.NewEncoder(w).Encode(a.AllSetAside()) }
+
+// Restore implements Snapshotter.
+func (a *Alterations) Restore(r io.Reader) error {
+	var aside map[History][]Sequence
+	if err := json.NewDecoder(r).Decode(&aside); err != nil {
+		return err
+	}
+	for h, sequences := range aside {
+		a.PutAside(h, sequences)
+	}
+	return nil
 }

@@ -57,11 +57,48 @@ func (v *Verifier) of(h History) (c *chain, unlock func()) {
 }
 
 // Begin lets the verifier go on behind the head of a history, for whoever has verified
-// what comes before. Entries up to there are taken as they are.
+// what comes before, and forgets what it knew of the history. Entries up to there are
+// taken as they are.
 func (v *Verifier) Begin(h History, at Head) {
 	c, unlock := v.of(h)
 	defer unlock()
-	c.Head, c.known = at, at.Sequence
+	*c = chain{Head: at, known: at.Sequence}
+}
+
+// BeginAside lets the verifier know what repairs have set aside before the head behind
+// which it began.
+func (v *Verifier) BeginAside(h History, sequences []Sequence) {
+	c, unlock := v.of(h)
+	defer unlock()
+	for _, q := range sequences {
+		c.oddly().aside[q] = true
+	}
+}
+
+// Adopt takes over what another verifier has found that was given more lately the same
+// entries, from the beginning: which flaws are none any more, and what was set aside.
+func (v *Verifier) Adopt(other *Verifier) {
+	flawed := map[History]bool{}
+	for _, f := range other.Flaws() {
+		flawed[f.History] = true
+	}
+	aside := other.AllSetAside()
+	for _, f := range v.Flaws() {
+		head := other.Head(f.History)
+		if flawed[f.History] {
+			continue
+		}
+		c, unlock := v.of(f.History)
+		if c.Sequence <= head.Sequence {
+			*c = chain{Head: head, known: head.Sequence}
+		} else {
+			c.odd.flaws = slices.DeleteFunc(c.odd.flaws, func(f Flaw) bool { return f.Sequence <= head.Sequence })
+		}
+		unlock()
+	}
+	for h, sequences := range aside {
+		v.BeginAside(h, sequences)
+	}
 }
 
 // Take checks the next entry of a history and reports whether it verifies. Nobody is to

@@ -73,6 +73,8 @@ func (s *Snapshot) Fits(ctx context.Context, store ledger.Store) error {
 			fresh[e.History] = k
 		}
 		switch {
+		case e.Kind == ledger.KindRepaired && e.Sequence > k.Sequence:
+			return fmt.Errorf("%w: %s was repaired, and it may hold what was set aside", ErrUnfit, e.History)
 		case e.Sequence < k.Sequence:
 		case e.Sequence == k.Sequence && e.Hash == k.hash:
 		case e.Sequence == k.Sequence+1 && ledger.Chain(k.hash, e.Record) == e.Hash:
@@ -108,6 +110,16 @@ func writeHeads(ctx context.Context, w io.Writer, store ledger.Store) error {
 		_, err := w.Write(b)
 		return err
 	})
+}
+
+// Heads calls each with the histories that the snapshot knows and their newest entries
+// there, without their times.
+func (s *Snapshot) Heads(ctx context.Context, each func(ledger.History, ledger.Head)) error {
+	known, err := s.heads(ctx)
+	for _, k := range known {
+		each(k.name, ledger.Head{Sequence: k.Sequence, Hash: k.hash})
+	}
+	return err
 }
 
 // heads reads what writeHeads wrote.

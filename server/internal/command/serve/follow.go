@@ -40,10 +40,11 @@ func (r *Running) follow(store ledger.Store, from ledger.Cursor, people *account
 		}
 		presence.note("accounts", err)
 	}, followTimeout)
-	ofTheRest := ledger.NewFollower(store, from, roster.Take, checkIns.Take)
+	ofTheRest := ledger.NewFollower(store, from, roster.Take, r.verification.counting(checkIns.Take))
 	var late error // why not all is counted; nil where it is
 	r.every(func(ctx context.Context) {
 		err := ofTheRest.CatchUp(ctx)
+		r.verification.publish()
 		at := ofTheRest.Cursor()
 		r.followed.Store(&at)
 		switch {

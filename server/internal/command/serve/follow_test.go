@@ -145,6 +145,7 @@ func following(t *testing.T, s *shared, n node) *lines {
 	t.Helper()
 	log := &lines{}
 	r := &Running{log: slog.New(slog.NewTextHandler(log, nil)), health: health.NewServer()}
+	r.verification = newVerification(r.log, new(ledger.Alterations), time.Now)
 	r.beside, r.endBeside = context.WithCancel(t.Context())
 	r.follow(s, "", n.people, n.roster, n.checkIns)
 	t.Cleanup(func() {

@@ -18,7 +18,7 @@ import (
 func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	said := startLoading(r.log)
 	defer said.end()
-	at, before, err := r.snapshots.restore(ctx)
+	at, before, err := r.snapshots.restore(ctx, r.verification)
 	if err != nil {
 		return "", err
 	}
@@ -41,7 +41,7 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 		}
 		roster <- err
 	}()
-	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.checkIns.Take)
+	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.verification.counting(r.checkIns.Take))
 	err = untilBack(ctx, r.log, "reading the histories", func() error { return feed.ReadAll(ctx, runtime.GOMAXPROCS(0)) })
 	if errors.Is(err, ledger.ErrWaiting) {
 		err = nil
@@ -53,6 +53,9 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	// Where both have failed, the second one failed because the first one did.
 	if failed := <-roster; failed != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = failed
+	}
+	if err == nil {
+		r.verification.isLoaded(at == "")
 	}
 	return feed.Cursor(), err
 }

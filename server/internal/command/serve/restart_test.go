@@ -60,6 +60,8 @@ func (w *restarting) open(t *rapid.T) *Running {
 	clock := func() time.Time { return w.now }
 	id := func() string { w.ids++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", w.ids) }
 	r := &Running{log: slog.New(slog.NewTextHandler(w.log, nil)), store: w.store}
+	altered := new(ledger.Alterations)
+	r.verification = newVerification(r.log, altered, clock)
 	err := untilBack(ctx, r.log, "reading the accounts", func() (err error) {
 		r.people, err = accounts.Open(ctx, accounts.Config{Ledger: w.store, Secrets: w.store, Now: clock, NewID: id, Random: rand.Reader})
 		return err
@@ -69,7 +71,7 @@ func (w *restarting) open(t *rapid.T) *Running {
 	}
 	r.roster = sites.New(sites.Config{Ledger: w.store, Rows: w.store, Now: clock, NewID: id, Zone: time.UTC})
 	r.checkIns = inspections.New(inspections.Config{Ledger: w.store, Roster: r.roster, Now: clock})
-	r.snapshots, err = newSnapshots(StoreConfig{Data: w.folder}, "", time.UTC, w.store, r.log, sectionsOf(r.roster, r.checkIns))
+	r.snapshots, err = newSnapshots(StoreConfig{Data: w.folder}, "", time.UTC, w.store, r.log, sectionsOf(r.roster, r.checkIns, altered))
 	if err != nil {
 		t.Fatal(err)
 	}

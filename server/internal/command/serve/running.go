@@ -50,6 +50,8 @@ type Running struct {
 	keeper    *photos.Service
 	snapshots *snapshots // nil for none
 	problems  *rpc.Problems
+	// verification knows which histories do not verify.
+	verification *verification
 	// followed is behind what follow has given the services.
 	followed atomic.Pointer[ledger.Cursor]
 
@@ -110,8 +112,9 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	// Whether there are accounts decides on which address the server may listen. They are
 	// few; all else is read once it listens.
 	var people *accounts.Service
+	altered := new(ledger.Alterations)
 	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
-		people, err = accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Altered: altered})
 		return err
 	})
 	if err != nil {
@@ -120,15 +123,15 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	roster := sites.New(sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
-	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now})
+	roster := sites.New(sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone, Altered: altered})
+	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now, Altered: altered})
 	keeper, err := photos.New(photos.Config{
 		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now, Believed: notYet,
 	})
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := newSnapshots(stored, c.Cache, zone, store, log, sectionsOf(roster, checkIns))
+	snapshots, err := newSnapshots(stored, c.Cache, zone, store, log, sectionsOf(roster, checkIns, altered))
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +154,11 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		log: log, logged: out, grpc: server, health: health, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, problems: problems,
+		verification: newVerification(log, altered, time.Now),
+	}
+	r.verification.recount, r.verification.onFault = checkIns.Take, r.forgetSnapshot
+	if snapshots != nil {
+		snapshots.held = r.verification.holdsSnapshots
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	go func() {
@@ -183,6 +191,7 @@ func (r *Running) begin(begun time.Time) error {
 	if r.snapshots != nil {
 		r.keepSnapshots(at)
 	}
+	r.verifyInRounds()
 	if err := r.people.Discover(); err != nil {
 		r.log.Warn("the identity provider does not answer; it is asked again when one of its tokens comes", "error", err.Error())
 	}

@@ -54,6 +54,8 @@ type snapshots struct {
 	written int64
 	// catchUp brings the sections up to a place in the feed, or further, and returns it.
 	catchUp func(context.Context) (ledger.Cursor, error)
+	// held reports whether none is to be written.
+	held func() bool
 }
 
 // newSnapshots returns the snapshots of a server: in the folder for caches, or else in the
@@ -72,7 +74,8 @@ func newSnapshots(stored StoreConfig, cache string, zone *time.Location, store c
 	}
 	return &snapshots{
 		path: filepath.Join(folder, snapshotFile), store: store, log: log, sections: sections,
-		key: sync.OnceValues(func() (snapshot.Key, error) { return snapshotKey(zone) }),
+		held: func() bool { return false },
+		key:  sync.OnceValues(func() (snapshot.Key, error) { return snapshotKey(zone) }),
 	}, nil
 }
 
@@ -100,12 +103,12 @@ func snapshotKey(zone *time.Location) (key snapshot.Key, err error) {
 // the feed behind which everything is still to be read, and how many entries lie before
 // it. The error is that of ctx, or of a store that denies something; whatever else is wrong
 // with a snapshot, everything is read.
-func (s *snapshots) restore(ctx context.Context) (at ledger.Cursor, entries int64, err error) {
+func (s *snapshots) restore(ctx context.Context, v *verification) (at ledger.Cursor, entries int64, err error) {
 	if s == nil {
 		return "", 0, nil
 	}
 	begun := time.Now()
-	at, entries, err = s.tryRestore(ctx)
+	at, entries, err = s.tryRestore(ctx, v)
 	switch {
 	case err == nil:
 		s.written = entries
@@ -124,7 +127,7 @@ func (s *snapshots) restore(ctx context.Context) (at ledger.Cursor, entries int6
 	return "", 0, nil
 }
 
-func (s *snapshots) tryRestore(ctx context.Context) (ledger.Cursor, int64, error) {
+func (s *snapshots) tryRestore(ctx context.Context, v *verification) (ledger.Cursor, int64, error) {
 	if _, err := os.Stat(s.path); err != nil {
 		return "", 0, err // without having read the whole program
 	}
@@ -141,11 +144,18 @@ func (s *snapshots) tryRestore(ctx context.Context) (ledger.Cursor, int64, error
 	if err != nil {
 		return "", 0, err
 	}
-	return old.Cursor(), old.Entries(), old.Restore(ctx, s.sections)
+	if err := old.Restore(ctx, s.sections); err != nil {
+		return "", 0, err
+	}
+	// The last that may fail: what is known then, nobody reads from the beginning.
+	return old.Cursor(), old.Entries(), v.beginBehind(ctx, old.Heads, v.altered.AllSetAside())
 }
 
 // writeAfter writes a snapshot where so many entries have come since the last one.
 func (s *snapshots) writeAfter(ctx context.Context, least int64) error {
+	if s.held() {
+		return nil
+	}
 	begun := time.Now()
 	entries, err := s.store.CountEntries(ctx)
 	if err != nil || entries-s.written < least {
@@ -161,6 +171,9 @@ func (s *snapshots) writeAfter(ctx context.Context, least int64) error {
 	}
 	if err := snapshot.Write(ctx, s.path, key, s.store, at, entries, s.sections); err != nil {
 		return err
+	}
+	if s.held() {
+		return snapshot.Remove(s.path)
 	}
 	s.written = entries
 	s.log.Info("a snapshot was written", "entries", entries, "took", time.Since(begun))
@@ -199,11 +212,12 @@ func (r *Running) catchUpBehind(at ledger.Cursor) func(context.Context) (ledger.
 			return at, r.roster.CatchUp(ctx)
 		}
 	}
-	feed := ledger.NewFollower(r.store, at, r.roster.Take, r.checkIns.Take)
+	feed := ledger.NewFollower(r.store, at, r.roster.Take, r.verification.counting(r.checkIns.Take))
 	return func(ctx context.Context) (ledger.Cursor, error) {
 		if err := feed.ReadAll(ctx, runtime.GOMAXPROCS(0)); err != nil {
 			return "", err
 		}
+		r.verification.publish()
 		return feed.Cursor(), r.roster.CatchUp(ctx)
 	}
 }
@@ -233,6 +247,16 @@ func (r *Running) lastSnapshot() {
 
 // sectionsOf returns what a server's snapshot has of its services. Accounts are few, and
 // read anew at each start.
-func sectionsOf(roster *sites.Service, checkIns *inspections.Service) []snapshot.Section {
-	return []snapshot.Section{{Name: "roster", Snapshotter: roster}, {Name: "check-ins", Snapshotter: checkIns}}
+func sectionsOf(roster *sites.Service, checkIns *inspections.Service, altered *ledger.Alterations) []snapshot.Section {
+	return []snapshot.Section{{Name: "roster", Snapshotter: roster}, {Name: "check-ins", Snapshotter: checkIns}, {Name: "set aside", Snapshotter: altered}}
+}
+
+// forgetSnapshot deletes the snapshot, so that the next start reads everything.
+func (r *Running) forgetSnapshot() {
+	if r.snapshots == nil {
+		return
+	}
+	if err := snapshot.Remove(r.snapshots.path); err != nil {
+		r.log.Warn("the snapshot cannot be deleted", "error", err.Error())
+	}
 }

@@ -62,7 +62,8 @@ func TestSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.catchUp = (&Running{store: store, roster: sites.New(sites.Config{Ledger: store}), checkIns: inspections.New(inspections.Config{Ledger: store})}).catchUpBehind("")
+		v := newVerification(slog.New(slog.NewTextHandler(log, nil)), new(ledger.Alterations), time.Now)
+		s.catchUp = (&Running{store: store, verification: v, roster: sites.New(sites.Config{Ledger: store}), checkIns: inspections.New(inspections.Config{Ledger: store})}).catchUpBehind("")
 		return s, state
 	}
 	path := filepath.Join(folder, "snapshot")
@@ -83,7 +84,7 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("got %v, %v, want a file that its owner alone can read", info, err)
 	}
 	s, state = open(time.UTC)
-	if _, n, err := s.restore(t.Context()); err != nil || n != 5 || state.text != "stored" {
+	if _, n, err := s.restore(t.Context(), newVerification(slog.New(slog.NewTextHandler(log, nil)), new(ledger.Alterations), time.Now)); err != nil || n != 5 || state.text != "stored" {
 		t.Errorf("got %q of %d entries, %v, want what was stored", state.text, n, err)
 	}
 	if s.written != 5 {
@@ -91,7 +92,7 @@ func TestSnapshots(t *testing.T) {
 	}
 	// In another time zone, the same entries may say something else.
 	s, state = open(time.FixedZone("other", 3600))
-	if at, n, err := s.restore(t.Context()); err != nil || at != "" || n != 0 || state.text != "nothing" {
+	if at, n, err := s.restore(t.Context(), newVerification(slog.New(slog.NewTextHandler(log, nil)), new(ledger.Alterations), time.Now)); err != nil || at != "" || n != 0 || state.text != "nothing" {
 		t.Errorf("got %q at %q, %v, want nothing", state.text, at, err)
 	}
 	if got := log.String(); !strings.Contains(got, "cannot be used") {
