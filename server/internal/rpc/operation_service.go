@@ -82,7 +82,7 @@ func alteredHistories(faults []ledger.Fault) (out []Problem) {
 func ofFault(f ledger.Fault) Problem {
 	p := Problem{
 		Kind:    xunchav1.ProblemKind_PROBLEM_KIND_HISTORY_ALTERED,
-		Message: fmt.Sprintf("the history %s does not verify at sequence %d: %s", f.History, f.Sequence, f.Why),
+		Message: f.Why,
 		Since:   f.Since, History: f.History, Sequence: f.Sequence,
 	}
 	p.Site, _ = sites.SiteOf(f.History)

@@ -95,7 +95,7 @@ type Config struct {
 }
 
 // New returns a gRPC server with all services, and its health, which is SERVING until
-// told otherwise. Before the server is ready it is NOT_SERVING: call its Resume then.
+// told otherwise. Before the server is ready it is NOT_SERVING: say so once it serves.
 func New(c Config) (*grpc.Server, *health.Server, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -160,11 +160,13 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		return nil, nil, err
 	}
 	h := health.NewServer()
-	for name := range s.GetServiceInfo() {
-		h.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
-	}
+	serves := healthv1.HealthCheckResponse_SERVING
 	if c.started() != nil {
-		h.Shutdown()
+		serves = healthv1.HealthCheckResponse_NOT_SERVING
+	}
+	h.SetServingStatus("", serves)
+	for name := range s.GetServiceInfo() {
+		h.SetServingStatus(name, serves)
 	}
 	healthv1.RegisterHealthServer(s, h)
 	reflection.Register(s)

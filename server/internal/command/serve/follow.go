@@ -8,7 +8,9 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/rpc"
 	"xuncha/sites"
 )
 
@@ -89,6 +91,9 @@ func (r *Running) every(f func(context.Context), limit time.Duration) {
 	})
 }
 
+// databaseAway is the name of the problem that the database does not answer.
+const databaseAway = "database away"
+
 // A presence says whether the database answers all that ask.
 type presence struct {
 	r    *Running
@@ -111,10 +116,15 @@ func (p *presence) note(who string, err error) {
 	}
 	switch now := len(p.away); {
 	case before == 0 && now > 0:
-		p.r.health.Shutdown()
+		p.r.vitals.serve(false)
+		p.r.problems.Set(databaseAway, rpc.Problem{
+			Kind:    xunchav1.ProblemKind_PROBLEM_KIND_STORE_UNAVAILABLE,
+			Message: "The database does not answer.", Since: time.Now(),
+		})
 		p.r.log.Error("the database is away", "error", err.Error())
 	case before > 0 && now == 0:
-		p.r.health.Resume()
+		p.r.vitals.serve(true)
+		p.r.problems.Clear(databaseAway)
 		p.r.log.Info("the database is back")
 	}
 }

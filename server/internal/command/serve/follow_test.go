@@ -21,6 +21,7 @@ import (
 	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/accountstest"
+	"xuncha/server/internal/rpc"
 	"xuncha/sites"
 	"xuncha/sites/sitestest"
 )
@@ -144,7 +145,7 @@ func newNode(t *testing.T, s *shared) node {
 func following(t *testing.T, s *shared, n node) *lines {
 	t.Helper()
 	log := &lines{}
-	r := &Running{log: slog.New(slog.NewTextHandler(log, nil)), health: health.NewServer()}
+	r := &Running{log: slog.New(slog.NewTextHandler(log, nil)), vitals: newVitals(health.NewServer(), nil), problems: new(rpc.Problems)}
 	r.verification = newVerification(r.log, new(ledger.Alterations), time.Now)
 	r.beside, r.endBeside = context.WithCancel(t.Context())
 	r.follow(s, "", n.people, n.roster, n.checkIns)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
@@ -37,7 +36,8 @@ type Running struct {
 	log      *slog.Logger
 	logged   *logWriter
 	grpc     *grpc.Server
-	health   *health.Server
+	vitals   *vitals
+	problems *rpc.Problems
 	store    Engine
 	where    string // the store's name
 	patient  time.Duration
@@ -49,7 +49,6 @@ type Running struct {
 	checkIns  *inspections.Service
 	keeper    *photos.Service
 	snapshots *snapshots // nil for none
-	problems  *rpc.Problems
 	// verification knows which histories do not verify.
 	verification *verification
 	// followed is behind what follow has given the services.
@@ -97,7 +96,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	begun := time.Now()
-	problems := new(rpc.Problems)
+	problems, altered := new(rpc.Problems), new(ledger.Alterations)
 	options := stored.options(log)
 	options.Folder.OnFull = noteFull(problems)
 	store, where, err := open(ctx, stored.name(), options)
@@ -109,12 +108,12 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 			err = errors.Join(err, store.Close())
 		}
 	}()
+	guarded := ledger.Guard(store, altered)
 	// Whether there are accounts decides on which address the server may listen. They are
 	// few; all else is read once it listens.
 	var people *accounts.Service
-	altered := new(ledger.Alterations)
 	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
-		people, err = accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Altered: altered})
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
 		return err
 	})
 	if err != nil {
@@ -123,10 +122,10 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	roster := sites.New(sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone, Altered: altered})
-	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now, Altered: altered})
+	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: time.Now, NewID: uuid.NewString, Zone: zone})
+	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Now: time.Now})
 	keeper, err := photos.New(photos.Config{
-		Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now, Believed: notYet,
+		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now, Believed: notYet,
 	})
 	if err != nil {
 		return nil, err
@@ -140,7 +139,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
-		ReportRows: c.ReportRows,
+		ReportRows: c.ReportRows, Altered: altered, Problems: problems,
 	})
 	if err != nil {
 		return nil, err
@@ -151,9 +150,9 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r := &Running{
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
-		log: log, logged: out, grpc: server, health: health, store: store, where: where, patient: c.ShutdownTimeout,
+		log: log, logged: out, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
-		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, problems: problems,
+		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots,
 		verification: newVerification(log, altered, time.Now),
 	}
 	r.verification.recount, r.verification.onFault = checkIns.Take, r.forgetSnapshot
@@ -161,6 +160,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		snapshots.held = r.verification.holdsSnapshots
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
+	r.watchVitals()
 	go func() {
 		// A server that is stopped before it comes to serve says so; that is no failure.
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -201,7 +201,7 @@ func (r *Running) begin(begun time.Time) error {
 	r.log.Info("serving", "address", r.Address, "store", r.where, "sites", r.roster.Roster().NumSites(),
 		"revision", int64(r.roster.Roster().Revision()), "ready_after", time.Since(begun))
 	close(r.Ready)
-	r.health.Resume()
+	r.vitals.serve(true)
 	giveBack()
 	return nil
 }
@@ -212,7 +212,7 @@ func (r *Running) Stop() error {
 	r.log.Info("stopping")
 	r.endBeside()
 	r.running.Wait()
-	r.health.Shutdown()
+	r.vitals.shutdown()
 	close(r.stopping)
 	done := make(chan struct{})
 	go func() {
