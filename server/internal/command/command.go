@@ -38,6 +38,9 @@ type commands struct {
 	Photo    client.PhotoCommand    `cmd:"" help:"Fetch a photo of a check-in."`
 	Coverage client.CoverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  client.HistoryCommand  `cmd:"" help:"Print the history of a site, newest first."`
+
+	Status       client.StatusCommand       `cmd:"" help:"Print what is wrong with the server. It ends with status 0 where all is well, and with 1 where something is wrong or the server does not answer."`
+	ConfirmClock client.ConfirmClockCommand `cmd:"" help:"Tell the server that its clock is right after it has jumped."`
 }
 
 // A runner is one of the commands. It writes answers to stdout and all else to

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -47,20 +48,42 @@ func optional(t time.Time) *timestamppb.Timestamp {
 }
 
 // PrintCoverage prints a table with a row for each division. The divisions below
-// another are indented.
+// another are indented. Where histories do not verify, it says so.
 func PrintCoverage(stdout io.Writer, answer *xunchav1.GetCoverageResponse) error {
 	t := newTable("division", "code", "due", "inspected", "overdue", "never", "open", "check-ins", "late", "synced late", "cancelled", "dispersed")
 	t.right(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+	altered := answer.Row.SitesAltered
+	if altered > 0 {
+		t.rows[0] = append(t.rows[0], "altered")
+		t.right(append(t.numbers, 12)...)
+	}
 	var walk func(*xunchav1.GetCoverageResponse, string)
 	walk = func(a *xunchav1.GetCoverageResponse, indent string) {
 		r := a.Row
-		t.add(indent+r.DivisionName, r.DivisionCode, count(r.SitesDue), count(r.SitesInspected), count(r.SitesOverdue),
+		cells := []string{indent + r.DivisionName, r.DivisionCode, count(r.SitesDue), count(r.SitesInspected), count(r.SitesOverdue),
 			count(r.SitesNeverInspected), count(r.SitesFoundOpen), count(r.CheckIns), count(r.VisitedLate),
-			count(r.SyncedLate), count(r.CancelledEvents), count(r.DispersedPeople))
+			count(r.SyncedLate), count(r.CancelledEvents), count(r.DispersedPeople)}
+		if altered > 0 {
+			cells = append(cells, count(r.SitesAltered))
+		}
+		t.add(cells...)
 		for _, child := range a.Children {
 			walk(child, indent+"  ")
 		}
 	}
 	walk(answer, "")
-	return t.print(stdout)
+	if err := t.print(stdout); err != nil {
+		return err
+	}
+	if altered > 0 {
+		if _, err := fmt.Fprintf(stdout, "The histories of %d sites do not verify, so the figures may miss entries of theirs; \"xuncha status\" says which.\n", altered); err != nil {
+			return err
+		}
+	}
+	if answer.RosterAltered {
+		if _, err := fmt.Fprintln(stdout, "The roster's history does not verify; the figures are those of the roster as it stood before."); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -77,8 +77,19 @@ func PrintHistory(stdout io.Writer, entries []*xunchav1.HistoryEntry) error {
 	return t.print(stdout)
 }
 
-// describe returns the content of an entry in a line.
+// describe returns the content of an entry in a line, and before it whether it counts.
 func describe(e *xunchav1.HistoryEntry) string {
+	text := describeContent(e)
+	switch {
+	case e.SetAside:
+		text = "SET ASIDE: " + text
+	case e.Altered:
+		text = "DOES NOT VERIFY: " + text
+	}
+	return strings.TrimSuffix(text, ": ")
+}
+
+func describeContent(e *xunchav1.HistoryEntry) string {
 	switch c := e.Content.(type) {
 	case *xunchav1.HistoryEntry_CheckIn:
 		in := c.CheckIn
@@ -111,6 +122,8 @@ func describe(e *xunchav1.HistoryEntry) string {
 			text += ", used before"
 		}
 		return text
+	case *xunchav1.HistoryEntry_RepairEvent:
+		return fmt.Sprintf("set aside %s: %s", sequences(c.RepairEvent.Sequences), c.RepairEvent.Reason)
 	case *xunchav1.HistoryEntry_Site:
 		return fmt.Sprintf("%s %s in %s", c.Site.RegistrationNo, c.Site.Name, c.Site.DivisionCode)
 	case *xunchav1.HistoryEntry_ClosureOrder:
@@ -121,4 +134,20 @@ func describe(e *xunchav1.HistoryEntry) string {
 		return fmt.Sprintf("%s: %d created, %d changed, %d ended", i.Source, i.Created, i.Changed, i.Ended)
 	}
 	return ""
+}
+
+// maxSequences is how many sequences a line names.
+const maxSequences = 10
+
+// sequences names entries by their sequences.
+func sequences(all []int64) string {
+	var parts []string
+	for i, q := range all {
+		if i == maxSequences {
+			parts = append(parts, fmt.Sprintf("and %d more", len(all)-i))
+			break
+		}
+		parts = append(parts, count(q))
+	}
+	return strings.Join(parts, ", ")
 }
