@@ -197,6 +197,8 @@ var meanings = []meaning{
 		alteredEN, alteredZH},
 	{ledger.ErrBroken, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,
 		alteredEN, alteredZH},
+	{sites.ErrRowsUnknown, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,
+		alteredEN, alteredZH},
 	{ledger.ErrMoved, codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_CONTENTION, 100 * time.Millisecond, true,
 		"Others are changing the same thing. Try again.", "他人正在修改同一内容，请重试。"},
 	{ledger.ErrFull, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_STORE_FULL, time.Minute, true,

@@ -107,6 +107,7 @@ func TestMeanings(t *testing.T) {
 		{ledger.ErrAltered, codes.Unavailable, "HISTORY_ALTERED", true},
 		{ledger.ErrBadRecord, codes.Unavailable, "HISTORY_ALTERED", true},
 		{ledger.ErrBroken, codes.Unavailable, "HISTORY_ALTERED", true},
+		{sites.ErrRowsUnknown, codes.Unavailable, "HISTORY_ALTERED", true},
 		{ledger.ErrMoved, codes.Aborted, "CONTENTION", true},
 		{ledger.ErrFull, codes.ResourceExhausted, "STORE_FULL", true},
 		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
@@ -114,7 +115,6 @@ func TestMeanings(t *testing.T) {
 		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{context.Canceled, codes.Canceled, "CANCELLED", false},
 		{errors.New("disk on fire"), codes.Internal, "INTERNAL", false},
-		{sites.ErrRowsUnknown, codes.Internal, "INTERNAL", false},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			const secret = "/var/lib/secret: errno 5"
