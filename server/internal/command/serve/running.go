@@ -135,11 +135,16 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	ready, stopping := make(chan struct{}), make(chan struct{})
+	var r *Running // which is there before any call is answered
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 		ReportRows: c.ReportRows, Altered: altered, Problems: problems,
+		VerifyTime: func() time.Time { return r.VerifiedAt() },
+		CheckHistories: func(ctx context.Context, progress func(checked, total int64)) (int64, []ledger.Fault, error) {
+			return r.checkHistories(ctx, progress)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -148,7 +153,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	r := &Running{
+	r = &Running{
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
 		log: log, logged: out, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
