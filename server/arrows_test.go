@@ -30,7 +30,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"inspections/photos":                    {[]string{"ledger", "sites", "inspections", "inspections/picture"}, []string{"golang.org/x/sync/singleflight"}},
 	"inspections/photos/photostest":         {[]string{"sites", "inspections", "inspections/photos"}, nil},
 	"proto/xuncha/v1":                       {nil, []string{"google.golang.org/", "buf.build/gen/"}},
-	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite"}},
+	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite", "modernc.org/sqlite/vfs"}},
 	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/testbinary":            {nil, nil},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},

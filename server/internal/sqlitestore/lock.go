@@ -14,10 +14,13 @@ import (
 // ErrLocked means that another server has the data folder open.
 var ErrLocked = errors.New("in use by another xuncha server")
 
+// lockFile is the name of the file that whoever has the folder has locked.
+const lockFile = "LOCK"
+
 // lockFolder takes the folder for this process alone, until the file that it
 // returns is closed or the process ends, however it ends.
 func lockFolder(dir string) (_ *os.File, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,9 @@ type Store struct {
 	reads   chan *sqlite.Conn // those not in use
 	gate    engine.Gate
 
+	// release gives up what a store that was opened at rest has; nil of any other.
+	release func() error
+
 	stopBackground   context.CancelFunc
 	filling, indexer sync.WaitGroup
 }
@@ -240,6 +243,9 @@ func (s *Store) Close() error {
 		for range readers {
 			errs = append(errs, (<-s.reads).Close())
 		}
+		if s.release != nil {
+			return errors.Join(append(errs, s.release())...)
+		}
 		// The last connection to close moves what is in the log to the database.
 		return errors.Join(append(errs, s.writer.stop(), s.marker.close(), s.reserve.close(), s.lock.Close())...)
 	})
@@ -353,6 +359,9 @@ func (s *Store) write(ctx context.Context, f func(*writer) error) error {
 		return err
 	}
 	defer leave()
+	if s.release != nil {
+		return errAtRest
+	}
 	if err := s.reserve.admit(ctx); err != nil {
 		return err
 	}
