@@ -45,24 +45,25 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
 		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
 	},
-	"server/internal/testcert": {nil, nil},
-	"server/internal/snapshot": {[]string{"ledger", "server/internal/engine"}, nil},
-	"client":                   {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
+	"server/internal/testcert":        {nil, nil},
+	"server/internal/command/outcome": {nil, nil},
+	"server/internal/snapshot":        {[]string{"ledger", "server/internal/engine"}, nil},
+	"client":                          {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
 	// The only package that names an engine, but for the engines' own tests.
 	"server/internal/command/serve": {
-		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "proto/xuncha/v1"},
+		[]string{"ledger", "sites", "inspections", "inspections/photos", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "server/internal/command/outcome", "proto/xuncha/v1"},
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {
-		[]string{"client", "proto/xuncha/v1", "server/internal/table"},
-		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/rivo/uniseg"},
+		[]string{"client", "proto/xuncha/v1", "server/internal/table", "server/internal/command/outcome"},
+		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/rivo/uniseg", "golang.org/x/term"},
 	},
 	"server/internal/command/demo": {
 		[]string{"client", "proto/xuncha/v1", "server/internal/command/client", "server/internal/command/serve", "server/internal/sampledata"},
 		[]string{"google.golang.org/protobuf/", "github.com/google/uuid", "github.com/schollz/progressbar/"},
 	},
 	"server/internal/command": {
-		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/serve"},
+		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/outcome", "server/internal/command/serve"},
 		[]string{"github.com/alecthomas/kong"},
 	},
 	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},

@@ -29,6 +29,6 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "xuncha:", err)
-		os.Exit(1)
+		os.Exit(command.ExitCode(err))
 	}
 }

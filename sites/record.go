@@ -294,3 +294,15 @@ func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) 
 	}
 	return c, err
 }
+
+// CheckEntry returns an error where an entry of the roster's history, or the rows that
+// it names, cannot be read.
+func CheckEntry(ctx context.Context, rows Rows, e ledger.Entry) error {
+	_, err := readChange(ctx, rows, e)
+	return err
+}
+
+// NamesRows reports whether an entry of the roster's history names rows.
+func NamesRows(e ledger.Entry) bool {
+	return e.Kind == KindDivisionsImported || e.Kind == KindSitesImported
+}

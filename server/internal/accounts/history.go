@@ -61,3 +61,6 @@ func readContent(e ledger.Entry, into any) error {
 	}
 	return nil
 }
+
+// CheckEntry returns an error where an entry of the history of accounts cannot be read.
+func CheckEntry(e ledger.Entry) error { return new(state).add(e) }

@@ -15,6 +15,7 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/demo"
+	"xuncha/server/internal/command/outcome"
 	"xuncha/server/internal/command/serve"
 )
 
@@ -32,6 +33,8 @@ type commands struct {
 		Create      serve.AccountCreateCommand      `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
 		ReplaceKeys serve.AccountReplaceKeysCommand `cmd:"" help:"Let a new key sign access tokens and forget all others, as when somebody may have read a store or its backup. Nobody is signed out."`
 	} `cmd:"" help:"Keep the accounts of a store."`
+	Check    checkCommand           `cmd:"" help:"Check that nothing that is stored was altered or lost, and change nothing: of a store that no server has open, or through the server that has. It ends with status 0 where all is well, 1 where something was altered or lost, and 2 where it could not check."`
+	Repair   serve.RepairCommand    `cmd:"" help:"Set aside the entries that do not verify, and say so on record. Nothing is deleted or changed. Of a data folder that no server has open; beside a database, servers may be at work."`
 	Copy     serve.CopyCommand      `cmd:"" help:"Copy a whole deployment from one store to another, and check the copy."`
 	Purge    serve.PurgeCommand     `cmd:"" help:"Delete the photos whose time is over from a store that no server has open. A server does it by itself every hour."`
 	CheckIn  client.CheckInCommand  `cmd:"" help:"Report a visit to a site, with photos."`
@@ -53,14 +56,14 @@ type runner interface {
 type stopped int
 
 // Run runs the command that args name, until it is done or ctx ends. The error is for
-// people to read.
+// people to read. ExitCode has the status with which the program ends then.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
 		case stopped:
 			if p != 0 {
-				err = errors.New("no such command")
+				err = unusable(errors.New("no such command"))
 			}
 		default:
 			panic(p)
@@ -81,11 +84,27 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	chosen, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w (xuncha --help lists the commands)", err)
+		return unusable(fmt.Errorf("%w (xuncha --help lists the commands)", err))
 	}
 	target, ok := chosen.Selected().Target.Addr().Interface().(runner)
 	if !ok {
-		return fmt.Errorf("%s: incomplete (xuncha --help lists the commands)", chosen.Command())
+		return unusable(fmt.Errorf("%s: incomplete (xuncha --help lists the commands)", chosen.Command()))
 	}
 	return target.Run(ctx, stdout, stderr)
+}
+
+// unusable is the error of a command that was not given as it should be.
+func unusable(err error) error { return &outcome.Error{Err: err, Status: outcome.Unknown} }
+
+// ExitCode returns the status with which the program ends after Run: 0 where it gave no
+// error.
+func ExitCode(err error) int {
+	var coded *outcome.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coded):
+		return coded.Status
+	}
+	return outcome.Failed
 }

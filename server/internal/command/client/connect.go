@@ -19,11 +19,16 @@ import (
 // clientConfig holds the flags that all commands share that call a server.
 type clientConfig struct {
 	Server    string `default:"${address}" placeholder:"HOST:PORT" help:"Address of the server. Default: ${default}."`
-	Username  string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
-	Token     string `help:"Access token to call with instead, such as that of an identity provider. Better given as XUNCHA_TOKEN."`
-	Password  string `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
+	signInAs  `embed:""`
 	clientTLS `embed:""`
 	Timeout   time.Duration `default:"2m" help:"How long the command may take. Default: ${default}."`
+}
+
+// signInAs holds the flags that say who calls.
+type signInAs struct {
+	Username string `placeholder:"NAME" help:"Account to sign in with. Default: none, which a server without accounts takes."`
+	Token    string `help:"Access token to call with instead, such as that of an identity provider. Better given as XUNCHA_TOKEN."`
+	Password string `help:"The account's password. Better given as XUNCHA_PASSWORD, because others on the machine can read a command's arguments."`
 }
 
 // call calls f with a client of the server. If an account is named, the client is

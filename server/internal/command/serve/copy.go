@@ -33,8 +33,7 @@ type CopyCommand struct {
 // not copied; phones send them again.
 func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if !mongostore.Is(c.From) {
-		// To open a folder that does not exist would make it.
-		if _, err := os.Stat(filepath.Join(c.From, sqlitestore.File)); err != nil {
+		if err := folderExists(c.From); err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
 	}
@@ -103,6 +102,13 @@ func (c *CopyCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err er
 		fmt.Fprintf(stdout, "Servers at work on %s: at least %d. What they store from now on is not in the copy. Before a server starts on the copy, stop them and run the same command again.\n", source, n)
 	}
 	return lost.report(stderr)
+}
+
+// folderExists returns an error where there is no data folder with the name. To open it
+// would make it.
+func folderExists(name string) error {
+	_, err := os.Stat(filepath.Join(name, sqlitestore.File))
+	return err
 }
 
 // lostPhotos collects the photos that the source of a copy has lost.

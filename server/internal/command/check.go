@@ -1,0 +1,40 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"xuncha/server/internal/command/client"
+	"xuncha/server/internal/command/outcome"
+	"xuncha/server/internal/command/serve"
+)
+
+// checkCommand is "xuncha check".
+type checkCommand struct {
+	serve.StoreConfig `embed:""`
+	Photos            bool `default:"true" negatable:"" help:"Read the files of photos too. Default: yes; --no-photos leaves them out."`
+	client.CheckConfig
+}
+
+// Run checks what is stored and prints a line for each finding.
+func (c *checkCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	r, err := c.check(ctx, stderr)
+	if err == nil {
+		err = r.Print(stdout)
+	}
+	if err != nil {
+		return &outcome.Error{Err: err, Status: outcome.Unknown}
+	}
+	return r.Err()
+}
+
+func (c *checkCommand) check(ctx context.Context, stderr io.Writer) (outcome.Report, error) {
+	if c.Server == "" {
+		return serve.CheckStore(ctx, c.StoreConfig, c.Photos, stderr)
+	}
+	if c.Store != "" {
+		return outcome.Report{}, errors.New("--server: cannot be used together with --store")
+	}
+	return c.CheckConfig.Check(ctx, stderr)
+}

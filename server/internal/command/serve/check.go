@@ -1,0 +1,99 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"xuncha/server/internal/command/outcome"
+	"xuncha/server/internal/mongostore"
+	"xuncha/server/internal/sqlitestore"
+)
+
+var (
+	_ examinable = (*sqlitestore.Store)(nil)
+	_ examinable = (*mongostore.Store)(nil)
+)
+
+// CheckStore checks all that is stored in a folder or a database and changes nothing. In
+// a folder that no server can have meanwhile; beside a database, servers may be at work.
+// Of an error, nothing is known of what is stored.
+func CheckStore(ctx context.Context, c StoreConfig, photoFiles bool, stderr io.Writer) (r outcome.Report, err error) {
+	store, where, err := openAtRest(ctx, c)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	total, err := store.CountEntries(ctx)
+	if err != nil {
+		total = 1 // it is only to look at
+	}
+	bar := watched(stderr, "checking", total)
+	x, err := examine(ctx, store, bar)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", where, err)
+	}
+	bar.finish()
+	x.Where, x.Photos = where, -1
+	if photoFiles {
+		list := x.present()
+		bar := watched(stderr, "photos", int64(len(list)))
+		if err := x.checkPhotos(ctx, list, bar); err != nil {
+			return r, fmt.Errorf("%s: %w", where, err)
+		}
+		bar.finish()
+	}
+	return x.report(ctx), nil
+}
+
+// openAtRest opens a store to read it as it is.
+func openAtRest(ctx context.Context, c StoreConfig) (examinable, string, error) {
+	if c.Store == "" {
+		where := "data folder " + c.Data
+		store, err := sqlitestore.OpenAtRest(ctx, c.Data)
+		if errors.Is(err, sqlitestore.ErrLocked) {
+			err = fmt.Errorf("%w; give --server HOST:PORT to have that server check it", err)
+		}
+		if err != nil {
+			return nil, where, err
+		}
+		return store, where, nil
+	}
+	return openExaminable(ctx, c, mongostore.Options{ReadOnly: true})
+}
+
+// openExaminable opens a store as a server would.
+func openExaminable(ctx context.Context, c StoreConfig, o mongostore.Options) (examinable, string, error) {
+	store, where, err := OpenEngine(ctx, c.name(), o)
+	if err != nil {
+		return nil, where, err
+	}
+	if s, ok := store.(examinable); ok {
+		return s, where, nil
+	}
+	return nil, where, errors.Join(fmt.Errorf("%s: this store cannot be checked", where), store.Close())
+}
+
+// A watch shows how far something is, on a terminal alone.
+type watch struct {
+	add func(int) error
+	end func() error
+}
+
+// Add says that n more are done.
+func (w watch) Add(n int) error { return w.add(n) }
+
+func (w watch) finish() { _ = w.end() } // it is only to look at
+
+// Watched shows how far something is where w is a terminal.
+func watched(w io.Writer, what string, n int64) watch {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		bar := progress(w, what, n)
+		return watch{bar.Add, bar.Finish}
+	}
+	return watch{func(int) error { return nil }, func() error { return nil }}
+}

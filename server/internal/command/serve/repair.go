@@ -1,0 +1,245 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/term"
+
+	"xuncha/ledger"
+	"xuncha/server/internal/command/outcome"
+	"xuncha/server/internal/mongostore"
+)
+
+// RepairCommand is "xuncha repair".
+type RepairCommand struct {
+	StoreConfig `embed:""`
+	History     []string `placeholder:"HISTORY" help:"Repair only this history, such as site/ and the site's id, as xuncha check names it; may be given several times. Default: all that do not verify."`
+	Reason      string   `placeholder:"TEXT" help:"Why, which goes on record."`
+	Yes         bool     `help:"Do not ask before anything is stored."`
+	DryRun      bool     `help:"Only list what would be set aside."`
+}
+
+// asidesEach is how many entries one repair sets aside, so that its content is not too
+// long.
+const asidesEach = 300
+
+// A plannedRepair is what a repair stores in one history.
+type plannedRepair struct {
+	history ledger.History
+	flaws   []ledger.Flaw
+	entries []ledger.Entry
+}
+
+// Run lists the entries that do not verify, asks, and sets them aside. It deletes and
+// changes none of them.
+func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	open := func() (examinable, string, error) {
+		return openExaminable(ctx, c.StoreConfig, mongostore.Options{KeepSchema: c.KeepSchema})
+	}
+	if c.DryRun {
+		open = func() (examinable, string, error) { return openAtRest(ctx, c.StoreConfig) }
+	} else if err := mustExist(c.StoreConfig); err != nil {
+		return err
+	}
+	store, where, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	total, err := store.CountEntries(ctx)
+	if err != nil {
+		total = 1 // it is only to look at
+	}
+	bar := watched(stderr, "checking", total)
+	x, err := examine(ctx, store, bar)
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	bar.finish()
+	x.Where, x.Photos = where, -1
+	plan, err := c.plan(x)
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if err := c.list(ctx, x, plan, stdout); err != nil {
+		return err
+	}
+	if len(plan) == 0 && !x.reindex {
+		return c.left(x)
+	}
+	if c.DryRun {
+		_, err = fmt.Fprintln(stdout, "Nothing was stored.")
+		return err
+	}
+	if err := c.ask(stderr); err != nil {
+		return err
+	}
+	if err := c.store(ctx, store, x, plan); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if _, err := fmt.Fprintln(stdout, "Done. What was set aside is still stored, and on record in its history."); err != nil {
+		return err
+	}
+	return c.left(x)
+}
+
+// plan makes the entries that set aside what does not verify, and holds that the
+// histories verify with them.
+func (c *RepairCommand) plan(x *examination) (out []plannedRepair, err error) {
+	wanted := map[ledger.History]bool{}
+	for _, h := range c.History {
+		if !x.names[ledger.History(h)] {
+			return nil, fmt.Errorf("--history: there is no history %q", h)
+		}
+		wanted[ledger.History(h)] = true
+	}
+	for _, f := range x.verifier.Flaws() {
+		if len(wanted) > 0 && !wanted[f.History] {
+			continue
+		}
+		if n := len(out); n == 0 || out[n-1].history != f.History {
+			out = append(out, plannedRepair{history: f.History})
+		}
+		p := &out[len(out)-1]
+		p.flaws = append(p.flaws, f)
+	}
+	for i := range out {
+		p := &out[i]
+		// What does not verify may be so much that only the first of it is named.
+		for flaws := p.flaws; len(flaws) > 0; flaws = x.verifier.FlawsOf(p.history) {
+			if len(p.entries) > 0 && slices.Equal(flaws, p.flaws[len(p.flaws)-len(flaws):]) {
+				return nil, fmt.Errorf("%s cannot be repaired: %s at sequence %d stays. Bring it back from a backup", p.history, flaws[0].Why, flaws[0].Sequence)
+			}
+			if len(p.entries) > 0 {
+				p.flaws = append(p.flaws, flaws...)
+			}
+			for part := range slices.Chunk(flaws, asidesEach) {
+				e, err := c.seal(x.verifier.Head(p.history), p.history, part)
+				if err != nil {
+					return nil, err
+				}
+				x.verifier.Take(e)
+				p.entries = append(p.entries, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// seal makes an entry that sets aside what is named.
+func (c *RepairCommand) seal(after ledger.Head, h ledger.History, flaws []ledger.Flaw) (ledger.Entry, error) {
+	r := ledger.Repair{Reason: c.Reason}
+	for _, f := range flaws {
+		r.SetAside = append(r.SetAside, f.Aside)
+	}
+	content, err := r.Marshal()
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	if len(content) > ledger.MaxContent {
+		return ledger.Entry{}, fmt.Errorf("--reason: has %d bytes; leave it shorter", len(c.Reason))
+	}
+	return after.Seal(ledger.Draft{
+		History: h, ID: uuid.NewString(), Kind: ledger.KindRepaired, Time: time.Now(), Account: operator, Content: content,
+	}), nil
+}
+
+// list prints what is set aside, and what else there is.
+func (c *RepairCommand) list(ctx context.Context, x *examination, plan []plannedRepair, stdout io.Writer) error {
+	var list []outcome.Finding
+	entries := 0
+	for _, p := range plan {
+		entries += len(p.flaws)
+		for _, f := range p.flaws {
+			list = append(list, outcome.Finding{History: string(f.History), Sequence: int64(f.Sequence), Why: f.Why})
+		}
+	}
+	x.nameSites(ctx, list)
+	for _, f := range append(list, x.Findings...) {
+		if _, err := fmt.Fprintln(stdout, f); err != nil {
+			return err
+		}
+	}
+	what := []string{}
+	if entries > 0 {
+		what = append(what, fmt.Sprintf("To be set aside: %d entries of %d histories. They count nowhere any more; a backup may still have them.", entries, len(plan)))
+	}
+	if x.reindex {
+		what = append(what, "The indexes do not agree with the entries and are to be made anew.")
+	}
+	if len(what) == 0 {
+		what = append(what, "There is nothing to set aside.")
+	}
+	_, err := fmt.Fprintf(stdout, "%s: %s\n", x.Where, strings.Join(what, " "))
+	return err
+}
+
+// ask asks on the terminal whether to go on.
+func (c *RepairCommand) ask(stderr io.Writer) error {
+	if c.Yes {
+		return nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return errors.New("there is no terminal to ask on; give --yes to store it, or --dry-run to look only")
+	}
+	fmt.Fprint(stderr, "Store this? Type yes: ")
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err == nil && strings.TrimSpace(line) != "yes" {
+		err = errors.New("nothing was stored")
+	}
+	return err
+}
+
+// store makes the indexes anew where they do not agree, and stores the repairs.
+func (c *RepairCommand) store(ctx context.Context, store examinable, x *examination, plan []plannedRepair) error {
+	if x.reindex {
+		if err := store.Reindex(ctx); err != nil {
+			return c.wayOut(fmt.Errorf("making the indexes anew: %w", err))
+		}
+	}
+	for _, p := range plan {
+		for _, e := range p.entries {
+			err := store.PutRepair(ctx, e)
+			if errors.Is(err, ledger.ErrMoved) {
+				return fmt.Errorf("%w\nA server has stored something there meanwhile. The same command looks again", err)
+			}
+			if err != nil {
+				return c.wayOut(fmt.Errorf("repairing %s: %w", p.history, err))
+			}
+		}
+	}
+	return nil
+}
+
+// wayOut says what to do where the file of the database cannot be written.
+func (c *RepairCommand) wayOut(err error) error {
+	if c.Store != "" {
+		return err
+	}
+	return fmt.Errorf("%w\nWhere the file of the database is damaged, bring all that can be read into a new folder with \"xuncha copy --salvage --from %s --to NEW-FOLDER\", and repair that", err, c.Data)
+}
+
+// left returns an error where something is wrong that no repair puts right.
+func (c *RepairCommand) left(x *examination) error {
+	if !x.damaged {
+		return nil
+	}
+	return c.wayOut(fmt.Errorf("%s: something is wrong that no repair puts right", x.Where))
+}
+
+// mustExist returns an error where there is no data folder: to open it would make it.
+func mustExist(c StoreConfig) error {
+	if c.Store != "" {
+		return nil
+	}
+	return folderExists(c.Data)
+}

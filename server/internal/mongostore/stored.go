@@ -1,0 +1,79 @@
+package mongostore
+
+import (
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"xuncha/ledger"
+)
+
+// Stored calls each with every entry as it is stored, by history and sequence. Nothing
+// of it was verified. What a document lacks, its entry lacks too; damage is called with
+// those that are of no history. Slices are only lent.
+func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damage func(string)) error {
+	leave, err := s.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	cursor, err := s.entries.Find(ctx, bson.D{}, options.Find().
+		SetSort(bson.D{{Key: "history", Value: 1}, {Key: "sequence", Value: 1}}).SetBatchSize(feedPage))
+	if err != nil {
+		return translate(ctx, err)
+	}
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	for cursor.Next(ctx) {
+		e, ok := asStored(cursor.Current)
+		if !ok {
+			damage(fmt.Sprintf("the document %s of the collection entries is of no history, or has no sequence", cursor.Current.Lookup("_id")))
+			continue
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	return translate(ctx, cursor.Err())
+}
+
+// asStored returns the entry that a document is of, with as much as it has.
+func asStored(raw bson.Raw) (e ledger.Entry, ok bool) {
+	var doc entryDoc
+	if bson.Unmarshal(raw, &doc) != nil {
+		doc.History, _ = raw.Lookup("history").StringValueOK()
+		doc.Sequence, _ = raw.Lookup("sequence").AsInt64OK()
+		_, doc.Hash, _ = raw.Lookup("hash").BinaryOK()
+		_, doc.Record, _ = raw.Lookup("record").BinaryOK()
+	}
+	hash := doc.Hash
+	if doc.Hash = make([]byte, len(e.Hash)); len(hash) == len(e.Hash) {
+		doc.Hash = hash
+	}
+	e, err := doc.entry()
+	return e, err == nil && doc.History != "" && doc.Sequence != 0
+}
+
+// PutRepair stores an entry that repairs its history, which does not verify, as it is,
+// behind the newest one. The error is ledger.ErrMoved where that is another than the
+// one before it by its sequence.
+func (s *Store) PutRepair(ctx context.Context, e ledger.Entry) error {
+	leave, err := s.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.writer.do(&job{ctx: ctx, sealed: []ledger.Entry{e}})
+}
+
+// CheckFile finds nothing: MongoDB checks its own files.
+func (s *Store) CheckFile(context.Context, func(string, bool)) error { return nil }
+
+// Lacking knows of nothing.
+func (s *Store) Lacking(context.Context, func(ledger.History) ledger.Sequence, func(ledger.History, ledger.Sequence)) error {
+	return nil
+}
+
+// Reindex does nothing: MongoDB keeps its own indexes.
+func (s *Store) Reindex(context.Context) error { return nil }

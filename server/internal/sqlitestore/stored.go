@@ -1,0 +1,121 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"zombiezen.com/go/sqlite"
+
+	"xuncha/ledger"
+)
+
+const (
+	// lastKnown is the greatest row of an entry that anything tells of, also where the
+	// end of the table cannot be read.
+	lastIndexed = `SELECT entry FROM indexed`
+	lastPlaced  = `SELECT max(entry) FROM places`
+
+	// damageAhead is how many rows behind those that are known of are looked for where
+	// the end of the table cannot be read.
+	damageAhead = 20_000
+)
+
+// Stored calls each with every entry as it is stored, in the order in which they came.
+// Nothing of it was verified. It goes on behind what cannot be read, and calls damage
+// with what that is. Slices are only lent.
+func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damage func(string)) error {
+	leave, err := s.gate.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.borrow(ctx, func(conn *sqlite.Conn) error {
+		names := map[int64]ledger.History{}
+		err := query(conn, historyNames, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+			names[stmt.ColumnInt64(0)] = ledger.History(stmt.ColumnText(1))
+		})
+		if unreadable(err) {
+			damage(fmt.Sprintf("the names of histories cannot all be read: %v", err))
+		} else if err != nil {
+			return err
+		}
+		last, lost := int64(0), int64(0)
+		for {
+			n, err := storedAfter(ctx, conn, names, &last, each)
+			switch {
+			case err == nil && n < feedPage:
+				return nil
+			case err == nil:
+				continue
+			case !unreadable(err):
+				return err
+			}
+			// From the row that cannot be read to the next one that can.
+			end, bound := last+1, lastRow(conn)
+			for end <= bound && !readable(conn, end) {
+				end++
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+			}
+			if end > bound {
+				damage(fmt.Sprintf("the entries behind row %d cannot be read: %v", last, err))
+				return nil
+			}
+			lost += end - last - 1
+			damage(fmt.Sprintf("the entries in rows %d to %d cannot be read: %v", last+1, end-1, err))
+			last = end - 1
+		}
+	})
+}
+
+// storedAfter calls each with a page of the entries behind the last row, and moves it.
+func storedAfter(ctx context.Context, conn *sqlite.Conn, names map[int64]ledger.History, last *int64, each func(ledger.Entry) error) (n int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var records arena
+	var failed error
+	from := *last
+	err = query(conn, entriesAfter, feedPage, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, from) }, func(stmt *sqlite.Stmt) {
+		if n++; failed != nil {
+			return
+		}
+		records = records[:0]
+		failed = each(readEntry(stmt, names[stmt.ColumnInt64(8)], records.record(stmt)))
+		*last = stmt.ColumnInt64(7)
+	})
+	if failed != nil {
+		return n, failed
+	}
+	return n, err
+}
+
+// unreadable reports whether the error says that a part of the file is damaged.
+func unreadable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	code := sqlite.ErrCode(err).ToPrimary()
+	return code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB || code == sqlite.ResultIOErr
+}
+
+// readable reports whether there is an entry in the row that can be read.
+func readable(conn *sqlite.Conn, row int64) (there bool) {
+	err := query(conn, `SELECT length(record) FROM entries WHERE entry = +?`, 1,
+		func(stmt *sqlite.Stmt) { stmt.BindInt64(1, row) }, func(*sqlite.Stmt) { there = true })
+	return err == nil && there
+}
+
+// lastRow returns a row behind which there is surely nothing.
+func lastRow(conn *sqlite.Conn) (last int64) {
+	for _, sql := range []string{lastEntry, lastIndexed, lastPlaced} {
+		err := query(conn, sql, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { last = max(last, stmt.ColumnInt64(0)) })
+		if err == nil && sql == lastEntry {
+			return last
+		}
+	}
+	return last + damageAhead
+}
