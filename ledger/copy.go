@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 var (
@@ -40,6 +41,23 @@ type CopyJob struct {
 	// Progress is called, from several goroutines, with the number of entries
 	// that were copied or checked and were not before.
 	Progress func(entries int)
+	// Salvage copies what can be read of histories that do not verify too. Lost is called
+	// then with what Before has said of an entry that cannot be read.
+	Salvage bool
+	Lost    func(Entry, error)
+}
+
+// An AsIs is a Store that also shows and keeps what does not verify, as it is.
+type AsIs interface {
+	Store
+	// Stored calls each with every entry, each history's in their order, and goes on
+	// behind what cannot be read, with which it calls damage. Nothing is verified, and
+	// slices are only lent. It stops at the first error of each, which it returns.
+	Stored(ctx context.Context, each func(Entry) error, damage func(why string)) error
+	// PutAsIs stores entries of one history as they are, behind all that it has, whether
+	// or not they follow from one another, and returns once they would survive a power
+	// cut. A failure leaves the first few of them, or none.
+	PutAsIs(ctx context.Context, entries []Entry) error
 }
 
 // A CopyPlan is what a copy has to do.
@@ -55,12 +73,20 @@ type CopyPlan struct {
 	// histories have come by then that have more than the plan knows.
 	after Cursor
 	newer map[History]Sequence
+	// odd are the histories of which something does not verify, or did not before a
+	// repair; unread is what Before has said of entries that cannot be read.
+	odd    map[History]bool
+	mu     sync.Mutex
+	unread map[Key]error
 }
 
 // Plan compares the stores. The error wraps ErrOther where the target has an
 // entry that the source does not have at the same place.
 func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
-	p := &CopyPlan{source: map[History]Head{}, target: map[History]Head{}, newer: map[History]Sequence{}}
+	p := &CopyPlan{
+		source: map[History]Head{}, target: map[History]Head{}, newer: map[History]Sequence{},
+		odd: map[History]bool{}, unread: map[Key]error{},
+	}
 	err := c.From.Heads(ctx, func(h History, head Head) error {
 		p.source[h] = head
 		p.Entries += int64(head.Sequence)
@@ -91,31 +117,37 @@ func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
 }
 
 // Copy stores what the target lacks of what the plan has seen. Where it ends
-// early, what was stored stays, and a new plan goes on from there.
+// early, what was stored stays, and a new plan goes on from there. The error wraps
+// ErrBroken where something does not verify and no repair has set it aside.
 func (c CopyJob) Copy(ctx context.Context, p *CopyPlan) error {
-	at := maps.Clone(p.target)
 	var page []Entry
-	var err error
-	p.after, err = walk(ctx, c.From, p, at, p.noteNewer, func(e Entry) error {
+	v, after, err := c.walk(ctx, c.From, p, p.noteNewer, func(e Entry, at Head) error {
+		if at.Sequence <= p.target[e.History].Sequence {
+			return nil
+		}
 		e.Record = append([]byte(nil), e.Record...) // the feed's is only lent
 		if page = append(page, e); len(page) < copyPage {
 			return nil
 		}
-		err := c.store(ctx, page)
+		err := c.store(ctx, p, page)
 		page = page[:0]
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.store(ctx, page); err != nil {
+	p.after = after
+	if err := c.store(ctx, p, page); err != nil {
 		return err
 	}
-	return p.complete(at)
+	if err := c.readable(p, v); err != nil {
+		return err
+	}
+	return c.complete(p, v)
 }
 
 // store puts entries of several histories, of several at once.
-func (c CopyJob) store(ctx context.Context, page []Entry) error {
+func (c CopyJob) store(ctx context.Context, p *CopyPlan, page []Entry) error {
 	byHistory := map[History][]Entry{}
 	for _, e := range page {
 		byHistory[e.History] = append(byHistory[e.History], e)
@@ -125,6 +157,10 @@ func (c CopyJob) store(ctx context.Context, page []Entry) error {
 	turn := make(chan struct{}, copiers)
 	var all sync.WaitGroup
 	for h, entries := range byHistory {
+		put := c.To.Put
+		if to, ok := c.To.(AsIs); ok && p.odd[h] {
+			put = to.PutAsIs
+		}
 		turn <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turn }()
@@ -132,12 +168,12 @@ func (c CopyJob) store(ctx context.Context, page []Entry) error {
 				part := entries[:min(copyPut, len(entries))]
 				entries = entries[len(part):]
 				for _, e := range part {
-					if err := c.Before(ctx, e); err != nil {
+					if err := c.before(ctx, p, e); err != nil {
 						cancel(fmt.Errorf("%s at sequence %d: %w", h, e.Sequence, err))
 						return
 					}
 				}
-				if err := c.To.Put(ctx, part); err != nil {
+				if err := put(ctx, part); err != nil {
 					cancel(err)
 					return
 				}
@@ -149,19 +185,45 @@ func (c CopyJob) store(ctx context.Context, page []Entry) error {
 	return context.Cause(ctx)
 }
 
+// before calls Before. That an entry cannot be read is no error yet: a repair that comes
+// later may have set it aside.
+func (c CopyJob) before(ctx context.Context, p *CopyPlan, e Entry) error {
+	err := c.Before(ctx, e)
+	if !errors.Is(err, ErrBadRecord) && !errors.Is(err, ErrBroken) {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unread[Key{e.History, e.Sequence}] = err
+	return nil
+}
+
+// readable returns what is wrong with an entry that cannot be read and was not set aside.
+func (c CopyJob) readable(p *CopyPlan, v *Verifier) error {
+	for k, err := range p.unread {
+		switch {
+		case v.SetAside(k.History, k.Sequence):
+		case c.Salvage:
+			c.Lost(Entry{History: k.History, Sequence: k.Sequence}, err)
+		default:
+			return fmt.Errorf("%s at sequence %d: %w", k.History, k.Sequence, err)
+		}
+	}
+	return nil
+}
+
 // Verify reads all that the plan was about from the target, checks every chain,
 // and that each has at its end what the source has there. The error wraps
 // ErrBroken or ErrOther and names the history and the sequence.
 func (c CopyJob) Verify(ctx context.Context, p *CopyPlan) error {
-	at := map[History]Head{}
-	_, err := walk(ctx, c.To, p, at, func(Entry) {}, func(Entry) error {
+	v, _, err := c.walk(ctx, c.To, p, func(Entry) {}, func(Entry, Head) error {
 		c.Progress(1)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return p.complete(at)
+	return c.complete(p, v)
 }
 
 // CheckSource looks whether anything has come to the source since the plan was made. It
@@ -198,47 +260,54 @@ func (c CopyJob) CheckSource(ctx context.Context, p *CopyPlan) error {
 // noteNewer notes an entry of the source that the plan does not know.
 func (p *CopyPlan) noteNewer(e Entry) { p.newer[e.History] = max(p.newer[e.History], e.Sequence) }
 
-// walk calls f with the entries of the store's feed that lie behind the heads in
-// at and that the plan is about, checks that each follows from the one before,
-// and moves the heads. It calls beyond with those that the plan does not know, and
-// returns where the feed has ended.
-func walk(ctx context.Context, s Store, p *CopyPlan, at map[History]Head, beyond func(Entry), f func(Entry) error) (Cursor, error) {
+// walk calls f with the entries of the store's feed that the plan is about, each with the
+// head that it makes, and verifies them. It calls beyond with those that the plan does
+// not know, and returns where the feed has ended.
+func (c CopyJob) walk(ctx context.Context, s Store, p *CopyPlan, beyond func(Entry), f func(Entry, Head) error) (*Verifier, Cursor, error) {
+	v := NewVerifier(func() time.Time { return time.Time{} })
 	end := func() Cursor { return "" }
+	past := map[History]bool{} // those of which all that comes is beyond
 	for e, err := range s.Feed(ctx, "") {
 		if errors.Is(err, ErrWaiting) {
 			break // what the plan is about was there before
 		}
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
 		end = e.After
-		head, last := at[e.History], p.source[e.History]
-		if e.Sequence > last.Sequence {
+		last := p.source[e.History]
+		if e.Sequence > last.Sequence && (past[e.History] || e.Sequence == v.Head(e.History).Sequence+1) {
+			past[e.History] = true
 			beyond(e.Entry)
 			continue
 		}
-		if e.Sequence <= head.Sequence {
-			continue
+		verified := v.Take(e.Entry)
+		if !verified || e.Kind == KindRepaired {
+			p.odd[e.History] = true
 		}
-		if head, err = head.Follow(e.Entry); err != nil {
-			return "", err
+		at := v.Head(e.History)
+		if verified && at.Sequence == last.Sequence && at.Hash != last.Hash {
+			return nil, "", fmt.Errorf("the target %w: %s at sequence %d", ErrOther, e.History, at.Sequence)
 		}
-		if err := f(e.Entry); err != nil {
-			return "", err
+		if err := f(e.Entry, at); err != nil {
+			return nil, "", err
 		}
-		if head.Sequence == last.Sequence && head.Hash != last.Hash {
-			return "", fmt.Errorf("the target %w: %s at sequence %d", ErrOther, e.History, head.Sequence)
-		}
-		at[e.History] = head
 	}
-	return end(), nil
+	return v, end(), nil
 }
 
-// complete checks that the heads are those of the source.
-func (p *CopyPlan) complete(at map[History]Head) error {
+// complete checks that everything verifies, and that the heads are those of the source.
+func (c CopyJob) complete(p *CopyPlan, v *Verifier) error {
+	if c.Salvage {
+		return nil
+	}
+	if flaws := v.Flaws(); len(flaws) > 0 {
+		f := flaws[0]
+		return fmt.Errorf("%w: %s at sequence %d: %s", ErrBroken, f.History, f.Sequence, f.Why)
+	}
 	for h, last := range p.source {
-		if at[h].Sequence != last.Sequence {
-			return fmt.Errorf("%w: %s has no sequence %d", ErrBroken, h, at[h].Sequence+1)
+		if at := v.Head(h).Sequence; at != last.Sequence {
+			return fmt.Errorf("%w: %s has no sequence %d", ErrBroken, h, at+1)
 		}
 	}
 	return nil

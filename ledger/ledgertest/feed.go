@@ -253,8 +253,9 @@ func testFeedCursors[S ledger.Store](t *testing.T, h Harness[S]) {
 	}
 }
 
-// bulk are the methods by which entries may be had in number.
-var bulk = []string{"Newest", "Span", "Entries", "Feed", "Put"}
+// bulk are the methods by which entries may be had in number. Those of ledger.AsIs are
+// for whoever checks, repairs and copies a store.
+var bulk = []string{"Newest", "Span", "Entries", "Feed", "Put", "Stored", "PutAsIs"}
 
 // There is no second way to learn of entries: a method that would be one is found
 // by its type, whatever its name.

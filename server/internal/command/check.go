@@ -12,8 +12,8 @@ import (
 
 // checkCommand is "xuncha check".
 type checkCommand struct {
-	serve.StoreConfig `embed:""`
-	Photos            bool `default:"true" negatable:"" help:"Read the files of photos too. Default: yes; --no-photos leaves them out."`
+	serve.AtRest `embed:""`
+	Photos       bool `default:"true" negatable:"" help:"Read the files of photos too. Default: yes; --no-photos leaves them out."`
 	client.CheckConfig
 }
 
@@ -31,7 +31,7 @@ func (c *checkCommand) Run(ctx context.Context, stdout, stderr io.Writer) error 
 
 func (c *checkCommand) check(ctx context.Context, stderr io.Writer) (outcome.Report, error) {
 	if c.Server == "" {
-		return serve.CheckStore(ctx, c.StoreConfig, c.Photos, stderr)
+		return serve.CheckStore(ctx, c.AtRest, c.Photos, stderr)
 	}
 	if c.Store != "" {
 		return outcome.Report{}, errors.New("--server: cannot be used together with --store")

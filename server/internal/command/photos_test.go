@@ -200,7 +200,7 @@ func TestPhotoCommands(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if _, stderr, err := xuncha(t, "copy", "--from", copied, "--to", t.TempDir()); err == nil || !strings.Contains(err.Error(), "1 photos were lost or altered") || !strings.Contains(stderr, stored) {
+	if _, stderr, err := xuncha(t, "copy", "--from", copied, "--to", t.TempDir()); err == nil || !strings.Contains(err.Error(), "lost or altered in the source: 1") || !strings.Contains(stderr, stored) {
 		t.Errorf("copying it: got %v (%s)", err, stderr)
 	}
 

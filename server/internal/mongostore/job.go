@@ -14,8 +14,10 @@ type job struct {
 	// nil, only after the one with that sequence.
 	draft ledger.Draft
 	after *ledger.Sequence
-	// sealed are entries to be stored as they are.
+	// sealed are entries to be stored as they are; asIs tells that they need not follow
+	// from what is there.
 	sealed []ledger.Entry
+	asIs   bool
 	// settles tells that the job stores nothing, and is only there for what a lane does
 	// before it stores anything.
 	settles bool
@@ -32,7 +34,7 @@ func (j *job) size() int { return max(1, len(j.sealed)) }
 // wanted returns the sequence after which alone the job's entries may be stored; nil
 // for any.
 func (j *job) wanted() *ledger.Sequence {
-	if len(j.sealed) > 0 {
+	if len(j.sealed) > 0 && !j.asIs {
 		before := j.sealed[0].Sequence - 1
 		return &before
 	}

@@ -157,7 +157,7 @@ func (l *lane) resolve(ctx context.Context, docs []entryDoc, numbers []int64, re
 	}
 	l.writer.series.giveBack(numbers...)
 	switch {
-	case j.wanted() != nil:
+	case j.wanted() != nil || j.asIs:
 		j.done <- fmt.Errorf("%w: %s has another entry with that sequence or id", ledger.ErrMoved, l.history)
 	case there.sameID != nil:
 		j.entry, j.existed = *there.sameID, true

@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -55,16 +56,20 @@ func asStored(raw bson.Raw) (e ledger.Entry, ok bool) {
 	return e, err == nil && doc.History != "" && doc.Sequence != 0
 }
 
-// PutRepair stores an entry that repairs its history, which does not verify, as it is,
-// behind the newest one. The error is ledger.ErrMoved where that is another than the
-// one before it by its sequence.
-func (s *Store) PutRepair(ctx context.Context, e ledger.Entry) error {
+// PutAsIs implements ledger.AsIs. Of two entries at one place, the second one cannot be
+// stored. The error is ledger.ErrMoved then.
+func (s *Store) PutAsIs(ctx context.Context, entries []ledger.Entry) error {
 	leave, err := s.gate.Enter(ctx)
-	if err != nil {
+	if err != nil || len(entries) == 0 {
 		return err
 	}
 	defer leave()
-	return s.writer.do(&job{ctx: ctx, sealed: []ledger.Entry{e}})
+	for part := range slices.Chunk(entries, maxBatch) {
+		if err := s.writer.do(&job{ctx: ctx, sealed: part, asIs: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckFile finds nothing: MongoDB checks its own files.

@@ -25,7 +25,7 @@ var errAtRest = fmt.Errorf("%w: the data folder was opened only to be read", err
 // is in the log stays there, a folder of an earlier version stays as it is, and a folder
 // that cannot be written to is enough. What needs a newer schema, such as looking up
 // entries by their ids, fails then. While it is open no server can have the folder; the
-// error is ErrLocked where one has it.
+// error is ErrLocked where one has it, and ErrLost where the database is missing.
 func OpenAtRest(ctx context.Context, dir string) (_ *Store, err error) {
 	s := &Store{recent: newRecent(), reads: make(chan *sqlite.Conn, readers), ids: &ids{slotOf: slotOf, wanted: make(chan struct{})}}
 	s.stopBackground = func() {}
@@ -49,6 +49,9 @@ func OpenAtRest(ctx context.Context, dir string) (_ *Store, err error) {
 		_ = release()
 		err = fmt.Errorf("data folder %s: %w", dir, translate(err))
 	}()
+	if err := checkFolder(dir, Options{}); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(filepath.Join(dir, File)); err != nil {
 		return nil, err
 	}

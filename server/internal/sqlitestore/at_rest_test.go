@@ -78,7 +78,7 @@ func TestOpenAtRest(t *testing.T) {
 	if _, _, err := rest.Append(t.Context(), draft("more")); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want that nothing can be written", err)
 	}
-	if _, err := Open(t.Context(), dir); !errors.Is(err, ErrLocked) {
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want ErrLocked while it is read", err)
 	}
 	if err := rest.Close(); err != nil {
@@ -139,7 +139,7 @@ func TestOpenAtRestWithADamagedLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		again, err := Open(t.Context(), dir)
+		again, err := Open(t.Context(), dir, Options{})
 		if err != nil {
 			t.Fatalf("bit of byte %d: %v", at, err)
 		}

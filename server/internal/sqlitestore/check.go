@@ -2,8 +2,10 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -57,8 +59,8 @@ func (s *Store) Lacking(ctx context.Context, newest func(ledger.History) ledger.
 	})
 }
 
-// CheckFile checks what SQLite itself knows of its file, and whether the indexes agree
-// with the entries. It calls found with what is wrong, and whether Reindex puts it right.
+// CheckFile checks what SQLite itself knows of its file, whether the indexes agree with the
+// entries, and whether the database has come as far as the mark beside it says. It calls found with what is wrong, and whether Reindex puts it right.
 func (s *Store) CheckFile(ctx context.Context, found func(why string, reindex bool)) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		conn.SetInterrupt(ctx.Done())
@@ -80,6 +82,14 @@ func (s *Store) CheckFile(ctx context.Context, found func(why string, reindex bo
 					found(why, true)
 				}
 			})
+		}
+		if err == nil {
+			// The entries may all verify, and the last of them be missing.
+			var loss *LossError
+			if _, _, err = checkEntries(conn, filepath.Dir(s.photos.dir), Options{PhotosFirst: true}); errors.As(err, &loss) {
+				found(loss.Why, false)
+				err = nil
+			}
 		}
 		if n > maxFound {
 			found(fmt.Sprintf("more that the indexes and the entries do not agree on: %d", n-maxFound), true)
@@ -285,24 +295,22 @@ func (w *writer) reindex(ctx context.Context) error {
 	}
 }
 
-// PutRepair stores an entry that repairs its history, which does not verify, as it is:
-// behind all entries that there are.
-func (s *Store) PutRepair(ctx context.Context, e ledger.Entry) error {
-	err := s.write(ctx, func(w *writer) error {
+// PutAsIs implements ledger.AsIs. All of the entries are stored, or none.
+func (s *Store) PutAsIs(ctx context.Context, entries []ledger.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.write(ctx, func(w *writer) error {
 		h := &knownHead{}
 		err := query(w.conn, `SELECT id FROM histories WHERE name = +?`, 1,
-			func(stmt *sqlite.Stmt) { stmt.BindText(1, string(e.History)) },
+			func(stmt *sqlite.Stmt) { stmt.BindText(1, string(entries[0].History)) },
 			func(stmt *sqlite.Stmt) { h.row = stmt.ColumnInt64(0) })
-		if err != nil {
-			return err
+		for i := 0; i < len(entries) && err == nil; i++ {
+			err = w.insert(h, entries[i])
 		}
-		delete(w.heads, e.History)
-		return w.insert(h, e)
-	})
-	if err != nil {
+		delete(w.heads, entries[0].History)
 		return err
-	}
-	return s.indexNow(ctx)
+	})
 }
 
 // indexNow brings the indexes up to date with all that is stored.

@@ -1,11 +1,13 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -19,12 +21,24 @@ var (
 	_ examinable = (*mongostore.Store)(nil)
 )
 
+// AtRest names a store that is read as it is.
+type AtRest struct {
+	Data  string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, which no server may have open. Default: ./xuncha-data."`
+	Store string `placeholder:"mongodb://…" help:"Address of a MongoDB database to read instead; servers may be at work on it, and a user who may only read is enough. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password."`
+}
+
 // CheckStore checks all that is stored in a folder or a database and changes nothing. In
 // a folder that no server can have meanwhile; beside a database, servers may be at work.
 // Of an error, nothing is known of what is stored.
-func CheckStore(ctx context.Context, c StoreConfig, photoFiles bool, stderr io.Writer) (r outcome.Report, err error) {
-	store, where, err := openAtRest(ctx, c)
-	if err != nil {
+func CheckStore(ctx context.Context, c AtRest, photoFiles bool, stderr io.Writer) (r outcome.Report, err error) {
+	store, where, err := openAtRest(ctx, cmp.Or(c.Store, c.Data))
+	var loss *sqlitestore.LossError
+	switch {
+	case errors.Is(err, sqlitestore.ErrLocked):
+		return r, fmt.Errorf("%w; give --server HOST:PORT to have that server check it", err)
+	case errors.As(err, &loss):
+		return outcome.Report{Where: where, Imports: -1, Photos: -1, Findings: []outcome.Finding{{Why: loss.Why}}}, nil
+	case err != nil:
 		return r, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
@@ -50,25 +64,22 @@ func CheckStore(ctx context.Context, c StoreConfig, photoFiles bool, stderr io.W
 	return x.report(ctx), nil
 }
 
-// openAtRest opens a store to read it as it is.
-func openAtRest(ctx context.Context, c StoreConfig) (examinable, string, error) {
-	if c.Store == "" {
-		where := "data folder " + c.Data
-		store, err := sqlitestore.OpenAtRest(ctx, c.Data)
-		if errors.Is(err, sqlitestore.ErrLocked) {
-			err = fmt.Errorf("%w; give --server HOST:PORT to have that server check it", err)
-		}
-		if err != nil {
-			return nil, where, err
-		}
-		return store, where, nil
+// openAtRest opens the store with the name to read it as it is.
+func openAtRest(ctx context.Context, name string) (examinable, string, error) {
+	if mongostore.Is(name) || strings.Contains(name, "://") {
+		return openExaminable(ctx, name, EngineOptions{Mongo: mongostore.Options{ReadOnly: true}})
 	}
-	return openExaminable(ctx, c, mongostore.Options{ReadOnly: true})
+	where := "data folder " + name
+	store, err := sqlitestore.OpenAtRest(ctx, name)
+	if err != nil {
+		return nil, where, err
+	}
+	return store, where, nil
 }
 
-// openExaminable opens a store as a server would.
-func openExaminable(ctx context.Context, c StoreConfig, o mongostore.Options) (examinable, string, error) {
-	store, where, err := OpenEngine(ctx, c.name(), o)
+// openExaminable opens the store with the name as a server would.
+func openExaminable(ctx context.Context, name string, o EngineOptions) (examinable, string, error) {
+	store, where, err := OpenEngine(ctx, name, o)
 	if err != nil {
 		return nil, where, err
 	}

@@ -21,13 +21,10 @@ import (
 	"xuncha/sites"
 )
 
-// An examinable is an engine that shows its entries as they are stored.
+// An examinable is an engine that can be checked and repaired.
 type examinable interface {
 	Engine
-	// Stored calls each with every entry, each history's in their order, and goes on
-	// behind what cannot be read, with which it calls damage. Nothing is verified, and
-	// slices are only lent.
-	Stored(ctx context.Context, each func(ledger.Entry) error, damage func(why string)) error
+	ledger.AsIs
 	// Lacking calls lacks with the histories that had entries behind the newest that is
 	// there, which newest returns, as far as the engine can tell.
 	Lacking(ctx context.Context, newest func(ledger.History) ledger.Sequence, lacks func(ledger.History, ledger.Sequence)) error
@@ -36,9 +33,6 @@ type examinable interface {
 	CheckFile(ctx context.Context, found func(why string, reindex bool)) error
 	// Reindex makes anew what follows from the entries.
 	Reindex(context.Context) error
-	// PutRepair stores an entry that sets aside others of its history, though the history
-	// does not verify: behind all entries that there are.
-	PutRepair(ctx context.Context, e ledger.Entry) error
 }
 
 // An examination reads all that is stored and finds what was altered or lost. It changes

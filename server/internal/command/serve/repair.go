@@ -16,7 +16,6 @@ import (
 
 	"xuncha/ledger"
 	"xuncha/server/internal/command/outcome"
-	"xuncha/server/internal/mongostore"
 )
 
 // RepairCommand is "xuncha repair".
@@ -43,10 +42,10 @@ type plannedRepair struct {
 // changes none of them.
 func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	open := func() (examinable, string, error) {
-		return openExaminable(ctx, c.StoreConfig, mongostore.Options{KeepSchema: c.KeepSchema})
+		return openExaminable(ctx, c.name(), c.options(commandLog(stderr)))
 	}
 	if c.DryRun {
-		open = func() (examinable, string, error) { return openAtRest(ctx, c.StoreConfig) }
+		open = func() (examinable, string, error) { return openAtRest(ctx, c.name()) }
 	} else if err := mustExist(c.StoreConfig); err != nil {
 		return err
 	}
@@ -207,14 +206,12 @@ func (c *RepairCommand) store(ctx context.Context, store examinable, x *examinat
 		}
 	}
 	for _, p := range plan {
-		for _, e := range p.entries {
-			err := store.PutRepair(ctx, e)
-			if errors.Is(err, ledger.ErrMoved) {
-				return fmt.Errorf("%w\nA server has stored something there meanwhile. The same command looks again", err)
-			}
-			if err != nil {
-				return c.wayOut(fmt.Errorf("repairing %s: %w", p.history, err))
-			}
+		err := store.PutAsIs(ctx, p.entries)
+		if errors.Is(err, ledger.ErrMoved) {
+			return fmt.Errorf("%w\nA server has stored something there meanwhile. The same command looks again", err)
+		}
+		if err != nil {
+			return c.wayOut(fmt.Errorf("repairing %s: %w", p.history, err))
 		}
 	}
 	return nil
