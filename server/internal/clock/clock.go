@@ -44,7 +44,8 @@ type Config struct {
 	// one has run since any fixed moment.
 	Read func() (wall time.Time, ran time.Duration)
 	// Asleep returns for how long the machine has been asleep since it started, in which
-	// its monotonic clock may stand still. It is false where that is not known.
+	// its monotonic clock may stand still; nil asks the system. It is false where that is
+	// not known.
 	Asleep func() (time.Duration, bool)
 	// Notice is told what happens, in order. It must not call the Clock.
 	Notice func(Event)
@@ -110,17 +111,10 @@ func (s *state) at(ran time.Duration) time.Time { return s.good.Add(ran - s.ran)
 // New returns a clock, which takes the wall clock for right as it is.
 func New(c Config) *Clock {
 	if c.Read == nil {
-		begun := time.Now()
-		c.Read = func() (time.Time, time.Duration) {
-			t := time.Now()
-			return t, t.Sub(begun)
-		}
-		if c.Asleep == nil {
-			c.Asleep = systemAsleep
-		}
+		c.Read = Machine()
 	}
 	if c.Asleep == nil {
-		c.Asleep = func() (time.Duration, bool) { return 0, false }
+		c.Asleep = systemAsleep
 	}
 	if c.Notice == nil {
 		c.Notice = func(Event) {}
@@ -130,6 +124,15 @@ func New(c Config) *Clock {
 	k.asleep, _ = c.Asleep()
 	k.takeOver(wall, ran)
 	return k
+}
+
+// Machine returns a function that reads the clocks of the machine.
+func Machine() func() (wall time.Time, ran time.Duration) {
+	begun := time.Now()
+	return func() (time.Time, time.Duration) {
+		t := time.Now()
+		return t, t.Sub(begun)
+	}
 }
 
 // offsetOf returns what the wall clock shows beyond the monotonic one.

@@ -38,6 +38,9 @@ func (s *Snapshot) Fits(ctx context.Context, store ledger.Store) error {
 	fresh := map[ledger.History]*standing{} // histories that the snapshot does not know
 	next := 0
 	err = store.Heads(ctx, func(h ledger.History, head ledger.Head) error {
+		if head.Time.After(s.newest) {
+			s.newest = head.Time
+		}
 		if next == len(known) || h < known[next].name {
 			fresh[h] = &standing{name: h, stored: head.Sequence}
 			return nil

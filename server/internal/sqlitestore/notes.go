@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -12,7 +13,10 @@ import (
 
 var _ clock.Notes = (*Store)(nil)
 
-const noteByName = `SELECT value, revision FROM notes WHERE name = +?`
+const (
+	noteByName = `SELECT value, revision FROM notes WHERE name = +?`
+	lastTime   = `SELECT time FROM entries ORDER BY entry DESC`
+)
 
 // Note implements clock.Notes.
 func (s *Store) Note(ctx context.Context, name string) (value []byte, revision int64, err error) {
@@ -25,6 +29,15 @@ func (s *Store) Note(ctx context.Context, name string) (value []byte, revision i
 		err = fmt.Errorf("%s: %w", name, clock.ErrNoNote)
 	}
 	return value, revision, err
+}
+
+// LastTime returns the time of the entry that was stored last; zero for none. An entry
+// before it can have a later time, where the clock was set back since.
+func (s *Store) LastTime(ctx context.Context) (t time.Time, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return query(conn, lastTime, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { t = time.Unix(0, stmt.ColumnInt64(0)).UTC() })
+	})
+	return t, err
 }
 
 // PutNote implements clock.Notes.

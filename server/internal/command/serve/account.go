@@ -24,6 +24,9 @@ func (c StoreConfig) withAccounts(ctx context.Context, stderr io.Writer, f func(
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := c.checkClock(ctx, store); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	people, err := accounts.Open(ctx, accounts.Config{Ledger: store, Secrets: store, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader})
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)

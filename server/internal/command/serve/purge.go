@@ -38,6 +38,9 @@ func (c *PurgeCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := c.checkClock(ctx, store); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	roster, err := sites.Open(ctx, sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: zone})
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)

@@ -43,6 +43,8 @@ type Running struct {
 	patient  time.Duration
 	stopping chan struct{}
 	unpace   func()
+	time     *timekeeper
+	newest   newestTime // of all that load has read
 
 	people    *accounts.Service
 	roster    *sites.Service
@@ -84,7 +86,9 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, err
 	}
-	secure, err := serverTLS(c.TLS, time.Now, log)
+	problems := new(rpc.Problems)
+	keeping := newTimekeeper(stored.clockConfig, c.readClock, log, problems)
+	secure, err := serverTLS(c.TLS, keeping.Now, log)
 	if err != nil {
 		return nil, err
 	}
@@ -108,12 +112,15 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 			err = errors.Join(err, store.Close())
 		}
 	}()
+	if err := keeping.open(ctx, store); err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
 	guarded := ledger.Guard(store, altered)
 	// Whether there are accounts decides on which address the server may listen. They are
 	// few; all else is read once it listens.
 	var people *accounts.Service
 	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
-		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: time.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider})
 		return err
 	})
 	if err != nil {
@@ -122,10 +129,10 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: time.Now, NewID: uuid.NewString, Zone: zone})
-	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Now: time.Now})
+	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
+	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
-		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: time.Now, Believed: notYet,
+		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
 	})
 	if err != nil {
 		return nil, err
@@ -137,7 +144,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	ready, stopping := make(chan struct{}), make(chan struct{})
 	var r *Running // which is there before any call is answered
 	server, health, err := rpc.New(rpc.Config{
-		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: time.Now, NewID: uuid.NewString, Zone: zone,
+		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 		ReportRows: c.ReportRows, Altered: altered, Problems: problems,
@@ -158,7 +165,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		log: log, logged: out, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots,
-		verification: newVerification(log, altered, time.Now),
+		verification: newVerification(log, altered, keeping.Now), time: keeping,
 	}
 	r.verification.recount, r.verification.onFault = checkIns.Take, r.forgetSnapshot
 	if snapshots != nil {
@@ -166,6 +173,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	r.watchVitals()
+	r.running.Go(func() { keeping.Run(r.beside) })
 	go func() {
 		// A server that is stopped before it comes to serve says so; that is no failure.
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -187,6 +195,9 @@ func (r *Running) begin(begun time.Time) error {
 		return err
 	}
 	if err := r.beside.Err(); err != nil {
+		return err
+	}
+	if err := r.checkEntries(); err != nil {
 		return err
 	}
 	r.tendPhotos(r.keeper)

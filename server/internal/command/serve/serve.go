@@ -36,14 +36,17 @@ type Config struct {
 	// TLS and OIDC are not flags of the demo, because no other machine can reach it.
 	TLS  tlsConfig  `kong:"-"`
 	OIDC oidcConfig `kong:"-"`
+	// readClock stands for the machine's clock in tests.
+	readClock reader `kong:"-"`
 }
 
 // StoreConfig names a store.
 type StoreConfig struct {
-	Data       string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
-	Store      string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
-	KeepSchema bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
-	lossConfig `embed:""`
+	Data        string `default:"xuncha-data" type:"path" placeholder:"FOLDER" help:"Data folder, made where there is none. One server holds it alone. Default: ./xuncha-data."`
+	Store       string `placeholder:"mongodb://…" help:"Address of a MongoDB database to use instead of the data folder; several servers can share it. Better given as XUNCHA_STORE, because others on the machine can read a command's arguments, and it has a password. The database is xuncha where the address names none."`
+	KeepSchema  bool   `help:"Do not make indexes or shard keys in MongoDB, but refuse to start where one is missing."`
+	lossConfig  `embed:""`
+	clockConfig `embed:""`
 	// ReserveBytes is 0 for none, which is what a StoreConfig has that no flags were read into.
 	ReserveBytes int64 `default:"67108864" placeholder:"BYTES" help:"Room on the disk of the data folder that is kept for signing in, ending orders, disabling accounts and the record of who looked at what when the disk is full; 0 keeps none. Default: 64 MiB."`
 }

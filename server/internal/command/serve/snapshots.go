@@ -52,6 +52,8 @@ type snapshots struct {
 	// written is how many entries the store had at the newest snapshot. It is for one
 	// goroutine at a time.
 	written int64
+	// newest is the time of the newest entry that the snapshot stands for.
+	newest time.Time
 	// catchUp brings the sections up to a place in the feed, or further, and returns it.
 	catchUp func(context.Context) (ledger.Cursor, error)
 	// held reports whether none is to be written.
@@ -144,6 +146,7 @@ func (s *snapshots) tryRestore(ctx context.Context, v *verification) (ledger.Cur
 	if err != nil {
 		return "", 0, err
 	}
+	s.newest = old.Newest()
 	if err := old.Restore(ctx, s.sections); err != nil {
 		return "", 0, err
 	}

@@ -55,9 +55,6 @@ func (r *Running) tendPhotos(keeper *photos.Service) {
 	})
 }
 
-// notYet is that there is no time yet that may be counted with.
-func notYet() (time.Time, bool) { return time.Time{}, false }
-
 // sleep waits, and reports whether ctx goes on.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

@@ -97,7 +97,7 @@ func serverTLS(c tlsConfig, now func() time.Time, log *slog.Logger) (*tls.Config
 	}
 	k := &keyPair{files: c, now: now, log: log, looked: now(), states: c.states()}
 	var err error
-	if k.config, err = c.load(); err != nil {
+	if k.config, err = c.load(now); err != nil {
 		return nil, err
 	}
 	out := k.config.Clone()
@@ -117,13 +117,14 @@ func (c tlsConfig) states() (out []fileState) {
 	return out
 }
 
-// load makes the configuration from the files.
-func (c tlsConfig) load() (*tls.Config, error) {
+// load makes the configuration from the files. The certificates of clients are checked by
+// the clock that it is given.
+func (c tlsConfig) load(now func() time.Time) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", c.TLSCert, c.TLSKey, err)
 	}
-	out := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
+	out := &tls.Config{Time: now, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
 	if c.TLSMin == "1.2" {
 		out.MinVersion = tls.VersionTLS12
 	}
@@ -155,7 +156,7 @@ func (k *keyPair) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return k.config, nil
 	}
 	k.states = states
-	config, err := k.files.load()
+	config, err := k.files.load(k.now)
 	if err != nil {
 		k.log.Error("the new certificate cannot be used; the one before stays", "error", err.Error())
 		return k.config, nil

@@ -2,8 +2,11 @@ package serve
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -55,6 +58,37 @@ func TestTLSReload(t *testing.T) {
 	now = now.Add(time.Second)
 	if got := serial(); got != 3 {
 		t.Errorf("after a new file: got certificate %d, want 3", got)
+	}
+}
+
+// The certificates of clients are checked by the server's clock, and not by the machine's,
+// which may have jumped.
+func TestTLSClock(t *testing.T) {
+	a := testcert.New(t)
+	cert, key := a.Issue(t, "server")
+	for _, test := range []struct {
+		ahead time.Duration
+		valid bool
+	}{{0, true}, {2 * time.Hour, false}} {
+		files := tlsConfig{TLSCert: cert, TLSKey: key, TLSMin: "1.3", TLSClientCA: a.File, TLSRequireClientCert: true}
+		config, err := serverTLS(files, func() time.Time { return time.Now().Add(test.ahead) }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := tls.LoadX509KeyPair(a.Issue(t, "client"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, client := net.Pipe()
+		go func() {
+			_ = tls.Client(client, &tls.Config{Certificates: []tls.Certificate{own}, InsecureSkipVerify: true}).Handshake()
+			_, _ = io.Copy(io.Discard, client)
+		}()
+		if err := tls.Server(server, config).Handshake(); (err == nil) != test.valid {
+			t.Errorf("%v after now: got %v, want that it is valid: %v", test.ahead, err, test.valid)
+		}
+		server.Close()
+		client.Close()
 	}
 }
 

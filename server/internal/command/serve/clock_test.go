@@ -1,0 +1,475 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/clock"
+	"xuncha/server/internal/mongostore/mongotest"
+	"xuncha/sites"
+)
+
+// A machine has clocks that a test drives: the true time, and by how much the wall clock
+// is off.
+type machine struct {
+	mu    sync.Mutex
+	begun time.Time
+	truth time.Time
+	off   time.Duration
+}
+
+func newMachine() *machine {
+	now := time.Now().Round(0)
+	return &machine{begun: now, truth: now}
+}
+
+func (m *machine) read() (time.Time, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.truth.Add(m.off), m.truth.Sub(m.begun)
+}
+
+// pass lets time pass, and returns the true one.
+func (m *machine) pass(d time.Duration) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.truth = m.truth.Add(d)
+	return m.truth
+}
+
+// set makes the wall clock show another time.
+func (m *machine) set(off time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.off = off
+}
+
+// tryServe starts a server on the store with the machine's clocks. The error is that of a
+// server that does not come to serve.
+func (m *machine) tryServe(t *testing.T, stored StoreConfig) (r *Running, log *lines, err error) {
+	t.Helper()
+	log = &lines{}
+	r, err = Start(t.Context(), stored, Config{
+		Listen: "127.0.0.1:0", TimeZone: "UTC", LogLevel: "info", MaxMessageBytes: 1 << 20,
+		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute, readClock: m.read,
+	}, log)
+	if err != nil {
+		return nil, log, err
+	}
+	select {
+	case <-r.Ready:
+		return r, log, nil
+	case err := <-r.Failed:
+		return nil, log, errors.Join(err, r.Stop())
+	}
+}
+
+func (m *machine) serve(t *testing.T, stored StoreConfig) (*Running, *lines) {
+	t.Helper()
+	r, log, err := m.tryServe(t, stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, log
+}
+
+func mustStop(t *testing.T, r *Running) {
+	t.Helper()
+	if err := r.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// fillRoster gives a server a site under an order, and returns the site.
+func fillRoster(t *testing.T, r *Running, now time.Time) sites.SiteID {
+	t.Helper()
+	rows := []sites.DivisionRow{
+		{Row: 2, Code: "511600", Name: "a", Level: "city"}, {Row: 3, Code: "511602", Name: "b", Level: "county", Parent: "511600"},
+		{Row: 4, Code: "511602001", Name: "c", Level: "township", Parent: "511602"},
+		{Row: 5, Code: "511602001001", Name: "d", Level: "village", Parent: "511602001"},
+	}
+	_, err := r.roster.ImportDivisions(t.Context(), "a", sites.Import{Effective: "2019-10-31"}, rows)
+	if err == nil {
+		_, err = r.roster.CreateOrder(t.Context(), "a", sites.ClosureOrder{
+			Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
+			Start: now.Add(-time.Hour), End: now.Add(48 * time.Hour), Interval: sites.Duration(24 * time.Hour),
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := r.roster.CreateSite(t.Context(), "a", sites.NewSite{
+		RegistrationNo: "1", Name: "n", Division: "511602001001", Registered: now.Add(-72 * time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site.ID
+}
+
+// Check-ins of honest phones have the right time while the clock has jumped, whatever it
+// shows, and reports of what was known at a time stay right. Before, 18 of these 22
+// check-ins had a wrong time after a jump of 6 hours, and none was taken after one of a
+// year.
+func TestServesWhileClockHasJumped(t *testing.T) {
+	for _, by := range []time.Duration{6 * time.Hour, -6 * time.Hour, 366 * 24 * time.Hour, -366 * 24 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			m := newMachine()
+			r, log := m.serve(t, StoreConfig{Data: t.TempDir()})
+			stop := sync.OnceFunc(func() { mustStop(t, r) })
+			defer stop()
+			site := fillRoster(t, r, m.truth)
+			conn, err := grpc.NewClient(r.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			var times []time.Time
+			submit := func() {
+				t.Helper()
+				now := m.pass(time.Minute)
+				times = append(times, now)
+				got, err := xunchav1.NewInspectionServiceClient(conn).SubmitCheckIn(t.Context(), &xunchav1.SubmitCheckInRequest{
+					CheckIn: &xunchav1.CheckIn{
+						CheckInId: uuid.NewString(), SiteId: string(site), CaptureTime: timestamppb.New(now.Add(-10 * time.Second)),
+						Finding: xunchav1.Finding_FINDING_CLOSED,
+					},
+					ClientTime: timestamppb.New(now),
+				})
+				if err != nil {
+					t.Fatalf("check-in %d: %v", len(times), err)
+				}
+				if at := got.Receipt.ReceiveTime.AsTime(); at.Sub(now).Abs() > time.Second || len(got.Receipt.Flags) > 0 {
+					t.Errorf("check-in %d: received at %v with %v, want %v and no flags", len(times), at, got.Receipt.Flags, now)
+				}
+			}
+			for i := range 22 {
+				switch i {
+				case 4:
+					m.set(by)
+				case 12:
+					if list := r.time.problems.All(); len(list) != 1 || list[0].Kind != xunchav1.ProblemKind_PROBLEM_KIND_CLOCK_JUMPED || list[0].Message == "" {
+						t.Errorf("got the problems %v, want that the clock has jumped", list)
+					}
+					m.set(0)
+				}
+				submit()
+			}
+			if list := r.time.problems.All(); len(list) > 0 {
+				t.Errorf("got the problems %v, want none any more", list)
+			}
+			for i, at := range times {
+				got, err := xunchav1.NewCoverageServiceClient(conn).GetCoverage(t.Context(), &xunchav1.GetCoverageRequest{
+					DivisionCode: "511600", StartTime: timestamppb.New(times[0].Add(-time.Hour)), EndTime: timestamppb.New(times[21].Add(time.Hour)),
+					KnownTime: timestamppb.New(at),
+				})
+				if err != nil || got.Row.CheckIns != int64(i+1) {
+					t.Errorf("as known at check-in %d: got %v, %v", i+1, got, err)
+				}
+			}
+			stop()
+			if got := log.String(); strings.Count(got, "the clock has jumped;") != 1 || !strings.Contains(got, "the clock is back") {
+				t.Errorf("the log has %s", got)
+			}
+		})
+	}
+}
+
+// Once a clock has been steady for ten minutes it is taken for right, and at once where
+// somebody confirms it.
+func TestJumpEnds(t *testing.T) {
+	m := newMachine()
+	r, log := m.serve(t, StoreConfig{Data: t.TempDir()})
+	stop := sync.OnceFunc(func() { mustStop(t, r) })
+	defer stop()
+	m.set(24 * time.Hour)
+	if got := r.time.Now(); !got.Equal(m.truth) {
+		t.Errorf("got %v, want %v", got, m.truth)
+	}
+	m.pass(clock.SteadyFor)
+	for deadline := time.Now().Add(time.Minute); len(r.time.problems.All()) > 0; { // it looks each second
+		if time.Now().After(deadline) {
+			t.Fatal("it still has a problem")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if got, want := r.time.Now(), m.truth.Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	m.set(0)
+	if got, want := r.time.Now(), m.truth.Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := r.time.Confirm(); !got.Equal(m.truth) || !r.time.Now().Equal(m.truth) || len(r.time.problems.All()) > 0 {
+		t.Errorf("confirmed %v with %v, want %v", got, r.time.problems.All(), m.truth)
+	}
+	stop()
+	for _, want := range []string{"the clock has been steady since it jumped", "somebody has confirmed the clock"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+}
+
+// wantRefused holds that a server does not start, and says both times and the flag.
+func wantRefused(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if !errors.Is(err, errClock) {
+		t.Fatalf("got %v, want %v", err, errClock)
+	}
+	for _, s := range append(says, "--accept-clock") {
+		if !strings.Contains(err.Error(), s) {
+			t.Errorf("got %v, want that it says %q", err, s)
+		}
+	}
+}
+
+// onBothEngines runs a test on an empty store of each engine.
+func onBothEngines(t *testing.T, test func(*testing.T, StoreConfig)) {
+	t.Run("Embedded", func(t *testing.T) { test(t, StoreConfig{Data: t.TempDir()}) })
+	t.Run("MongoDB", func(t *testing.T) {
+		s, err := mongotest.StartStandIn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, StoreConfig{Store: s.Database(t)})
+	})
+}
+
+// A server does not start with a clock that is behind its last heartbeat or its newest
+// entry, and does once somebody has said that this is right. It does not ask again for the
+// same entries.
+func TestStartsBehind(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, stored StoreConfig) {
+		m := newMachine()
+		m.set(366 * 24 * time.Hour)
+		r, _ := m.serve(t, stored)
+		ahead := m.truth.Add(m.off)
+		fillRoster(t, r, ahead)
+		mustStop(t, r)
+
+		m.set(0)
+		_, _, err := m.tryServe(t, stored)
+		now := stamp(m.truth)
+		wantRefused(t, err, now)
+		accept := stored
+		accept.AcceptClock = true
+		r, log := m.serve(t, accept)
+		beat(t, r)
+		mustStop(t, r)
+		if !strings.Contains(log.String(), "--accept-clock goes on with it") || !strings.Contains(log.String(), stamp(ahead)) {
+			t.Errorf("the log has %s, want what was accepted", log)
+		}
+		r, _ = m.serve(t, stored)
+		mustStop(t, r)
+
+		// What comes next to lie ahead is asked for.
+		m.set(400 * 24 * time.Hour)
+		r, log = m.serve(t, stored)
+		fillSite(t, r, m.truth.Add(m.off))
+		mustStop(t, r)
+		if !strings.Contains(log.String(), "the clock is ahead of the last heartbeat") {
+			t.Errorf("the log has %s, want the gap", log)
+		}
+		forgetHeartbeats(t, stored)
+		m.set(0)
+		_, _, err = m.tryServe(t, stored)
+		wantRefused(t, err, now, "the newest entry is of "+stamp(m.truth.Add(400*24*time.Hour)))
+	})
+}
+
+// beat waits until a server has stored its first heartbeat.
+func beat(t *testing.T, r *Running) {
+	t.Helper()
+	if err := r.time.hearts.Beat(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fillSite gives a server one more site.
+func fillSite(t *testing.T, r *Running, now time.Time) {
+	t.Helper()
+	if _, err := r.roster.CreateSite(t.Context(), "a", sites.NewSite{RegistrationNo: uuid.NewString(), Name: "n", Division: "511602001001", Registered: now}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgetHeartbeats makes the store one that has no heartbeats, such as a copy.
+func forgetHeartbeats(t *testing.T, stored StoreConfig) {
+	t.Helper()
+	store, _, err := OpenEngine(t.Context(), stored.name(), EngineOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, revision, err := store.Note(t.Context(), "clock")
+	if err == nil {
+		err = store.PutNote(t.Context(), "clock", revision, []byte("{}"))
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The entry that lies ahead may be one of a site that has been quiet since, which only
+// reading everything finds, and with a snapshot only its heads.
+func TestStartsBehindAnOldEntry(t *testing.T) {
+	for _, withSnapshot := range []bool{false, true} {
+		stored := StoreConfig{Data: t.TempDir()}
+		m := newMachine()
+		r, _ := m.serve(t, stored)
+		site := fillRoster(t, r, m.truth)
+		m.set(366 * 24 * time.Hour)
+		r.time.Confirm()
+		ahead := ledger.Draft{History: site.History(), ID: uuid.NewString(), Kind: "unknown", Time: r.time.Now(), Account: "a", Content: []byte(`{}`)}
+		_, _, err := r.store.Append(t.Context(), ahead)
+		m.set(0)
+		r.time.Confirm()
+		// What comes after it, in other histories, has the right time.
+		late := ledger.Draft{History: "site/" + ledger.History(uuid.NewString()), ID: uuid.NewString(), Kind: "unknown", Time: r.time.Now(), Account: "a", Content: []byte(`{}`)}
+		if err == nil {
+			_, _, err = r.store.Append(t.Context(), late)
+		}
+		if err == nil && withSnapshot {
+			err = r.snapshots.writeAfter(t.Context(), 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustStop(t, r)
+		forgetHeartbeats(t, stored)
+		_, log, err := m.tryServe(t, stored)
+		wantRefused(t, err, "the newest entry is of "+stamp(ahead.Time))
+		if used := strings.Contains(log.String(), "the snapshot was read"); used != withSnapshot {
+			t.Errorf("the snapshot was used: %v", used)
+		}
+	}
+}
+
+// A clock before the day on which the program was built is wrong, also on a new store.
+func TestStartsBeforeItWasBuilt(t *testing.T) {
+	m := newMachine()
+	m.set(-10 * 365 * 24 * time.Hour)
+	_, _, err := m.tryServe(t, StoreConfig{Data: t.TempDir()})
+	wantRefused(t, err, "this program was built on", stamp(m.truth.Add(m.off)))
+	r, _ := m.serve(t, StoreConfig{Data: t.TempDir(), clockConfig: clockConfig{AcceptClock: true}})
+	mustStop(t, r)
+}
+
+// Commands that store something refuse to with such a clock, too.
+func TestCommandsCompareTheClock(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, stored StoreConfig) {
+		m := newMachine()
+		m.set(366 * 24 * time.Hour)
+		r, _ := m.serve(t, stored)
+		fillRoster(t, r, m.truth.Add(m.off))
+		beat(t, r)
+		mustStop(t, r)
+		password := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(password, []byte("correct horse battery\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		commands := func(stored StoreConfig) map[string]error {
+			var out bytes.Buffer
+			create := AccountCreateCommand{StoreConfig: stored, Role: "admin", Username: "root", Division: []string{"511600"}, PasswordFile: password}
+			replace := AccountReplaceKeysCommand{StoreConfig: stored}
+			purge := PurgeCommand{StoreConfig: stored, TimeZone: "UTC", photoConfig: photoConfig{PhotoRetentionDays: 30}}
+			return map[string]error{
+				"create": create.Run(t.Context(), &out, &out), "replace": replace.Run(t.Context(), &out, &out), "purge": purge.Run(t.Context(), &out, &out),
+			}
+		}
+		for name, err := range commands(stored) {
+			t.Run(name, func(t *testing.T) { wantRefused(t, err) })
+		}
+		forgetHeartbeats(t, stored)
+		for name, err := range commands(stored) {
+			t.Run(name, func(t *testing.T) { wantRefused(t, err, "the newest entry is of") })
+		}
+		stored.AcceptClock = true
+		for name, err := range commands(stored) {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// On MongoDB the database's clock is asked too: where it is another, that is an error, and
+// nothing is believed that it does not show.
+func TestDatabaseHasAnotherClock(t *testing.T) {
+	s, err := mongotest.StartStandIn("-commit=0s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	m := newMachine()
+	m.set(2 * 365 * 24 * time.Hour)
+	r, log := m.serve(t, StoreConfig{Store: s.Database(t)})
+	for range 25 * 30 {
+		m.pass(2 * time.Minute)
+		beat(t, r)
+	}
+	if got, ok := r.time.hearts.Believed(); !ok || got.After(time.Now()) {
+		t.Errorf("believed %v, %v, want what the database has shown", got, ok)
+	}
+	mustStop(t, r)
+	if n := strings.Count(log.String(), "the clock of the database is another than this server's"); n != 1 {
+		t.Errorf("it was said %d times that the clocks differ, want once", n)
+	}
+}
+
+// Where the heartbeats cannot be read, the server serves all the same, and believes nothing.
+func TestNoHeartbeats(t *testing.T) {
+	m, log := newMachine(), &lines{}
+	broken := errors.New("a page is damaged")
+	r, err := start(t.Context(), StoreConfig{Data: t.TempDir()}, Config{
+		Listen: "127.0.0.1:0", TimeZone: "UTC", LogLevel: "info", MaxMessageBytes: 1 << 20,
+		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute, readClock: m.read,
+	}, log, func(ctx context.Context, name string, o EngineOptions) (Engine, string, error) {
+		store, where, err := OpenEngine(ctx, name, o)
+		return noNotes{store, broken}, where, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-r.Ready
+	mustStop(t, r)
+	if got := log.String(); !strings.Contains(got, "the heartbeats cannot be read") || !strings.Contains(got, broken.Error()) {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+// A noNotes is a store whose notes are damaged.
+type noNotes struct {
+	Engine
+	err error
+}
+
+func (s noNotes) Note(context.Context, string) ([]byte, int64, error) {
+	return nil, 0, fmt.Errorf("reading: %w", s.err)
+}
+
+func (s noNotes) PutNote(context.Context, string, int64, []byte) error { return s.err }
