@@ -218,7 +218,7 @@ func TestPhotoCommands(t *testing.T) {
 		{[]string{"--dry-run"}, "0 photos", 1},
 		{[]string{"--photo-retention-days", "6"}, "0 photos", 1},
 		{[]string{"--photo-retention-days", "4", "--dry-run"}, "1 photos with", 1},
-		{[]string{"--photo-retention-days", "4"}, "1 photos with", 0},
+		{[]string{"--photo-retention-days", "4", "--yes"}, "1 photos with", 0},
 		{[]string{"--photo-retention-days", "4"}, "0 photos", 0},
 	} {
 		out, _, err := xuncha(t, append([]string{"purge", "--data", folder}, step.args...)...)
