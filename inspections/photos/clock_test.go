@@ -20,7 +20,7 @@ func tendAll(t testing.TB, w *world) (photos.Tending, photos.Aside) {
 	t.Helper()
 	tending, err := w.Tend(t.Context())
 	must(t, err)
-	aside, err := w.SetAside(t.Context())
+	aside, _, err := w.SetAside(t.Context())
 	must(t, err)
 	return tending, aside
 }
@@ -104,60 +104,91 @@ func TestClockBehind(t *testing.T) {
 	}
 }
 
-// TestUnknownFiles holds that files that no record knows are kept for 30 days by the time
-// that may be counted with, and that those of a database that was put back are all there.
-func TestUnknownFiles(t *testing.T) {
-	w := newWorld(t)
-	var c []*inspections.Stored
-	for i := range 9 {
+// photosOf declares and stores n photos, ten of each check-in, and returns them as they are
+// kept.
+func (w *world) photosOf(t testing.TB, n int) (kept []photos.Kept) {
+	t.Helper()
+	for i := 0; i < n; i += 10 {
 		var files [][]byte
-		for j := range 10 {
-			files = append(files, photo(t, 10*i+j, ""))
+		for j := i; j < min(i+10, n); j++ {
+			files = append(files, photo(t, j, ""))
 		}
-		c = append(c, w.declare(t, i, files...))
+		c := w.declare(t, i, files...)
 		for j, f := range files {
-			w.mustSend(t, c[i], j, f)
+			w.mustSend(t, c, j, f)
 		}
 	}
-	var kept []photos.Kept
 	for _, e := range w.events(t) {
 		kept = append(kept, photos.Kept{Ref: e.Ref, Stored: e.Stored, Size: e.Size, ContentType: e.ContentType, Order: e.Order})
-		w.store.Forget(e.Ref)
 	}
-	found := w.Now
-	if _, got := tendAll(t, w); got.Unknown != 90 {
-		t.Errorf("got %+v, want 90 set aside", got)
+	return kept
+}
+
+// wantReadable holds that each photo can be read.
+func (w *world) wantReadable(t testing.TB, kept []photos.Kept) {
+	t.Helper()
+	for _, k := range kept {
+		_, f, err := w.Open(t.Context(), k.Ref)
+		must(t, err)
+		_, err = io.Copy(io.Discard, io.NewSectionReader(f, 0, f.Size()))
+		must(t, errors.Join(err, f.Close()))
 	}
-	for _, now := range []time.Time{found.Add(day), found.Add(30 * day)} {
-		w.Now = now
-		if _, got := tendAll(t, w); got != (photos.Aside{}) {
-			t.Errorf("on %s: got %+v", now, got)
-		}
+}
+
+// TestDatabaseMovedAside holds that a server that is started with another database deletes
+// no file for 30 days by the time that may be counted with, and that all photos are there
+// with the right database.
+func TestDatabaseMovedAside(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	other.store = w.store
+	other.Service = other.open(t, w.store)
+	kept := w.photosOf(t, 85)
+	for _, k := range kept {
+		w.store.Forget(k.Ref)
+	}
+	found := other.Now
+	if _, got := tendAll(t, other); got.Unknown != 85 {
+		t.Errorf("got %+v, want 85 set aside", got)
+	}
+	other.believed = found.Add(30 * day)
+	other.Now = found.AddDate(2, 0, 0)
+	if _, got := tendAll(t, other); got != (photos.Aside{}) {
+		t.Errorf("got %+v", got)
 	}
 	for _, k := range kept[1:] {
 		w.store.Recall(k)
 	}
-	if _, got := tendAll(t, w); got.Back != 89 {
-		t.Errorf("got %+v, want 89 put back", got)
+	other.believed = found.Add(31 * day)
+	if _, got := tendAll(t, other); got.Back != 84 || got.Dropped != 1 {
+		t.Errorf("got %+v, want 84 put back and the one dropped that no record knows", got)
 	}
-	w.Now = found.Add(31 * day)
-	if _, got := tendAll(t, w); got.Dropped != 1 {
-		t.Errorf("got %+v, want the one dropped that no record knows", got)
+	w.wantReadable(t, kept[1:])
+}
+
+// TestForgottenPhotos holds that a file that a history knows is never deleted because the
+// store has lost what it knows of the photo, and that this is said.
+func TestForgottenPhotos(t *testing.T) {
+	w := newWorld(t)
+	kept := w.photosOf(t, 20)
+	must(t, w.store.Purge(t.Context(), kept[0]))
+	for _, k := range kept {
+		w.store.Forget(k.Ref)
 	}
-	for i := range c {
-		for j := range c[i].Photos {
-			_, f, err := w.Open(t.Context(), refOf(c[i], j))
-			if i+j == 0 {
-				if !errors.Is(err, photos.ErrMissing) {
-					t.Errorf("got %v, want ErrMissing", err)
-				}
-				continue
-			}
-			must(t, err)
-			_, err = io.Copy(io.Discard, io.NewSectionReader(f, 0, f.Size()))
-			must(t, errors.Join(err, f.Close()))
-		}
+	stray := inspections.Digest{1}
+	w.store.Spoil(stray, []byte("a stray"))
+	a, onRecord, err := w.SetAside(t.Context())
+	if err != nil || a.Unknown != 20 || onRecord != 19 {
+		t.Errorf("got %+v, %d, %v; want that histories know 19 of 20", a, onRecord, err)
 	}
+	w.Now = w.Now.AddDate(0, 0, 60)
+	a, onRecord, err = w.SetAside(t.Context())
+	if err != nil || a.Dropped != 1 || onRecord != 19 {
+		t.Errorf("got %+v, %d, %v; want the stray dropped", a, onRecord, err)
+	}
+	for _, k := range kept[1:] {
+		w.store.Recall(k)
+	}
+	w.wantReadable(t, kept[1:])
 }
 
 // An awayStore does not answer now and then.

@@ -59,10 +59,11 @@ type Store interface {
 	Tidy(ctx context.Context) (removed int, err error)
 	// SetAside sets the files aside, under the day, that no photo has: a crash or a copy
 	// left them, or what the store knows of photos is older than they are. Photos are no
-	// more found by them, and nothing is lost. It puts those back that a photo has again,
-	// and deletes those that were set aside on a day before the other one; where that is
-	// empty, none. It leaves those alone that are being stored.
-	SetAside(ctx context.Context, today, before Day) (Aside, error)
+	// more found by them, and nothing is lost. It puts those back that a photo has again.
+	// It calls drop with each of the others and the day on which it was set aside, and
+	// deletes it where that is true; an error ends it. It leaves those alone that are
+	// being stored.
+	SetAside(ctx context.Context, today Day, drop func(stored inspections.Digest, on Day) (bool, error)) (Aside, error)
 }
 
 // A Day is a day in UTC as people write it, 2026-11-26. Days are in the order of their
@@ -76,6 +77,12 @@ func DayOf(t time.Time) Day { return Day(t.UTC().Format(time.DateOnly)) }
 func ParseDay(s string) (Day, error) {
 	_, err := time.Parse(time.DateOnly, s)
 	return Day(s), err
+}
+
+// end returns when the day ends. One that ParseDay does not read ends never.
+func (d Day) end() (time.Time, bool) {
+	t, err := time.Parse(time.DateOnly, string(d))
+	return t.AddDate(0, 0, 1), err == nil
 }
 
 // An Aside is what SetAside has done.

@@ -96,16 +96,3 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 	}
 	return nil
 }
-
-// SetAside sets the files aside that no photo has, and deletes those for good that were
-// surely set aside for UnknownDays. It is called at every start, after Tend, and every
-// day.
-func (s *Service) SetAside(ctx context.Context) (Aside, error) {
-	var before Day
-	if s.Believed != nil {
-		if now, ok := s.Believed(); ok {
-			before = DayOf(now.Add(-days(UnknownDays)))
-		}
-	}
-	return s.Store.SetAside(ctx, DayOf(s.Now()), before)
-}

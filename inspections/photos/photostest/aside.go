@@ -1,6 +1,7 @@
 package photostest
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -27,6 +28,7 @@ func runSetAside[E Engine](t *testing.T, open func(testing.TB) E, reopen func(te
 		{"UnknownIsDropped", testUnknownIsDropped[E]},
 		{"UnknownIsKeptAgain", testUnknownIsKeptAgain[E]},
 		{"UnknownIsPurged", testUnknownIsPurged[E]},
+		{"AskedOfEach", testAskedOfEach[E]},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := &aside[E]{engine: open(t), files: map[inspections.Digest][]byte{}}
@@ -62,10 +64,15 @@ func (a *aside[E]) recall(t *testing.T) {
 	}
 }
 
+// olderThan lets those be dropped that were set aside on a day before.
+func olderThan(before photos.Day) func(inspections.Digest, photos.Day) (bool, error) {
+	return func(_ inspections.Digest, on photos.Day) (bool, error) { return on < before, nil }
+}
+
 // set sets files aside and holds what it has done.
 func (a *aside[E]) set(t *testing.T, today, before photos.Day, unknown, back, dropped int) {
 	t.Helper()
-	got, err := a.engine.Photos().SetAside(t.Context(), today, before)
+	got, err := a.engine.Photos().SetAside(t.Context(), today, olderThan(before))
 	if err != nil || got.Unknown != unknown || got.Back != back || got.Dropped != dropped {
 		t.Errorf("on %s, before %q: got %+v, %v; want %d unknown, %d back, %d dropped", today, before, got, err, unknown, back, dropped)
 	}
@@ -75,7 +82,7 @@ func (a *aside[E]) set(t *testing.T, today, before photos.Day, unknown, back, dr
 func (a *aside[E]) setAgain(t *testing.T) {
 	t.Helper()
 	// Whether a file counts as put back that was found before, each engine decides.
-	got, err := a.engine.Photos().SetAside(t.Context(), "2027-11-26", "2027-10-27")
+	got, err := a.engine.Photos().SetAside(t.Context(), "2027-11-26", olderThan("2027-10-27"))
 	if err != nil || got.Unknown != 0 || got.Dropped != 0 {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -164,4 +171,30 @@ func testUnknownIsPurged[E Engine](t *testing.T, a *aside[E]) {
 	check(t, a.engine.Photos().Purge(t.Context(), a.all[0]))
 	wantLost(t, a.engine.Photos(), a.all[0].Stored)
 	a.set(t, "2026-11-27", "", 0, 0, 0)
+}
+
+// Whoever decides is asked of each file that stays set aside, with its own day. An error
+// ends it, and deletes nothing.
+func testAskedOfEach[E Engine](t *testing.T, a *aside[E]) {
+	a.keep(t, 3)
+	a.engine.ForgetPhoto(t, a.all[0])
+	a.set(t, "2026-11-26", "", 1, 0, 0)
+	a.engine.ForgetPhoto(t, a.all[1])
+	asked := map[inspections.Digest]photos.Day{}
+	got, err := a.engine.Photos().SetAside(t.Context(), "2026-11-27", func(stored inspections.Digest, on photos.Day) (bool, error) {
+		asked[stored] = on
+		return false, nil
+	})
+	if err != nil || got.Unknown != 1 || got.Dropped != 0 || len(asked) != 2 || asked[a.all[0].Stored] != "2026-11-26" || asked[a.all[1].Stored] != "2026-11-27" {
+		t.Errorf("got %+v, %v; asked of %v", got, err, asked)
+	}
+	stop := errors.New("stop")
+	got, err = a.engine.Photos().SetAside(t.Context(), "2026-11-27", func(inspections.Digest, photos.Day) (bool, error) { return true, stop })
+	if !errors.Is(err, stop) || got.Dropped != 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, k := range a.all[:2] {
+		a.engine.RecallPhoto(t, k)
+	}
+	a.wantAll(t)
 }

@@ -263,20 +263,27 @@ func (m *Memory) drop(stored inspections.Digest) {
 func (m *Memory) Tidy(ctx context.Context) (removed int, err error) { return 0, ctx.Err() }
 
 // SetAside implements photos.Store.
-func (m *Memory) SetAside(ctx context.Context, today, before photos.Day) (a photos.Aside, err error) {
+func (m *Memory) SetAside(ctx context.Context, today photos.Day, drop func(inspections.Digest, photos.Day) (bool, error)) (a photos.Aside, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for sum := range m.files {
 		day, aside := m.aside[sum]
-		switch used := m.used(sum); {
-		case used && aside:
-			delete(m.aside, sum)
-			a.Back++
-		case used:
-		case !aside:
+		if m.used(sum) {
+			if delete(m.aside, sum); aside {
+				a.Back++
+			}
+			continue
+		}
+		if !aside {
+			day = today
 			put(&m.aside, sum, today)
 			a.Unknown++
-		case day < before:
+		}
+		gone, err := drop(sum, day)
+		if err != nil {
+			return a, err
+		}
+		if gone {
 			m.drop(sum)
 			a.Dropped++
 		}

@@ -13,7 +13,7 @@ import (
 // SetAside implements photos.Store. A file that was set aside has a mark with the day.
 // It stays where it is, and photos find it as before: so it is there at once where the
 // documents of photos are put back, and nobody else need know of the mark.
-func (p *photoStore) SetAside(ctx context.Context, today, before photos.Day) (a photos.Aside, err error) {
+func (p *photoStore) SetAside(ctx context.Context, today photos.Day, drop func(inspections.Digest, photos.Day) (bool, error)) (a photos.Aside, err error) {
 	a.Where = "fs.files where unknown is " + string(today)
 	for after := ""; ; {
 		var page []fileDoc
@@ -32,13 +32,17 @@ func (p *photoStore) SetAside(ctx context.Context, today, before photos.Day) (a 
 		}
 		for _, f := range page {
 			after = f.Name
-			if _, err := inspections.ParseDigest(f.Name); err != nil {
+			stored, err := inspections.ParseDigest(f.Name)
+			if err != nil {
 				continue // not ours
 			}
-			if used[f.Name] && f.Unknown == "" {
-				continue
+			if used[f.Name] {
+				if f.Unknown != "" {
+					err = p.do(ctx, func(ctx context.Context) error { return p.unmark(ctx, &a, f.Name) })
+				}
+			} else {
+				err = p.decide(ctx, &a, f, stored, today, drop)
 			}
-			err := p.do(ctx, func(ctx context.Context) error { return p.sort(ctx, &a, f, used[f.Name], today, before) })
 			if err != nil {
 				return a, err
 			}
@@ -65,40 +69,60 @@ func namesOf(files []fileDoc) (out []string) {
 	return out
 }
 
-// sort does with a file what is to be done: it takes away the mark of one that a photo
-// has, and marks one that none has, or deletes it where its day lies before the one given.
-func (p *photoStore) sort(ctx context.Context, a *photos.Aside, f fileDoc, used bool, today, before photos.Day) error {
-	switch {
-	case used:
-		back, err := changed(p.files.UpdateMany(ctx, bson.D{is("filename", f.Name), is("unknown", bson.D{is("$exists", true)})},
-			bson.D{is("$unset", bson.D{is("unknown", "")})}))
-		if back {
-			a.Back++
-		}
-		return err
-	case f.Unknown == "":
-		files, err := p.unusedNamed(ctx, f.Name)
-		if err != nil {
+// unmark takes away the mark of files that a photo has.
+func (p *photoStore) unmark(ctx context.Context, a *photos.Aside, name string) error {
+	back, err := changed(p.files.UpdateMany(ctx, bson.D{is("filename", name), is("unknown", bson.D{is("$exists", true)})},
+		bson.D{is("$unset", bson.D{is("unknown", "")})}))
+	if back {
+		a.Back++
+	}
+	return err
+}
+
+// decide marks a file that no photo has, and deletes it where that is to be done. Drop may
+// take long, so it is asked outside of what must be quick.
+func (p *photoStore) decide(ctx context.Context, a *photos.Aside, f fileDoc, stored inspections.Digest, today photos.Day, drop func(inspections.Digest, photos.Day) (bool, error)) error {
+	on := photos.Day(f.Unknown)
+	if on == "" {
+		on = today
+		marked := 0
+		err := p.do(ctx, func(ctx context.Context) (err error) {
+			marked, err = p.mark(ctx, f.Name, today)
 			return err
+		})
+		if a.Unknown += marked; err != nil || marked == 0 {
+			return err // where nothing was marked, a photo has it by now
 		}
-		for _, f := range files {
-			if f.Unknown != "" {
-				continue
-			}
-			// As in deleteUnused: one that was claimed in between is not marked.
-			marked, err := changed(p.files.UpdateOne(ctx, f.asClaimed(), bson.D{is("$set", bson.D{is("unknown", string(today))})}))
-			if err != nil {
-				return err
-			}
-			if marked {
-				a.Unknown++
-			}
-		}
-		return nil
-	case photos.Day(f.Unknown) < before:
+	}
+	gone, err := drop(stored, on)
+	if err != nil || !gone {
+		return err
+	}
+	return p.do(ctx, func(ctx context.Context) error {
 		n, err := p.deleteUnused(ctx, f.Name)
 		a.Dropped += n
 		return err
+	})
+}
+
+// mark marks the files with the name, unless a photo has them, and returns how many.
+func (p *photoStore) mark(ctx context.Context, name string, today photos.Day) (marked int, err error) {
+	files, err := p.unusedNamed(ctx, name)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	for _, f := range files {
+		if f.Unknown != "" {
+			continue
+		}
+		// As in deleteUnused: one that was claimed in between is not marked.
+		ok, err := changed(p.files.UpdateOne(ctx, f.asClaimed(), bson.D{is("$set", bson.D{is("unknown", string(today))})}))
+		if err != nil {
+			return marked, err
+		}
+		if ok {
+			marked++
+		}
+	}
+	return marked, nil
 }

@@ -14,26 +14,8 @@ import (
 
 // SetAside implements photos.Store. A file has its name in the folder of the day before it
 // loses the one at its place, so that a power cut leaves it at one of them, or at both.
-func (p *photoStore) SetAside(ctx context.Context, today, before photos.Day) (a photos.Aside, err error) {
+func (p *photoStore) SetAside(ctx context.Context, today photos.Day, drop func(inspections.Digest, photos.Day) (bool, error)) (a photos.Aside, err error) {
 	a.Where = filepath.Join(p.dir, unknownFolder, string(today))
-	errAside := p.eachAside(func(day photos.Day, stored inspections.Digest, path string) error {
-		defer p.storing.Lock(stored)()
-		used, err := p.used(ctx, stored)
-		switch {
-		case err != nil:
-			return err
-		case used:
-			back, err := p.putBackFrom(path, stored)
-			if back {
-				a.Back++
-			}
-			return err
-		case day >= before:
-			return nil
-		}
-		a.Dropped++
-		return removeFlushed(path)
-	})
 	errStray := p.eachStored(func(stored inspections.Digest, path string) error {
 		defer p.storing.Lock(stored)()
 		used, err := p.used(ctx, stored)
@@ -43,7 +25,27 @@ func (p *photoStore) SetAside(ctx context.Context, today, before photos.Day) (a 
 		a.Unknown++
 		return p.setAside(stored, today)
 	})
-	return a, engine.FileError(errors.Join(errAside, errStray))
+	errAside := p.eachAside(func(day photos.Day, stored inspections.Digest, path string) error {
+		defer p.storing.Lock(stored)()
+		used, err := p.used(ctx, stored)
+		if err != nil {
+			return err
+		}
+		if used {
+			back, err := p.putBackFrom(path, stored)
+			if back {
+				a.Back++
+			}
+			return err
+		}
+		gone, err := drop(stored, day)
+		if err != nil || !gone {
+			return err
+		}
+		a.Dropped++
+		return removeFlushed(path)
+	})
+	return a, engine.FileError(errors.Join(errStray, errAside))
 }
 
 // eachStored calls f with each file at the place that its name says, until f fails.

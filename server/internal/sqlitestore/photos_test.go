@@ -70,7 +70,7 @@ func TestLeftByACrash(t *testing.T) {
 	if n, err := s.Photos().Tidy(t.Context()); n != 0 || err != nil {
 		t.Errorf("tidied %d, %v", n, err)
 	}
-	a, err := s.Photos().SetAside(t.Context(), "2026-11-26", "2026-10-27")
+	a, err := s.Photos().SetAside(t.Context(), "2026-11-26", dropNone)
 	want := filepath.Join(dir, unknownFolder, "2026-11-26")
 	if a != (photos.Aside{Unknown: 1, Where: want}) || err != nil || isThere(t, stray) {
 		t.Errorf("got %+v, %v; the stray is there: %v", a, err, isThere(t, stray))
@@ -190,7 +190,7 @@ func TestSetAsideCut(t *testing.T) {
 			write(t, place, c.place)
 			write(t, aside, c.unknown)
 			s = reopen(t, s)
-			if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", ""); err != nil {
+			if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", dropNone); err != nil {
 				t.Fatal(err)
 			}
 			for path, want := range map[string]string{place: c.want, aside: c.wantAsides} {
@@ -202,3 +202,6 @@ func TestSetAsideCut(t *testing.T) {
 		})
 	}
 }
+
+// dropNone keeps all files that were set aside.
+func dropNone(inspections.Digest, photos.Day) (bool, error) { return false, nil }

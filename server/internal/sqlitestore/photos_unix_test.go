@@ -27,7 +27,7 @@ func TestNotPutBack(t *testing.T) {
 	s := open(t)
 	kept := keep(t, s, []byte("a picture"))
 	s.ForgetPhoto(t, kept)
-	if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", ""); err != nil {
+	if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", dropNone); err != nil {
 		t.Fatal(err)
 	}
 	s.RecallPhoto(t, kept)

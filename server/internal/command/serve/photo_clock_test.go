@@ -76,7 +76,7 @@ func (p *clockedPhotos) run(t *testing.T, d time.Duration) {
 		}
 		if ran%time.Hour == 0 {
 			got, err := p.keeper.Tend(t.Context())
-			if _, errAside := p.keeper.SetAside(t.Context()); err != nil || errAside != nil {
+			if _, _, errAside := p.keeper.SetAside(t.Context()); err != nil || errAside != nil {
 				t.Fatal(err, errAside)
 			}
 			p.purged += got.Purged

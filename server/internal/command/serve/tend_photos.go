@@ -79,9 +79,12 @@ func (r *Running) tendOnce(ctx context.Context, keeper *photos.Service) {
 
 // setAside sets aside files that no record knows.
 func (r *Running) setAside(ctx context.Context, keeper *photos.Service) {
-	a, err := keeper.SetAside(ctx)
+	a, onRecord, err := keeper.SetAside(ctx)
 	if a.Unknown > 0 {
 		r.log.Warn("files of photos that no record knows are set aside; they are deleted 30 days later", "files", a.Unknown, "in", a.Where)
+	}
+	if onRecord > 0 {
+		r.log.Error("histories know photos that the store has forgotten; their files stay", "files", onRecord)
 	}
 	if a.Back > 0 {
 		r.log.Info("files of photos that were set aside are put back", "files", a.Back)
