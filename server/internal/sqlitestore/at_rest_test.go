@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"xuncha/ledger"
@@ -110,8 +111,10 @@ func TestOpenAtRest(t *testing.T) {
 func TestOpenAtRestWithADamagedLog(t *testing.T) {
 	s := open(t)
 	const count = 200
+	var last mark
 	for i := range count {
-		mustAppend(t, s, draft(fmt.Sprint(i)))
+		e := mustAppend(t, s, draft(fmt.Sprint(i)))
+		last = mark{int64(i + 1), e.Hash, last.hash}
 	}
 	from := filepath.Dir(s.lock.Name())
 	log, err := os.ReadFile(filepath.Join(from, File+"-wal"))
@@ -125,6 +128,9 @@ func TestOpenAtRestWithADamagedLog(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, File+"-wal"), flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(dir, markFile), []byte(last.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		rest, err := OpenAtRest(t.Context(), dir)
 		if errors.Is(err, ErrForeign) {
 			// All is lost: nothing was in the database yet.
@@ -135,11 +141,18 @@ func TestOpenAtRestWithADamagedLog(t *testing.T) {
 		got := 0
 		if rest != nil {
 			got = len(mustReadAll(t, rest))
+			var found []string
+			if err := rest.CheckFile(t.Context(), func(why string, reindex bool) { found = append(found, why) }); err != nil {
+				t.Error(err)
+			}
+			if len(found) != 1 || !strings.Contains(found[0], fmt.Sprintf("the database has %d and had %d at least", got, count)) {
+				t.Errorf("bit of byte %d: got %q, want that %d entries are missing", at, found, count-got)
+			}
 			if err := rest.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		again, err := Open(t.Context(), dir, Options{})
+		again, err := Open(t.Context(), dir, Options{AcceptLoss: true})
 		if err != nil {
 			t.Fatalf("bit of byte %d: %v", at, err)
 		}
