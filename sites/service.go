@@ -484,7 +484,8 @@ func (s *Service) EndOrder(ctx context.Context, account string, id OrderID, end 
 	if end.IsZero() {
 		end = s.Now()
 	}
-	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+	// It must be possible to open places again whatever else fails.
+	r, err := s.change(ledger.WithReserve(ctx), account, func(r *Roster) (*decision, error) {
 		old, err := r.Order(id)
 		if err != nil {
 			return nil, err

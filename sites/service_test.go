@@ -382,3 +382,20 @@ func TestPlacementsCoverAllTime(t *testing.T) {
 		}
 	})
 }
+
+// An order can be ended also where the store is full; all else has to wait.
+func TestEndOrderInFullStore(t *testing.T) {
+	w := filled(t)
+	made, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store.Memory.Fill(true)
+	if _, err := w.CreateOrder(t.Context(), "test", order(t, "2", "2020-02-01")); !errors.Is(err, ledger.ErrFull) {
+		t.Errorf("another order: got %v, want ErrFull", err)
+	}
+	w.now = w.now.Add(time.Hour)
+	if o, err := w.EndOrder(t.Context(), "test", made.ID, time.Time{}); err != nil || !o.End.Equal(w.now) {
+		t.Errorf("got %+v, %v, want it to end now", o, err)
+	}
+}

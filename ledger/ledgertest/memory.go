@@ -56,6 +56,7 @@ type Memory struct {
 	feed    []ledger.Entry // as they came
 	fault   func(ledger.Draft) Fault
 	altered bool // by Alter, and not by those who use the store
+	full    bool
 }
 
 var _ ledger.Store = (*Memory)(nil)
@@ -96,6 +97,14 @@ func (m *Memory) OnWrite(f func(ledger.Draft) Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = f
+}
+
+// Fill makes the store full, or ends that: every Append and AppendAfter that would store
+// something is Refused then, unless its context may use the reserve.
+func (m *Memory) Fill(full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full = full
 }
 
 // misused fails the test.
@@ -154,10 +163,12 @@ func (m *Memory) find(h ledger.History, id string) (ledger.Entry, bool) {
 func (m *Memory) suffer(ctx context.Context, d ledger.Draft) (Fault, error) {
 	m.check(d)
 	m.mu.Lock()
-	f := m.fault
+	f, full := m.fault, m.full
 	m.mu.Unlock()
 	var fault Fault
-	if f != nil {
+	if full && !ledger.MayUseReserve(ctx) {
+		fault = Refused
+	} else if f != nil {
 		fault = f(d)
 	}
 	if fault.Until != nil {

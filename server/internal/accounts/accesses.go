@@ -87,7 +87,7 @@ func (s *Service) Accessed(ctx context.Context, by string, a Access) error {
 	// The id is the same for the same access, so the store keeps it once however
 	// many calls and servers there are.
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "xuncha access\n%s\n%d\n%s", by, key.window, b)).String()
-	_, _, err = s.Ledger.Append(ctx, ledger.Draft{
+	_, _, err = s.Ledger.Append(ledger.WithReserve(ctx), ledger.Draft{
 		History: AccessHistory(by), ID: id, Kind: KindAccessed, Time: now, Account: by, Content: b,
 	})
 	if err != nil {

@@ -366,7 +366,8 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 	if s.projection.State().of(key) == nil {
 		kind = KindCreated
 	}
-	err := s.change(ctx, byProvider, kind, func(st *state) (*content, error) {
+	// It is how these accounts sign in.
+	err := s.change(ledger.WithReserve(ctx), byProvider, kind, func(st *state) (*content, error) {
 		c := &content{
 			Username: id.username, DisplayName: id.displayName, Role: id.role, Divisions: id.divisions,
 			Issuer: s.provider.Issuer, Subject: id.subject, TokenTime: id.span.issued.UTC(),

@@ -40,6 +40,9 @@ type Config struct {
 
 // A Service is the accounts with the rules by which they change. Each change is
 // one entry of their history. It is safe for concurrent use.
+//
+// Where the store is full, signing in and out, new tokens and passwords, disabling
+// accounts, and the record of who looked at what may use its reserve.
 type Service struct {
 	Config
 	projection *ledger.Projection[*state]
@@ -274,6 +277,7 @@ func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account
 // Disable ends an account: it signs in no more, and its tokens are not valid
 // from now on. One that is disabled already stays so.
 func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) {
+	ctx = ledger.WithReserve(ctx)
 	err := s.change(ctx, by, KindDisabled, func(st *state) (*content, error) {
 		a, err := st.find(id)
 		if err != nil || !a.Disabled.IsZero() {
@@ -293,6 +297,7 @@ func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) 
 // ResetPassword gives an account a one-time password and signs out all of its
 // devices.
 func (s *Service) ResetPassword(ctx context.Context, by, id string) (oneTime string, err error) {
+	ctx = ledger.WithReserve(ctx)
 	a, err := s.Get(id)
 	if err != nil {
 		return "", err

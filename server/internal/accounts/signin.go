@@ -125,6 +125,7 @@ type SignIn struct {
 // Login signs a device in. The error is ErrSignIn, ErrThrottled,
 // ErrPasswordChange or ErrWeakPassword.
 func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error) {
+	ctx = ledger.WithReserve(ctx)
 	if err := s.takesPasswords(); err != nil {
 		return nil, Tokens{}, err
 	}
@@ -200,6 +201,7 @@ func (s *Service) replacePassword(ctx context.Context, a *Account, password stri
 // ChangePassword replaces the caller's own password, signs out all of the
 // account's devices and signs the caller's in anew.
 func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, address string) (Tokens, error) {
+	ctx = ledger.WithReserve(ctx)
 	if c.Account.External() {
 		return Tokens{}, ErrKeptElsewhere
 	}
@@ -321,6 +323,7 @@ func (s *Service) tokens(ctx context.Context, a *Account, t refreshToken, d devi
 // a reply was lost; any other use of a spent token signs the device out and is
 // on record. The error is ErrToken.
 func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, Tokens, error) {
+	ctx = ledger.WithReserve(ctx)
 	if err := s.takesPasswords(); err != nil {
 		return nil, Tokens{}, err
 	}
@@ -386,6 +389,7 @@ func derive(secret []byte, retry string) []byte {
 // Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose
 // token is not the server's own.
 func (s *Service) Logout(ctx context.Context, c Caller) error {
+	ctx = ledger.WithReserve(ctx)
 	if c.Account.External() {
 		return ErrKeptElsewhere // which has given the token, and takes it back
 	}

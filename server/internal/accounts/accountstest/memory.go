@@ -19,6 +19,23 @@ var _ accounts.Secrets = (*MemorySecrets)(nil)
 type MemorySecrets struct {
 	mu      sync.Mutex
 	secrets map[string]secret
+	full    bool
+}
+
+// Fill makes the store full, or ends that: whatever would change something is
+// ledger.ErrFull then, unless its context may use the reserve.
+func (m *MemorySecrets) Fill(full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full = full
+}
+
+// room returns ledger.ErrFull where there is none for a write. It needs m.mu.
+func (m *MemorySecrets) room(ctx context.Context) error {
+	if m.full && !ledger.MayUseReserve(ctx) {
+		return fmt.Errorf("to order: %w", ledger.ErrFull)
+	}
+	return nil
 }
 
 type secret struct {
@@ -47,6 +64,9 @@ func (m *MemorySecrets) PutSecret(ctx context.Context, name string, revision int
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := m.room(ctx); err != nil {
+		return err
+	}
 	if at := m.secrets[name].revision; at != revision {
 		return fmt.Errorf("%w: it is at %d", ledger.ErrMoved, at)
 	}
@@ -58,9 +78,12 @@ func (m *MemorySecrets) PutSecret(ctx context.Context, name string, revision int
 }
 
 // DeleteSecret implements accounts.Secrets.
-func (m *MemorySecrets) DeleteSecret(_ context.Context, name string) error {
+func (m *MemorySecrets) DeleteSecret(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.room(ctx); err != nil {
+		return err
+	}
 	delete(m.secrets, name)
 	return nil
 }
