@@ -1,6 +1,10 @@
 package sqlitestore
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"xuncha/server/internal/engine"
+)
 
 // Options say how a data folder is opened. The zero value keeps no reserve and logs
 // nothing.
@@ -19,6 +23,9 @@ type Options struct {
 	// OnFull is called when the disk turns out to be full, and when it has room again;
 	// nil is not.
 	OnFull func(full bool)
+
+	// available is engine.Available but for tests.
+	available func(dir string) (int64, error)
 }
 
 // completed returns the options with what stands for nil.
@@ -28,6 +35,9 @@ func (o Options) completed() Options {
 	}
 	if o.OnFull == nil {
 		o.OnFull = func(bool) {}
+	}
+	if o.available == nil {
+		o.available = engine.Available
 	}
 	return o
 }

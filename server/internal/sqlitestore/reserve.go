@@ -36,6 +36,8 @@ type reserve struct {
 	size   int64 // 0 for no reserve
 	log    *slog.Logger
 	onFull func(bool)
+	// available tells how much room a folder's disk has.
+	available func(string) (int64, error)
 
 	mu sync.Mutex
 	// full tells that a write has found no room, and none was seen since.
@@ -54,7 +56,7 @@ func giveUpReserve(dir string) bool { return os.Remove(reservePath(dir)) == nil 
 
 // openReserve makes the reserve of a folder, unless it is there.
 func openReserve(dir string, o Options) (*reserve, error) {
-	r := &reserve{dir: dir, size: o.ReserveBytes, log: o.Log, onFull: o.OnFull}
+	r := &reserve{dir: dir, size: o.ReserveBytes, log: o.Log, onFull: o.OnFull, available: o.available}
 	if r.size <= 0 {
 		r.size = 0
 		return r, nil
@@ -154,7 +156,7 @@ func (r *reserve) lookForRoom() {
 
 // hasRoom reports whether the disk has so much room and some more, as far as it says.
 func (r *reserve) hasRoom(size int64) bool {
-	free, err := engine.Available(r.dir)
+	free, err := r.available(r.dir)
 	return err != nil || free >= size+max(leastMargin, r.size/4)
 }
 
