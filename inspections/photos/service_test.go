@@ -623,6 +623,24 @@ func TestTend(t *testing.T) {
 	wantFiles(t, w, 1, 0)
 }
 
+// TestTendAfterPowerCut holds that a photo comes on record that was kept before the
+// power was cut, also where less than all is left of what had come.
+func TestTendAfterPowerCut(t *testing.T) {
+	w := newWorld(t)
+	content := photo(t, 1, "")
+	ref := refOf(w.declare(t, 1, content), 0)
+	_, err := w.store.Keep(t.Context(), photos.Kept{Ref: ref, ContentType: "image/png", Order: w.Order.ID}, bytes.NewReader(content))
+	must(t, err)
+	must(t, w.store.Receive(t.Context(), ref, 0, content[:10]))
+	if got, err := w.Tend(t.Context()); err != nil || got != (photos.Tending{Finished: 1}) {
+		t.Errorf("got %+v, %v; want one finished", got, err)
+	}
+	if n := len(w.events(t)); n != 1 {
+		t.Errorf("got %d entries, want one", n)
+	}
+	wantFiles(t, w, 1, 0)
+}
+
 func TestCheck(t *testing.T) {
 	w := newWorld(t)
 	files := [][]byte{photo(t, 1, ""), photo(t, 2, ""), photo(t, 3, ""), photo(t, 4, "")}

@@ -38,7 +38,8 @@ type Store interface {
 	// once that would survive a power cut. Both are of what was written, whatever k
 	// has there. Where the content fails, nothing is stored. Another photo with the
 	// same file shares it. A photo that is kept already, or was purged, stays as it
-	// is, and is returned so.
+	// is, and is returned so. Where something was received of the photo, Partials still
+	// has it after a power cut, though perhaps with less of its bytes.
 	Keep(ctx context.Context, k Kept, content io.WriterTo) (Kept, error)
 	// KeptOf returns the photos of the check-ins that have arrived, purged or not,
 	// in no order.

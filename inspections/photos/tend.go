@@ -67,6 +67,14 @@ func (s *Service) Tend(ctx context.Context) (t Tending, err error) {
 // tend finishes or gives up a photo that is not stored.
 func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64, last time.Time) error {
 	c, photo, err := s.declared(ctx, ref)
+	all := received >= photo.Size
+	if err == nil && !all {
+		// Of what has come, a power cut may have left less than of the photo that was made
+		// of it, which is then still to be put on record.
+		var kept *Kept
+		kept, err = keptAs(ctx, s.Store, ref)
+		all = kept != nil && !kept.Purged
+	}
 	switch {
 	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, ErrUnknown), errors.Is(err, sites.ErrSiteUnknown):
 		// The check-in, or its photo, does not exist, or is in a database that is away.
@@ -77,7 +85,7 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 		return s.Store.Discard(ctx, ref)
 	case err != nil:
 		return err
-	case received >= photo.Size:
+	case all:
 		err := s.finish(ctx, Keeper, c, photo)
 		var refused *sites.FieldError
 		switch {

@@ -199,6 +199,11 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 	}
 	var file newFile
 	err = p.onWrites(ctx, func() (err error) {
+		// The photo is only put on record once it is kept. Where that is interrupted, what
+		// has come tells that it is still to be done.
+		if err := engine.SyncFolder(filepath.Join(p.dir, incomingFolder)); err != nil {
+			return err
+		}
 		file, err = write()
 		return err
 	})
