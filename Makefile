@@ -19,6 +19,23 @@ test: ## Run the tests
 race: ## Run the tests with the race detector
 	go test -race ./...
 
+CUTS ?= 200
+KILLS ?= 100
+seed = $(if $(SEED),-seed $(SEED))
+
+.PHONY: powercut
+powercut: ## Cut a server's power CUTS times and look for all that it had acknowledged
+	go -C tools/powercut run . -cuts $(CUTS) $(seed)
+
+.PHONY: powercut-notices
+powercut-notices: ## Fail if the same goes well where a flush of the disk does nothing
+	go -C tools/powercut run . -cuts 40 -want-loss -ignore-fsync files $(seed)
+	go -C tools/powercut run . -cuts 40 -want-loss -ignore-fsync folders $(seed)
+
+.PHONY: kill
+kill: ## Kill a server KILLS times and look for all that it had acknowledged
+	go -C tools/powercut run . -kills $(KILLS) $(seed)
+
 .PHONY: bench
 bench: ## Measure what docs/measured.md promises
 	go run ./bench
@@ -55,6 +72,7 @@ vet: ## Run go vet
 	go -C tools/fakemongo vet ./...
 	go -C tools/ferretdb vet ./...
 	go -C tools/oidcprovider vet ./...
+	go -C tools/powercut vet ./...
 
 .PHONY: systems
 systems: ## Build and vet for the other systems that a server may run on
