@@ -34,7 +34,9 @@ type photo struct {
 	stored []byte
 	// received is how much of it the server has said to have for good.
 	received int64
-	done     bool // it was acknowledged as stored
+	// sending tells that more was sent since.
+	sending bool
+	done    bool // it was acknowledged as stored
 	// restarted tells that what had come was refused since the last break.
 	restarted bool
 }

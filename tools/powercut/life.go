@@ -67,8 +67,9 @@ func newLife(seed uint64, from origin, binary string, m medium, random *rand.Ran
 		}
 	}
 	l.importer = &importer{token: l.root.token, withCity: from != released}
+	_, powerless := m.(*powered)
 	for i := range phones {
-		l.phones = append(l.phones, &phone{random: rand.New(rand.NewPCG(seed, uint64(10+i))), token: l.officer.token})
+		l.phones = append(l.phones, &phone{random: rand.New(rand.NewPCG(seed, uint64(10+i))), token: l.officer.token, powerless: powerless})
 	}
 	return l, nil
 }
@@ -324,63 +325,6 @@ func (l *life) loadUntil(ctx context.Context, left int) error {
 	cancel()
 	<-idle
 	return errors.Join(append(errs, ended)...)
-}
-
-// look starts a server on what has survived and looks for all that was acknowledged.
-func (l *life) look(ctx context.Context) error {
-	if _, err := l.start(ctx); err != nil {
-		return err
-	}
-	s := servicesOf(l.server.conn)
-	// Whatever was under way is acknowledged in the end.
-	if err := l.prepare(ctx, s); err != nil {
-		return err
-	}
-	before := 0
-	if l.origin == released {
-		before = releasedCheckIns
-	}
-	err := (&check{ctx: ctx, book: l.book, services: s, root: l.root, reader: l.auditor, before: before}).all()
-	return errors.Join(err, l.server.log.errors())
-}
-
-// finish has everything acknowledged that is under way, looks once more, stops the server
-// and copies the folder, which verifies every chain and every photo in it.
-func (l *life) finish(ctx context.Context) error {
-	if _, err := l.start(ctx); err != nil {
-		return err
-	}
-	s := servicesOf(l.server.conn)
-	for _, p := range l.phones {
-		if err := p.settle(ctx, l.book, s); err != nil {
-			return err
-		}
-	}
-	if err := l.importer.settle(ctx, l.book, s); err != nil {
-		return err
-	}
-	if l.registrar != nil {
-		if err := l.registrar.settle(ctx, l.book, s); err != nil {
-			return err
-		}
-	}
-	if err := l.look(ctx); err != nil {
-		return err
-	}
-	if err := l.stop(); err != nil {
-		return err
-	}
-	folder, err := os.MkdirTemp(filepath.Dir(l.binary), "copy")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-	copied := exec.CommandContext(ctx, l.binary, "copy", "--from", l.medium.data(), "--to", filepath.Join(folder, "data"))
-	copied.Dir = filepath.Dir(l.binary)
-	if out, err := copied.CombinedOutput(); err != nil {
-		return faultf("the folder does not verify: %w: %s", err, out)
-	}
-	return nil
 }
 
 // renewSnapshot removes the snapshot, so that the server which stops writes one.

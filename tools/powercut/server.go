@@ -38,7 +38,7 @@ type server struct {
 func startServer(binary, data string) (*server, error) {
 	s := &server{log: &lines{}, ready: make(chan string, 1), gone: make(chan struct{})}
 	s.process = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0",
-		"--calls-per-account", "0", "--calls-per-address", "0", "--shutdown-timeout", "5s")
+		"--calls-per-account", "0", "--calls-per-address", "0", "--shutdown-timeout", "5s", "--reserve-bytes", "1000000")
 	// Not the folder itself: the process must be able to end while its disk hangs.
 	s.process.Dir = filepath.Dir(binary)
 	s.process.Stderr = s.log
