@@ -28,6 +28,7 @@ var refusals = []string{
 	"another database lies in the folder",
 	"the database is missing",
 	"the database is damaged",
+	"the clock looks wrong",
 }
 
 const wrongSection = "## When something is wrong\n"

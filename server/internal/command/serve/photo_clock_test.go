@@ -10,7 +10,6 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/server/internal/clock"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
@@ -39,7 +38,7 @@ func newClockedPhotos(t *testing.T, config StoreConfig, off time.Duration) *cloc
 	t.Helper()
 	p := &clockedPhotos{start: time.Now(), off: off}
 	var err error
-	if p.store, _, err = OpenEngine(t.Context(), config.name(), mongostore.Options{}); err != nil {
+	if p.store, _, err = OpenEngine(t.Context(), config.name(), EngineOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -17,7 +17,6 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/server/internal/clock"
-	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
@@ -31,7 +30,7 @@ func storePurgeable(t *testing.T, config StoreConfig) {
 			t.Fatal(err)
 		}
 	}
-	store, _, err := OpenEngine(t.Context(), config.name(), mongostore.Options{})
+	store, _, err := OpenEngine(t.Context(), config.name(), EngineOptions{})
 	must(err)
 	defer func() { must(store.Close()) }()
 	roster, err := sites.Open(t.Context(), sites.Config{Ledger: store, Rows: store, Now: time.Now, NewID: uuid.NewString, Zone: time.UTC})
@@ -170,7 +169,7 @@ func testPurgeByHand(t *testing.T, config StoreConfig) {
 // storeBeat stores a heartbeat of a server whose clock shows the time.
 func storeBeat(t *testing.T, config StoreConfig, at time.Time) {
 	t.Helper()
-	store, _, err := OpenEngine(t.Context(), config.name(), mongostore.Options{})
+	store, _, err := OpenEngine(t.Context(), config.name(), EngineOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
