@@ -20,6 +20,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command"
 )
 
 // replaceInRecord changes the record of an entry behind the server's back.
@@ -153,22 +154,25 @@ func testAltered(t *testing.T, store ...string) {
 	}
 	for _, test := range []struct {
 		args []string
-		fail bool
+		exit int
 		want []string
 	}{
-		{[]string{"status"}, true, []string{"history_altered", "site/" + site, " 2 "}},
-		{[]string{"coverage", "511600"}, false, []string{"The histories of 1 sites do not verify"}},
-		{[]string{"history", site}, false, []string{"DOES NOT VERIFY"}},
+		{[]string{"status"}, 1, []string{"history_altered", "site/" + site, " 2 "}},
+		{[]string{"coverage", "511600"}, 0, []string{"The histories of 1 sites do not verify"}},
+		{[]string{"history", site}, 0, []string{"DOES NOT VERIFY"}},
 	} {
 		stdout, stderr, err := xuncha(t, append(test.args, "--server", address)...)
-		if (err != nil) != test.fail {
-			t.Errorf("%s: got %v, %s", test.args[0], err, stderr)
+		if command.ExitCode(err) != test.exit {
+			t.Errorf("%s: got %v, %s, want the status %d", test.args[0], err, stderr, test.exit)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%s: got %s, want %q in it", test.args[0], stdout, want)
 			}
 		}
+	}
+	if _, _, err := xuncha(t, "status", "--server", address, "--username", "nobody", "--password", "x"); command.ExitCode(err) != 2 {
+		t.Errorf("a server that cannot be asked: got %v, want the status 2", err)
 	}
 	if log := stop(); !strings.Contains(log, site) {
 		t.Errorf("the log does not name the site: %s", log)

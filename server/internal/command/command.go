@@ -42,7 +42,7 @@ type commands struct {
 	Coverage client.CoverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  client.HistoryCommand  `cmd:"" help:"Print the history of a site, newest first."`
 
-	Status       client.StatusCommand       `cmd:"" help:"Print what is wrong with the server. It ends with status 0 where all is well, and with 1 where something is wrong or the server does not answer."`
+	Status       client.StatusCommand       `cmd:"" help:"Print what is wrong with the server. It ends with status 0 where all is well, 1 where something is wrong, and 2 where the server could not be asked."`
 	ConfirmClock client.ConfirmClockCommand `cmd:"" help:"Tell the server that its clock is right after it has jumped."`
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/command/outcome"
 )
 
 // StatusCommand is "xuncha status".
@@ -17,24 +18,29 @@ type StatusCommand struct {
 	clientConfig
 }
 
-// Run prints what is wrong with the server. Where anything is, it returns an error, so
-// that the program ends with the status 1.
+// Run prints what is wrong with the server. Where anything is, the error has the status
+// outcome.Failed, and where that could not be asked, outcome.Unknown.
 func (c *StatusCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
-	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
-		answer, err := xunchav1.NewOperationServiceClient(conn).GetServerStatus(ctx, &xunchav1.GetServerStatusRequest{})
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			err = printJSON(stdout, answer)
-		} else {
-			err = printStatus(stdout, answer)
-		}
-		if n := len(answer.Problems); err == nil && n > 0 {
-			err = fmt.Errorf("the server has problems: %d; docs/operating.md says what to do, under \"When something is wrong\"", n)
-		}
+	var answer *xunchav1.GetServerStatusResponse
+	err := c.call(ctx, func(ctx context.Context, conn *client.Client) (err error) {
+		answer, err = xunchav1.NewOperationServiceClient(conn).GetServerStatus(ctx, &xunchav1.GetServerStatusRequest{})
 		return err
 	})
+	switch {
+	case err != nil:
+	case c.JSON:
+		err = printJSON(stdout, answer)
+	default:
+		err = printStatus(stdout, answer)
+	}
+	if err != nil {
+		return &outcome.Error{Err: err, Status: outcome.Unknown}
+	}
+	if n := len(answer.Problems); n > 0 {
+		err := fmt.Errorf("the server has problems: %d; docs/operating.md says what to do, under \"When something is wrong\"", n)
+		return &outcome.Error{Err: err, Status: outcome.Failed}
+	}
+	return nil
 }
 
 // printStatus prints a table with a row for each problem, oldest first.
