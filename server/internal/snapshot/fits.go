@@ -30,7 +30,9 @@ type standing struct {
 // them all where, for each history, it has the entry that the snapshot knows as the
 // newest. That is either its newest entry too, or the feed gives the one that follows
 // from it.
-func (s *Snapshot) Fits(ctx context.Context, store ledger.Store) error {
+//
+// It calls seen with the head of every history of the database.
+func (s *Snapshot) Fits(ctx context.Context, store ledger.Store, seen func(ledger.History, ledger.Head)) error {
 	known, err := s.heads(ctx)
 	if err != nil {
 		return err
@@ -38,9 +40,7 @@ func (s *Snapshot) Fits(ctx context.Context, store ledger.Store) error {
 	fresh := map[ledger.History]*standing{} // histories that the snapshot does not know
 	next := 0
 	err = store.Heads(ctx, func(h ledger.History, head ledger.Head) error {
-		if head.Time.After(s.newest) {
-			s.newest = head.Time
-		}
+		seen(h, head)
 		if next == len(known) || h < known[next].name {
 			fresh[h] = &standing{name: h, stored: head.Sequence}
 			return nil

@@ -28,7 +28,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"time"
 
 	"xuncha/ledger"
 	"xuncha/server/internal/engine"
@@ -144,9 +143,8 @@ func (w *writer) Write(b []byte) (int, error) {
 
 // A Snapshot is a file that is whole and has the right key.
 type Snapshot struct {
-	file   *os.File
-	index  index
-	newest time.Time // as Fits has found it
+	file  *os.File
+	index index
 }
 
 // Open opens a snapshot and reads it once, to see whether it is whole. The error wraps
@@ -214,9 +212,6 @@ func (s *Snapshot) Cursor() ledger.Cursor { return s.index.Cursor }
 
 // Entries returns how many entries the store had when the snapshot was written.
 func (s *Snapshot) Entries() int64 { return s.index.Entries }
-
-// Newest returns the time of the newest entry of all histories, as Fits has found it.
-func (s *Snapshot) Newest() time.Time { return s.newest }
 
 // Close closes the file.
 func (s *Snapshot) Close() error { return s.file.Close() }

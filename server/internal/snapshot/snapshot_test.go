@@ -116,7 +116,7 @@ func load(t *rapid.T, path string, key snapshot.Key, store ledger.Store) (state 
 	s, err := snapshot.Open(ctx, path, key)
 	if err == nil {
 		defer s.Close()
-		err = s.Fits(ctx, store)
+		err = s.Fits(ctx, store, func(ledger.History, ledger.Head) {})
 	}
 	if err == nil {
 		if err := s.Restore(ctx, []snapshot.Section{{Name: "tally", Snapshotter: state}}); err != nil {

@@ -15,7 +15,7 @@ var _ clock.Notes = (*Store)(nil)
 
 const (
 	noteByName = `SELECT value, revision FROM notes WHERE name = +?`
-	lastTime   = `SELECT time FROM entries ORDER BY entry DESC`
+	lastTime   = `SELECT time, record FROM entries ORDER BY entry DESC`
 )
 
 // Note implements clock.Notes.
@@ -31,13 +31,23 @@ func (s *Store) Note(ctx context.Context, name string) (value []byte, revision i
 	return value, revision, err
 }
 
-// LastTime returns the time of the entry that was stored last; zero for none. An entry
-// before it can have a later time, where the clock was set back since.
+// LastTime returns the time of the entry that was stored last; zero where there is none, or
+// its record does not say the same. An entry before it can have a later time, where the
+// clock was set back since.
 func (s *Store) LastTime(ctx context.Context) (t time.Time, err error) {
+	var record []byte
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return query(conn, lastTime, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { t = time.Unix(0, stmt.ColumnInt64(0)).UTC() })
+		return query(conn, lastTime, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+			t, record = time.Unix(0, stmt.ColumnInt64(0)).UTC(), bytesOf(stmt, 1)
+		})
 	})
-	return t, err
+	if err != nil || record == nil {
+		return time.Time{}, err
+	}
+	if e, err := ledger.Parse(record); err != nil || !e.Time.Equal(t) {
+		return time.Time{}, nil
+	}
+	return t, nil
 }
 
 // PutNote implements clock.Notes.

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,9 +106,7 @@ func (k *timekeeper) open(ctx context.Context, store Engine) (err error) {
 	if err != nil {
 		k.log.Error("the heartbeats cannot be read, so the clock is compared with entries alone", "error", err.Error())
 	}
-	known := known{beat: k.hearts.Last(), accepted: k.hearts.Accepted()}
-	// Where it fails, reading all entries will tell.
-	known.entry, _ = newestEarly(ctx, store)
+	known := known{beat: k.hearts.Last(), accepted: k.hearts.Accepted(), entry: newestEarly(ctx, store)}
 	if err := k.check(known); err != nil {
 		return err
 	}
@@ -118,10 +115,6 @@ func (k *timekeeper) open(ctx context.Context, store Engine) (err error) {
 	}
 	return nil
 }
-
-// Believed returns the time that may be counted with where a deed cannot be undone, once
-// there is one.
-func (k *timekeeper) Believed() (time.Time, bool) { return k.hearts.Believed() }
 
 // apart tells whether the clock of the database is far from ours.
 func (k *timekeeper) apart(apart bool, now, database time.Time) {
@@ -182,43 +175,52 @@ func builtOn() time.Time {
 }
 
 // newestEarly returns the time of the newest entry, as far as few reads can tell.
-func newestEarly(ctx context.Context, store ledger.Store) (newest time.Time, err error) {
+func newestEarly(ctx context.Context, store ledger.Store) (newest time.Time) {
 	if s, ok := store.(interface {
 		LastTime(context.Context) (time.Time, error)
 	}); ok {
-		if newest, err = s.LastTime(ctx); err != nil {
-			return newest, err
-		}
+		newest, _ = s.LastTime(ctx)
 	}
 	for _, h := range []ledger.History{ledger.Roster, ledger.Accounts} {
-		list, err := store.Newest(ctx, h, 0, 1)
-		if err != nil {
-			return newest, err
-		}
-		if len(list) > 0 && list[0].Time.After(newest) {
-			newest = list[0].Time
+		if t := headTime(ctx, store, h); t.After(newest) {
+			newest = t
 		}
 	}
-	return newest, nil
+	return newest
+}
+
+// headTime returns the time of a history's newest entry; zero where that cannot be read,
+// or what is stored beside the record is another: damage says nothing about the clock.
+func headTime(ctx context.Context, store ledger.Store, h ledger.History) time.Time {
+	list, err := store.Newest(ctx, h, 0, 1)
+	if err != nil || len(list) == 0 {
+		return time.Time{}
+	}
+	read, err := ledger.Parse(list[0].Record)
+	if err != nil || !read.Time.Equal(list[0].Time) {
+		return time.Time{}
+	}
+	return read.Time
 }
 
 // checkClock refuses to store anything with a clock that cannot be right, for commands
-// that are no server.
+// that are no server. What cannot be read says nothing about the clock, and whoever needs
+// it finds that out.
 func (c clockConfig) checkClock(ctx context.Context, store Engine) error {
 	if c.AcceptClock {
 		return nil
 	}
-	hearts, err := clock.OpenHeartbeats(ctx, clock.HeartbeatsConfig{Notes: store, Read: clock.Machine(), Now: time.Now})
-	if err != nil {
-		return err
-	}
-	newest, err := newestEarly(ctx, store)
-	return cmp.Or(err, known{beat: hearts.Last(), entry: newest, accepted: hearts.Accepted()}.check(time.Now()))
+	hearts, _ := clock.OpenHeartbeats(ctx, clock.HeartbeatsConfig{Notes: store, Read: clock.Machine(), Now: time.Now})
+	return known{beat: hearts.Last(), entry: newestEarly(ctx, store), accepted: hearts.Accepted()}.check(time.Now())
 }
 
 // A newestTime is the time of the newest entry that was seen. It is safe for concurrent
 // use.
-type newestTime struct{ nanoseconds atomic.Int64 }
+type newestTime struct {
+	nanoseconds atomic.Int64
+	// ahead are histories whose newest entries seem to lie ahead of the clock.
+	ahead []ledger.History
+}
 
 // see takes note of an entry's time.
 func (n *newestTime) see(t time.Time) {
@@ -230,14 +232,32 @@ func (n *newestTime) see(t time.Time) {
 	}
 }
 
-// time returns the newest time, 1970 for none.
-func (n *newestTime) time() time.Time { return time.Unix(0, n.nanoseconds.Load()) }
+// taking returns f, which the times of the entries are seen beside that it is given.
+func (n *newestTime) taking(f func(ledger.Entry) error) func(ledger.Entry) error {
+	return func(e ledger.Entry) error {
+		n.see(e.Time)
+		return f(e)
+	}
+}
+
+// maxAhead is how many histories that seem to lie ahead are looked at.
+const maxAhead = 1000
+
+// seeHead takes note of a head, of which nobody has verified the time yet.
+func (r *Running) seeHead(h ledger.History, head ledger.Head) {
+	if head.Time.Sub(r.time.Now()) > clock.Tolerance && len(r.newest.ahead) < maxAhead {
+		r.newest.ahead = append(r.newest.ahead, h)
+	}
+}
 
 // checkEntries compares the clock with the newest of all entries, once they are read, and
 // begins to beat.
 func (r *Running) checkEntries() error {
 	k := r.time
-	err := k.check(known{entry: r.newest.time(), accepted: k.hearts.Accepted()})
+	for _, h := range r.newest.ahead {
+		r.newest.see(headTime(r.beside, r.store, h))
+	}
+	err := k.check(known{entry: time.Unix(0, r.newest.nanoseconds.Load()), accepted: k.hearts.Accepted()})
 	if err == nil {
 		r.running.Go(func() { k.hearts.Run(r.beside) })
 	}

@@ -22,9 +22,6 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	if err != nil {
 		return "", err
 	}
-	if at != "" {
-		r.newest.see(r.snapshots.newest)
-	}
 	err = untilBack(ctx, r.log, "counting the entries", func() error {
 		total, err := r.store.CountEntries(ctx)
 		said.of.Store(total - before)
@@ -44,12 +41,7 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 		}
 		roster <- err
 	}()
-	// A time that does not verify says nothing about the clock.
-	count := func(e ledger.Entry) error {
-		r.newest.see(e.Time)
-		return r.checkIns.Take(e)
-	}
-	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.verification.counting(count))
+	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.verification.counting(r.newest.taking(r.checkIns.Take)))
 	err = untilBack(ctx, r.log, "reading the histories", func() error { return feed.ReadAll(ctx, runtime.GOMAXPROCS(0)) })
 	if errors.Is(err, ledger.ErrWaiting) {
 		err = nil

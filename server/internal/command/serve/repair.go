@@ -79,6 +79,9 @@ func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err 
 		_, err = fmt.Fprintln(stdout, "Nothing was stored.")
 		return err
 	}
+	if err := c.checkClock(ctx, store); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	if err := c.ask(stderr); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, err
 	}
-	problems := new(rpc.Problems)
+	problems, altered := new(rpc.Problems), new(ledger.Alterations)
 	keeping := newTimekeeper(stored.clockConfig, c.readClock, log, problems)
 	secure, err := serverTLS(c.TLS, keeping.Now, log)
 	if err != nil {
@@ -100,7 +100,6 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	begun := time.Now()
-	problems, altered := new(rpc.Problems), new(ledger.Alterations)
 	options := stored.options(log)
 	options.Folder.OnFull = noteFull(problems)
 	store, where, err := open(ctx, stored.name(), options)
@@ -132,7 +131,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
 	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
-		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
+		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.hearts.Believed,
 	})
 	if err != nil {
 		return nil, err
@@ -147,7 +146,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
-		ReportRows: c.ReportRows, Altered: altered, Problems: problems,
+		ReportRows: c.ReportRows, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
 		VerifyTime: func() time.Time { return r.VerifiedAt() },
 		CheckHistories: func(ctx context.Context, progress func(checked, total int64)) (int64, []ledger.Fault, error) {
 			return r.checkHistories(ctx, progress)
@@ -164,12 +163,12 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
 		log: log, logged: out, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
-		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots,
-		verification: newVerification(log, altered, keeping.Now), time: keeping,
+		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, time: keeping,
+		verification: newVerification(log, altered, keeping.Now),
 	}
 	r.verification.recount, r.verification.onFault = checkIns.Take, r.forgetSnapshot
 	if snapshots != nil {
-		snapshots.held = r.verification.holdsSnapshots
+		snapshots.held, snapshots.seen = r.verification.holdsSnapshots, r.seeHead
 	}
 	r.beside, r.endBeside = context.WithCancel(context.Background())
 	r.watchVitals()

@@ -52,8 +52,8 @@ type snapshots struct {
 	// written is how many entries the store had at the newest snapshot. It is for one
 	// goroutine at a time.
 	written int64
-	// newest is the time of the newest entry that the snapshot stands for.
-	newest time.Time
+	// seen is told of the head of every history; nil where nobody wants to know.
+	seen func(ledger.History, ledger.Head)
 	// catchUp brings the sections up to a place in the feed, or further, and returns it.
 	catchUp func(context.Context) (ledger.Cursor, error)
 	// held reports whether none is to be written.
@@ -142,16 +142,22 @@ func (s *snapshots) tryRestore(ctx context.Context, v *verification) (ledger.Cur
 		return "", 0, err
 	}
 	defer old.Close()
-	err = untilBack(ctx, s.log, "comparing the snapshot with the database", func() error { return old.Fits(ctx, s.store) })
+	err = untilBack(ctx, s.log, "comparing the snapshot with the database", func() error { return old.Fits(ctx, s.store, s.see) })
 	if err != nil {
 		return "", 0, err
 	}
-	s.newest = old.Newest()
 	if err := old.Restore(ctx, s.sections); err != nil {
 		return "", 0, err
 	}
 	// The last that may fail: what is known then, nobody reads from the beginning.
 	return old.Cursor(), old.Entries(), v.beginBehind(ctx, old.Heads, v.altered.AllSetAside())
+}
+
+// see passes on the head of a history.
+func (s *snapshots) see(h ledger.History, head ledger.Head) {
+	if s.seen != nil {
+		s.seen(h, head)
+	}
 }
 
 // writeAfter writes a snapshot where so many entries have come since the last one.
