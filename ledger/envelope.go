@@ -36,6 +36,10 @@ func (e *Entry) saysItself() bool {
 		utf8.ValidString(e.ID) && utf8.ValidString(e.Account) && utf8.ValidString(string(e.History)) && utf8.ValidString(string(e.Kind))
 }
 
+// Whole reports whether the entry's record says what stands beside it. Whether it is the
+// record that was sealed, only its history tells.
+func (e Entry) Whole() bool { return e.saysItself() }
+
 // differs says what stands beside the record that is not what the record says.
 func (e *Entry) differs() string {
 	read, err := Parse(e.Record)

@@ -51,6 +51,9 @@ var (
 	// ErrUnavailable means that the store cannot be reached or cannot write just
 	// now, and that the same call may succeed later.
 	ErrUnavailable = errors.New("store is unavailable")
+	// ErrDamaged means that the store holds bytes that cannot be right, as a disk makes
+	// that goes bad. It comes with ErrUnavailable, and does not pass by waiting.
+	ErrDamaged = errors.New("the database is damaged")
 	// ErrFull means that the store has no room left. Nothing was stored.
 	ErrFull = errors.New("store is full")
 	// ErrBroken means that an entry does not follow from the one before it.

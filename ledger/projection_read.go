@@ -73,7 +73,7 @@ func (p *Projection[S]) begin(ctx context.Context, at Sequence) (bool, error) {
 
 // passes reports whether what failed may succeed later.
 func passes(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrDamaged) || errors.Is(err, ErrFull) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // reread verifies the whole history, for which an entry that does not verify is a

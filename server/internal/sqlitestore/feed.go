@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ func (s *Store) readCursor(ctx context.Context, c ledger.Cursor) (row int64, err
 	last := int64(0)
 	if ours && err == nil && row > 0 {
 		err := s.read(ctx, func(conn *sqlite.Conn) error {
-			return query(conn, lastEntry, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { last = stmt.ColumnInt64(0) })
+			last, err = lastKnownRow(conn)
+			return err
 		})
 		if err != nil {
 			return 0, err
@@ -60,22 +62,45 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 		after := func() ledger.Cursor { return ledger.Cursor(cursorPrefix + strconv.FormatInt(row, 10)) }
 		for {
 			page, rows, records = page[:0], rows[:0], records[:0]
+			more, passed := false, int64(0)
 			err := s.read(ctx, func(conn *sqlite.Conn) error {
 				if from == "" && row == 0 {
-					if err := names.fill(conn); err != nil {
+					if err := names.fill(conn); err != nil && !isDamage(err) {
 						return err
 					}
 				}
-				var missing error
+				var failed error
+				next := row
 				err := query(conn, entriesAfter, feedPage,
 					func(stmt *sqlite.Stmt) { stmt.BindInt64(1, row) },
 					func(stmt *sqlite.Stmt) {
-						name, err := names.name(conn, stmt.ColumnInt64(8))
-						missing = errors.Join(missing, err)
-						page = append(page, readEntry(stmt, name, records.record(stmt)))
-						rows = append(rows, stmt.ColumnInt64(7))
+						// Rows have numbers without gaps. Where one is missing, more may be odd.
+						if next++; stmt.ColumnInt64(7) != next || failed != nil {
+							failed = cmp.Or(failed, errOddRow)
+							return
+						}
+						record := records.record(stmt)
+						e := readEntry(stmt, "", record)
+						e.History, failed = names.nameOf(conn, stmt.ColumnInt64(8), record)
+						if h, q, ok := historyIn(record); ok && h == names[stmt.ColumnInt64(8)] {
+							s.newest.note(stmt.ColumnInt64(8), q)
+						}
+						page, rows = append(page, e), append(rows, next)
 					})
-				return errors.Join(err, missing)
+				if err = cmp.Or(err, failed); err == nil {
+					more = len(page) == feedPage
+					return nil
+				}
+				if !isDamage(err) && !errors.Is(err, errOddRow) {
+					return err
+				}
+				if more = true; len(page) > 0 {
+					return nil // and the next page begins where it goes wrong
+				}
+				careful, err := s.readCarefully(conn, names, row)
+				page, rows, passed = careful.entries, careful.rows, careful.next
+				more = careful.next > row
+				return err
 			})
 			if err != nil {
 				yield(ledger.FeedEntry{}, err)
@@ -87,12 +112,21 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 					return
 				}
 			}
-			if len(page) < feedPage {
+			row = max(row, passed)
+			if !more {
+				break
+			}
+		}
+		for _, e := range s.doubts.missing() {
+			if !yield(ledger.FeedEntry{Entry: e, After: after}, nil) {
 				return
 			}
 		}
 	}
 }
+
+// errOddRow means that a row does not have the number that it should have.
+var errOddRow = errors.New("a row is out of its order")
 
 // A historyCache has the names of histories by their rows. Looking each up again for
 // every entry would take as long as reading the entries.

@@ -33,8 +33,8 @@ func slotOf(h ledger.History, id string) int64 {
 }
 
 const (
-	bySlot = `SELECT ` + entryColumns + `, h.name FROM slots s CROSS JOIN entries e ON e.entry = s.entry
-		CROSS JOIN histories h ON h.id = e.history WHERE s.slot = +?1`
+	bySlot = `SELECT ` + entryColumns + `, h.name, s.entry FROM slots s LEFT JOIN entries e ON e.entry = s.entry
+		LEFT JOIN histories h ON h.id = e.history WHERE s.slot = +?1`
 
 	// byOldID looks into the table that had the ids before there were slots.
 	byOldID = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN ids i ON i.history = h.id
@@ -59,17 +59,26 @@ type ids struct {
 // find returns the indexed entry with the id.
 func (i *ids) find(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Entry, found bool, err error) {
 	for slot := i.slotOf(h, id); ; slot++ {
-		taken := false
+		taken, row := false, int64(0)
 		err := query(conn, bySlot, 1,
 			func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) },
 			func(stmt *sqlite.Stmt) {
 				e = readEntry(stmt, ledger.History(stmt.ColumnText(7)), new(arena).record(stmt))
-				taken = true
+				if taken = true; stmt.ColumnType(6) == sqlite.TypeNull {
+					row = stmt.ColumnInt64(8)
+				}
 			})
+		if row > 0 {
+			// The slot leads to an entry that the disk does not give, or not at once.
+			if e, _, _, err = readRow(conn, row); err == nil && len(e.Record) == 0 && slot == i.slotOf(h, id) {
+				err = alteredAt(h, 0, "the entry with the id "+id+" cannot be read from the disk")
+			}
+		}
 		if err != nil {
 			return ledger.Entry{}, false, err
 		}
-		if taken && e.History == h && e.ID == id {
+		if taken && e.ID == id && (e.History == h || saysHistory(e.Record, h)) {
+			e.History = h // whatever is stored beside it
 			return e, true, nil
 		}
 		if !taken {

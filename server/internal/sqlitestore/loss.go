@@ -193,12 +193,6 @@ func checkEntries(conn *sqlite.Conn, dir string, o Options) (now mark, renew boo
 	return now, false, err
 }
 
-// isDamage reports whether SQLite says that the file is damaged.
-func isDamage(err error) bool {
-	code := sqlite.ErrCode(err).ToPrimary()
-	return code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB
-}
-
 // accept goes on with a loss where the options say so.
 func (o Options) accept(dir string, err error) error {
 	var loss *LossError

@@ -23,9 +23,9 @@ const (
 	// SQLite plans a statement anew for every value that it might plan by. So a
 	// value that a column must equal stands behind a plus everywhere in this
 	// package, and how many rows are wanted is no LIMIT. TestPlannedOnce holds it.
-	span = `SELECT ` + entryColumns + ` FROM histories h CROSS JOIN places p
+	span = `SELECT p.place & 4294967295, e.id, e.kind, e.time, e.account, e.hash, e.record FROM histories h CROSS JOIN places p
 		ON p.place BETWEEN (h.id << 32) + ?2 AND (h.id << 32) + ?3
-		CROSS JOIN entries e ON e.entry = p.entry WHERE h.name = +?1 ORDER BY p.place`
+		LEFT JOIN entries e ON e.entry = p.entry WHERE h.name = +?1 ORDER BY p.place`
 	spanNewestFirst = span + ` DESC`
 
 	entriesAfter = `SELECT ` + entryColumns + `, e.entry, e.history FROM entries e WHERE e.entry > ? ORDER BY e.entry`
@@ -118,13 +118,21 @@ func (a *arena) take(n int) []byte {
 // last, found by one of the spans.
 func appendSpan(out []ledger.Entry, conn *sqlite.Conn, sql string, h ledger.History, first, last ledger.Sequence, n int) ([]ledger.Entry, error) {
 	var records arena
+	before, whole := len(out), true
 	err := query(conn, sql, n,
 		func(stmt *sqlite.Stmt) {
 			stmt.BindText(1, string(h))
 			stmt.BindInt64(2, int64(max(first, 1)))
 			stmt.BindInt64(3, int64(min(last, maxSequence)))
 		},
-		func(stmt *sqlite.Stmt) { out = append(out, readEntry(stmt, h, records.record(stmt))) })
+		func(stmt *sqlite.Stmt) {
+			// A place leads to an entry, or something is wrong with the file.
+			whole = whole && stmt.ColumnType(6) != sqlite.TypeNull
+			out = append(out, readEntry(stmt, h, records.record(stmt)))
+		})
+	if isDamage(err) || err == nil && !whole {
+		return spanCarefully(out[:before], conn, h, first, last, n, sql == spanNewestFirst)
+	}
 	return out, err
 }
 
@@ -190,7 +198,11 @@ func (s *Store) findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger
 		e.Record = bytes.Clone(e.Record)
 		return e, true, nil
 	}
-	return s.ids.find(conn, h, id)
+	e, found, err = s.ids.find(conn, h, id)
+	if isDamage(err) {
+		return findSlowly(conn, h, id)
+	}
+	return e, found, err
 }
 
 // Entry implements ledger.Store.

@@ -26,7 +26,7 @@ const (
 // in between. Only what has been committed is here.
 type recent struct {
 	mu        sync.RWMutex
-	tails     map[ledger.History][]ledger.Entry // consecutive, the newest last
+	tails     map[ledger.History][]ledger.Entry // the newest last
 	unindexed []indexRow
 	ids       map[entryID]ledger.Sequence // of the unindexed
 	count     int                         // of entries in tails

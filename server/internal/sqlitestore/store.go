@@ -58,6 +58,10 @@ type Store struct {
 	reads   chan *sqlite.Conn // those not in use
 	gate    engine.Gate
 
+	// doubts and newest tell where an append would use a sequence once more.
+	doubts doubts
+	newest newest
+
 	// release gives up what a store that was opened at rest has; nil of any other.
 	release func() error
 
@@ -176,7 +180,7 @@ func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.His
 	if s.reserve, err = openReserve(dir, o); err != nil {
 		return nil, err
 	}
-	if s.writer, err = startWriter(writing, s); err != nil {
+	if s.writer, err = s.startWriter(writing, path); err != nil {
 		return nil, errors.Join(err, s.reserve.close())
 	}
 	// What runs in the background outlives the call that opens the store.
@@ -256,14 +260,14 @@ func (s *Store) Shared() bool { return false }
 
 // ErrDamaged means that the database's file is not what SQLite has written. It comes with
 // ledger.ErrUnavailable: calls keep what they have until somebody has seen to it.
-var ErrDamaged = errors.New("the database is damaged")
+var ErrDamaged = ledger.ErrDamaged
 
 // final are SQLite's codes of what is a mistake in the program: a statement or a value is
 // wrong. Whatever else it says is a fault of the disk or the system, or may pass: locks,
 // files that cannot be read or opened just now, memory that is short.
 var final = []sqlite.ResultCode{
 	sqlite.ResultError, // also of an error that is not SQLite's
-	sqlite.ResultInternal, sqlite.ResultNotFound, sqlite.ResultTooBig, sqlite.ResultConstraint, sqlite.ResultMismatch,
+	sqlite.ResultInternal, sqlite.ResultNotFound, sqlite.ResultConstraint, sqlite.ResultMismatch,
 	sqlite.ResultMisuse, sqlite.ResultNoLFS, sqlite.ResultAuth, sqlite.ResultFormat, sqlite.ResultRange,
 }
 
@@ -331,7 +335,7 @@ func (s *Store) AppendAfter(ctx context.Context, after ledger.Sequence, d ledger
 	err = s.write(ctx, func(w *writer) error {
 		h, err := w.head(d.History)
 		if err != nil {
-			return err
+			return forJob(d.History, err)
 		}
 		if h.Sequence != after {
 			return refused{fmt.Errorf("%w: %s is at %d, not at %d", ledger.ErrMoved, d.History, h.Sequence, after)}

@@ -467,7 +467,7 @@ func TestTranslate(t *testing.T) {
 		sqlite.ResultIOErrRead: ledger.ErrUnavailable, sqlite.ResultIOErrWrite: ledger.ErrUnavailable,
 		sqlite.ResultCorrupt: ErrDamaged, sqlite.ResultCorruptVTab: ErrDamaged, sqlite.ResultNotADB: ErrDamaged,
 
-		sqlite.ResultError: nil, sqlite.ResultConstraintUnique: nil, sqlite.ResultTooBig: nil, sqlite.ResultMisuse: nil,
+		sqlite.ResultError: nil, sqlite.ResultConstraintUnique: nil, sqlite.ResultTooBig: ErrDamaged, sqlite.ResultMisuse: nil,
 	} {
 		err := fmt.Errorf("a step: %w", code.ToError())
 		got := translate(err)

@@ -55,7 +55,8 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 func (s *Store) CountEntries(ctx context.Context) (n int64, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		// They are numbered without gaps, and none is ever deleted.
-		return query(conn, lastEntry, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { n = stmt.ColumnInt64(0) })
+		n, err = lastKnownRow(conn)
+		return err
 	})
 	return n, err
 }
@@ -78,7 +79,7 @@ func (s *Store) Put(ctx context.Context, entries []ledger.Entry) error {
 		name := entries[0].History
 		h, err := w.head(name)
 		if err != nil {
-			return err
+			return forJob(name, err)
 		}
 		// The whole chain is checked before anything is stored.
 		head := h.Head

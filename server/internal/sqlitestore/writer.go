@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,10 @@ type writer struct {
 	ids     *ids
 	marker  *marker
 	reserve *reserve
+	doubts  *doubts
+	newest  *newest
+	// unindexable is why the indexes cannot be written any more; nil where they can.
+	unindexable error
 	// mostUnindexed is how many entries wait at least before they are indexed, and
 	// indexing is nil while none is under way.
 	mostUnindexed int
@@ -89,42 +94,46 @@ type job struct {
 // others in its transaction are not held up.
 type refused struct{ error }
 
-// startWriter reads what the indexes lack and starts the writer.
-func startWriter(conn *sqlite.Conn, s *Store) (*writer, error) {
-	r, i := s.recent, s.ids
+// startWriter reads what the indexes lack and starts the writer of the file.
+func (s *Store) startWriter(conn *sqlite.Conn, path string) (*writer, error) {
 	w := &writer{
 		conn:    conn,
 		queue:   engine.NewQueue[*job](maxBatch),
 		heads:   map[ledger.History]*knownHead{},
-		recent:  r,
-		ids:     i,
+		recent:  s.recent,
+		ids:     s.ids,
 		marker:  s.marker,
 		reserve: s.reserve,
+		doubts:  &s.doubts,
+		newest:  &s.newest,
 		byID:    map[entryID]ledger.Entry{},
 
 		mostUnindexed: maxUnindexed,
 	}
-	stored, err := number(conn, `SELECT coalesce(max(entry), 0) FROM entries`)
+	stored, err := lastKnownRow(conn)
 	if err != nil {
 		return nil, err
 	}
-	i.grow(stored + stored/4)
-	err = query(conn, `SELECT 1 FROM ids`, 1, func(*sqlite.Stmt) {}, func(*sqlite.Stmt) { i.old = true })
-	if err != nil {
+	// A number that was changed must not take all memory.
+	if info, err := os.Stat(path); err == nil {
+		stored = min(stored, info.Size()/leastEntry+maxUnindexed)
+	}
+	s.ids.grow(int(stored + stored/4))
+	err = query(conn, `SELECT 1 FROM ids`, 1, func(*sqlite.Stmt) {}, func(*sqlite.Stmt) { s.ids.old = true })
+	if err != nil && !isDamage(err) {
 		return nil, err
 	}
-	err = query(conn, unindexed, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
-		e := readEntry(stmt, ledger.History(stmt.ColumnText(9)), new(arena).record(stmt))
-		w.add(e, stmt.ColumnInt64(7), stmt.ColumnInt64(8))
-	})
-	if err != nil {
+	if err := s.gatherUnindexed(w, path, path+"-wal"); err != nil {
 		return nil, err
 	}
-	r.publish(w.rows, w.fresh)
+	s.recent.publish(w.rows, w.fresh)
 	w.forget()
 	go w.queue.Run(w.work)
 	return w, nil
 }
+
+// leastEntry is how many bytes an entry takes at least.
+const leastEntry = 200
 
 // stop lets the writer end. No other call may be under way.
 func (w *writer) stop() error {
@@ -221,8 +230,13 @@ func (w *writer) commit(jobs []*job) error {
 		}
 	}
 	next := 0
-	if err == nil {
+	if err == nil && w.unindexable == nil {
 		next, err = w.indexSome(max(leastIndexed, indexedEach*len(jobs), w.quietSteps()))
+		if isDamage(err) {
+			// What cannot be indexed waits in memory, and the next start reads it again.
+			w.unindexable, next, err = err, 0, nil
+			w.indexing = nil
+		}
 	}
 	if err == nil {
 		err = w.exec(`COMMIT`)
@@ -231,6 +245,9 @@ func (w *writer) commit(jobs []*job) error {
 		w.recent.publish(w.rows, w.fresh)
 		w.indexedUpTo(next)
 		w.mark()
+		for _, row := range w.rows {
+			w.newest.note(row.history, row.Sequence)
+		}
 	}
 	if err != nil {
 		// SQLite has rolled back already after some errors.
@@ -381,7 +398,7 @@ func (w *writer) indexedUpTo(done int) {
 
 // indexAll brings the indexes up to date with all entries, while nobody writes.
 func (w *writer) indexAll() error {
-	for len(w.recent.unindexed) > 0 {
+	for len(w.recent.unindexed) > 0 && w.unindexable == nil {
 		if w.indexing == nil {
 			w.indexing = newIndexing(w.recent.unindexed)
 		}
@@ -420,13 +437,20 @@ func (w *writer) head(name ledger.History) (*knownHead, error) {
 		return nil, err
 	}
 	newest, _ := w.recent.tail(name)
+	var found *ledger.Entry
 	if len(newest) == 0 {
 		if newest, err = appendSpan(nil, w.conn, spanNewestFirst, name, 1, maxSequence, 1); err != nil {
 			return nil, err
 		}
+		if len(newest) > 0 {
+			found = &newest[0]
+		}
 	}
 	if len(newest) > 0 {
 		h.Head = newest[len(newest)-1].Head()
+	}
+	if err := w.unsureHead(name, h, found); err != nil {
+		return nil, err
 	}
 	w.heads[name] = h
 	return h, nil
@@ -441,18 +465,26 @@ func (w *writer) find(name ledger.History, id string) (e ledger.Entry, found boo
 		e.Record = bytes.Clone(e.Record)
 		return e, true, nil
 	}
-	return w.ids.findMaybe(w.conn, name, id)
+	e, found, err = w.ids.findMaybe(w.conn, name, id)
+	if isDamage(err) {
+		return findSlowly(w.conn, name, id)
+	}
+	return e, found, err
 }
 
 // append stores the draft after its history's newest entry, or returns the
 // entry that has its id already.
 func (w *writer) append(d ledger.Draft) (e ledger.Entry, existed bool, err error) {
 	h, err := w.head(d.History)
+	var altered *ledger.AlteredError
+	if d.Kind == ledger.KindRepaired && errors.As(err, &altered) {
+		h, err = w.repairHead(d.History)
+	}
 	if err != nil {
-		return e, false, err
+		return e, false, forJob(d.History, err)
 	}
 	if e, existed, err = w.find(d.History, d.ID); err != nil || existed {
-		return e, existed, err
+		return e, existed, forJob(d.History, err)
 	}
 	e = h.Seal(d)
 	return e, false, w.insert(h, e)

@@ -79,9 +79,9 @@ func (r *Running) catchUpAfterRound() {
 // An indexed store can tell where its own indexes do not lead to its entries.
 type indexed interface {
 	// CheckIndexes reads the indexes, calls pause after every few steps, and puts right
-	// what does not agree with the entries. It calls fault with what it has found and
-	// cannot put right, and mended with what it has put right.
-	CheckIndexes(ctx context.Context, pause func(entries int) error, fault func(h ledger.History, q ledger.Sequence, why string), mended func(what string)) error
+	// what does not agree with the entries. It reports what it has put right, and what it
+	// cannot read. What it cannot put right for an entry is a fault.
+	CheckIndexes(ctx context.Context, pause func(entries int) error, fault func(h ledger.History, q ledger.Sequence, why string), report func(what string, mended bool)) error
 }
 
 // round verifies all histories from their first entry on and lets what it finds stand for
@@ -146,8 +146,12 @@ func (v *verification) checkIndexes(ctx context.Context, s indexed, pace *pace) 
 		func(h ledger.History, q ledger.Sequence, why string) {
 			found[h] = append(found[h], ledger.Fault{History: h, Sequence: q, Why: why, Since: v.now()})
 		},
-		func(what string) {
-			v.log.Warn("an index did not lead to its entry, and was put right", "index", what)
+		func(what string, mended bool) {
+			if mended {
+				v.log.Warn("an index did not lead to its entry, and was put right", "index", what)
+			} else {
+				v.log.Error("an index cannot be read everywhere; copying the store to a new folder makes it anew", "index", what)
+			}
 		})
 	if err != nil {
 		return err
