@@ -94,7 +94,7 @@ func OpenAtRest(ctx context.Context, dir string) (_ *Store, err error) {
 	if version == 0 {
 		return nil, fmt.Errorf("%w: %s is empty", ErrForeign, File)
 	}
-	if err := s.readUnindexed(ctx, conns[0]); err != nil {
+	if err := s.loadUnindexed(ctx, conns[0]); err != nil {
 		return nil, err
 	}
 	for _, conn := range conns {
@@ -127,8 +127,8 @@ func lockAtRest(dir string) (*os.File, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-// readUnindexed puts into memory what the indexes lack.
-func (s *Store) readUnindexed(ctx context.Context, conn *sqlite.Conn) error {
+// loadUnindexed puts into memory what the indexes lack.
+func (s *Store) loadUnindexed(ctx context.Context, conn *sqlite.Conn) error {
 	conn.SetInterrupt(ctx.Done())
 	defer conn.SetInterrupt(nil)
 	var entries []ledger.Entry

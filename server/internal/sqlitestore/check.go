@@ -22,7 +22,7 @@ const (
 	// A place of an entry that is not there is for whoever verifies the histories.
 	misplaced = `SELECT p.place, p.entry, e.sequence, e.record FROM places p CROSS JOIN entries e ON e.entry = p.entry
 		WHERE p.place != (e.history << 32 | e.sequence)`
-	slotAt     = `SELECT entry FROM slots WHERE slot = +?`
+	slotEntry  = `SELECT entry FROM slots WHERE slot = +?`
 	oldIDTo    = `SELECT 1 FROM ids WHERE history = +? AND id = +? AND entry = +?`
 	idsIndexed = `SELECT e.entry, e.history, e.id, e.record FROM entries e
 		WHERE e.entry > ?1 AND e.entry <= (SELECT entry FROM indexed) ORDER BY e.entry`
@@ -202,7 +202,7 @@ func checkSlots(ctx context.Context, conn *sqlite.Conn, i *ids, names map[int64]
 func isIndexed(conn *sqlite.Conn, i *ids, entry, history int64, name ledger.History, id string) (found bool, err error) {
 	for slot := i.slotOf(name, id); ; slot++ {
 		there := int64(0)
-		err := query(conn, slotAt, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) },
+		err := query(conn, slotEntry, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) },
 			func(stmt *sqlite.Stmt) { there = stmt.ColumnInt64(0) })
 		if err != nil {
 			return false, err

@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"sync"
 
@@ -71,28 +70,7 @@ func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
 		return ledger.Entry{}, false
 	}
 	t := r.tails[h]
-	if i := int(at - t[0].Sequence); i >= 0 && i < len(t) && t[i].ID == id {
-		return t[i], true
-	}
-	// Entries are missing among them, or have sequences that were altered.
-	i := slices.IndexFunc(t, func(e ledger.Entry) bool { return e.ID == id })
-	return t[max(i, 0)], i >= 0
-}
-
-// between returns the entries of a tail with a sequence from first to last.
-func between(tail []ledger.Entry, first, last ledger.Sequence) []ledger.Entry {
-	n := len(tail)
-	if n == 0 {
-		return nil
-	}
-	if start := tail[0].Sequence; tail[n-1].Sequence-start == ledger.Sequence(n-1) {
-		from := min(max(0, int64(first-start)), int64(n))
-		return tail[from:min(max(from, int64(last-start)+1), int64(n))]
-	}
-	// Entries are missing among them, or have sequences that were altered.
-	out := slices.DeleteFunc(slices.Clone(tail), func(e ledger.Entry) bool { return e.Sequence < first || e.Sequence > last })
-	slices.SortStableFunc(out, func(a, b ledger.Entry) int { return cmp.Compare(a.Sequence, b.Sequence) })
-	return out
+	return t[at-t[0].Sequence], true
 }
 
 // waiting returns how many entries are not in the indexes yet.

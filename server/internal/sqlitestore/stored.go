@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// lastKnown is the greatest row of an entry that anything tells of, also where the
-	// end of the table cannot be read.
+	// These know of rows where the end of the table cannot be read.
 	lastIndexed = `SELECT entry FROM indexed`
 	lastPlaced  = `SELECT max(entry) FROM places`
 
@@ -53,7 +52,7 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 				return err
 			}
 			// From the row that cannot be read to the next one that can.
-			end, bound := last+1, lastRow(conn)
+			end, bound := last+1, endOfRows(conn)
 			for end <= bound && !readable(conn, end) {
 				end++
 				if err := ctx.Err(); err != nil {
@@ -109,8 +108,8 @@ func readable(conn *sqlite.Conn, row int64) (there bool) {
 	return err == nil && there
 }
 
-// lastRow returns a row behind which there is surely nothing.
-func lastRow(conn *sqlite.Conn) (last int64) {
+// endOfRows returns a row behind which there is surely nothing.
+func endOfRows(conn *sqlite.Conn) (last int64) {
 	for _, sql := range []string{lastEntry, lastIndexed, lastPlaced} {
 		err := query(conn, sql, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { last = max(last, stmt.ColumnInt64(0)) })
 		if err == nil && sql == lastEntry {
