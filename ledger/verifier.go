@@ -33,6 +33,8 @@ type verifierShard struct {
 type Flaw struct {
 	Fault
 	Aside Aside
+	// beside tells that the entry at the sequence verifies, and that this is another one.
+	beside bool
 }
 
 // NewVerifier returns a verifier that has been given nothing. A flaw is found when now

@@ -169,7 +169,11 @@ func (c *chain) pushed(e Entry, now time.Time) (verified bool) {
 			}
 		}
 		odd.before = place{-1, nil}
-		return c.fits(e, q, now)
+		verified := c.fits(e, q, now)
+		for i := range odd.flaws {
+			odd.flaws[i].beside = odd.flaws[i].beside || verified && odd.flaws[i].Sequence == q
+		}
+		return verified
 	}
 	aside := AsideOf(e)
 	aside.Sequence = q
@@ -190,7 +194,11 @@ func (c *chain) doesNotFit(e Entry, at place, now time.Time) {
 	}
 	aside := AsideOf(e)
 	if e.Sequence >= 1 && e.Sequence <= c.Sequence {
+		alone := !odd.aside[e.Sequence] && !slices.ContainsFunc(odd.flaws, func(f Flaw) bool { return f.Sequence == e.Sequence && !f.beside })
 		c.flaw(Fault{e.History, e.Sequence, "a second entry with this sequence, or one out of its order", now}, aside)
+		if n := len(odd.flaws); n > 0 && odd.flaws[n-1].Aside == aside {
+			odd.flaws[n-1].beside = alone
+		}
 		return
 	}
 	if e.Sequence > c.Sequence+1 && e.Sequence <= c.Sequence+farthest {
@@ -236,10 +244,10 @@ func (c *chain) flaw(f Fault, aside Aside) {
 		return
 	}
 	if len(odd.flaws) < maxFlaws {
-		odd.flaws = append(odd.flaws, Flaw{f, aside})
+		odd.flaws = append(odd.flaws, Flaw{Fault: f, Aside: aside})
 	} else if odd.unnamed == nil {
 		f.Why = "here and behind it are more flaws than can be named"
-		odd.unnamed = &Flaw{f, Aside{}}
+		odd.unnamed = &Flaw{Fault: f}
 	}
 }
 
@@ -255,7 +263,9 @@ func (c *chain) settle(e Entry, now time.Time) {
 	}
 	c.odd.flaws = slices.DeleteFunc(c.odd.flaws, func(f Flaw) bool {
 		if c.odd.named[f.Aside] {
-			c.odd.aside[f.Sequence] = true
+			if !f.beside {
+				c.odd.aside[f.Sequence] = true
+			}
 			return true
 		}
 		return false
