@@ -88,6 +88,11 @@ func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err 
 	if err := c.store(ctx, store, x, plan); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
+	if x.more {
+		if _, err := fmt.Fprintln(stdout, "There is more than can be named at once. Run the same command again."); err != nil {
+			return err
+		}
+	}
 	if _, err := fmt.Fprintln(stdout, "Done. What was set aside is still stored, and on record in its history."); err != nil {
 		return err
 	}
@@ -116,26 +121,27 @@ func (c *RepairCommand) plan(x *examination) (out []plannedRepair, err error) {
 	}
 	for i := range out {
 		p := &out[i]
-		// What does not verify may be so much that only the first of it is named.
-		for flaws := p.flaws; len(flaws) > 0; flaws = x.verifier.FlawsOf(p.history) {
-			if len(p.entries) > 0 && slices.Equal(flaws, p.flaws[len(p.flaws)-len(flaws):]) {
-				return nil, fmt.Errorf("%s cannot be repaired: %s at sequence %d stays. Bring it back from a backup", p.history, flaws[0].Why, flaws[0].Sequence)
+		p.flaws = slices.DeleteFunc(p.flaws, unnamed)
+		for part := range slices.Chunk(p.flaws, asidesEach) {
+			e, err := c.seal(x.verifier.Head(p.history), p.history, part)
+			if err != nil {
+				return nil, err
 			}
-			if len(p.entries) > 0 {
-				p.flaws = append(p.flaws, flaws...)
-			}
-			for part := range slices.Chunk(flaws, asidesEach) {
-				e, err := c.seal(x.verifier.Head(p.history), p.history, part)
-				if err != nil {
-					return nil, err
-				}
-				x.verifier.Take(e)
-				p.entries = append(p.entries, e)
-			}
+			x.verifier.Take(e)
+			p.entries = append(p.entries, e)
+		}
+		left := x.verifier.FlawsOf(p.history)
+		if slices.ContainsFunc(left, unnamed) {
+			x.more = true
+		} else if len(left) > 0 {
+			return nil, fmt.Errorf("%s cannot be repaired: at sequence %d, %s. Bring it back from a backup", p.history, left[0].Sequence, left[0].Why)
 		}
 	}
 	return out, nil
 }
+
+// unnamed reports whether the flaw stands for those that are too many to be named.
+func unnamed(f ledger.Flaw) bool { return f.Aside == ledger.Aside{} }
 
 // seal makes an entry that sets aside what is named.
 func (c *RepairCommand) seal(after ledger.Head, h ledger.History, flaws []ledger.Flaw) (ledger.Entry, error) {
