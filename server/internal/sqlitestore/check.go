@@ -187,7 +187,10 @@ func checkSlots(ctx context.Context, conn *sqlite.Conn, i *ids, names map[int64]
 			if err != nil {
 				return err
 			}
-			if e, bad := ledger.Parse(r.record); !found && bad == nil && e.ID == r.id && e.History == names[r.history] {
+			if found {
+				continue
+			}
+			if e, err := ledger.Parse(r.record); err == nil && e.ID == r.id && e.History == names[r.history] {
 				wrong(fmt.Sprintf("the index slots lacks the sequence %d of %s", e.Sequence, e.History))
 			}
 		}
