@@ -104,8 +104,13 @@ func must[T any](v T, err error) func(testing.TB) T {
 // newServer starts a server with an empty roster.
 func newServer(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
+	return newServerOn(t, must(sqlitestore.Open(t.Context(), t.TempDir(), sqlitestore.Options{}))(t), change...)
+}
+
+// newServerOn is newServer on a store, which it closes.
+func newServerOn(t testing.TB, store testStore, change ...func(*Config)) *world {
+	t.Helper()
 	w := &world{log: &syncBuffer{}, now: time.Date(2020, 2, 1, 8, 0, 0, 0, shanghai)}
-	store := must(sqlitestore.Open(t.Context(), t.TempDir(), sqlitestore.Options{}))(t)
 	w.altered, w.store = new(ledger.Alterations), &tamperable{Store: store}
 	guarded := ledger.Guard(w.store, w.altered)
 	roster := must(sites.Open(t.Context(), sites.Config{Ledger: guarded, Altered: w.altered, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai}))(t)
@@ -164,6 +169,13 @@ func newWorld(t testing.TB) *world {
 func newWorldWith(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := newServer(t, change...)
+	w.fill(t)
+	return w
+}
+
+// fill imports the sample roster and issues the order.
+func (w *world) fill(t testing.TB) {
+	t.Helper()
 	w.importDivisions(t, sampledata.Divisions2019(), "2019-10-31")
 	var rows []*xunchav1.ImportSitesRequest
 	read(t, sampledata.Sites(), table.Sites, func(r table.Row) {
@@ -176,7 +188,15 @@ func newWorldWith(t testing.TB, change ...func(*Config)) *world {
 	w.sites = must(w.roster.ListSites(t.Context(), &xunchav1.ListSitesRequest{PageSize: 1000}))(t).Sites
 	w.order = must(w.roster.CreateClosureOrder(t.Context(), &xunchav1.CreateClosureOrderRequest{ClosureOrder: w.newOrder("1")}))(t).ClosureOrder
 	w.advance(2 * time.Hour)
-	return w
+}
+
+// A testStore is what a server of these tests stands on.
+type testStore interface {
+	ledger.Store
+	sites.Rows
+	accounts.Secrets
+	Photos() photos.Store
+	Close() error
 }
 
 // newOrder returns an order from now on for 30 days.

@@ -21,15 +21,13 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/engine"
+	"xuncha/server/internal/testdisk"
 )
 
-// A smallDisk is a data folder on a disk that a test can fill and free again: a file
-// system of its own where one can be mounted, and otherwise one whose database may not
-// grow.
+// A smallDisk is a data folder on a disk that a test can fill and free again. Where no
+// file system can be mounted, its database may not grow while it is full.
 type smallDisk struct {
-	dir     string
-	mounted bool
-	// full is for a disk that is not mounted.
+	*testdisk.Disk
 	full atomic.Bool
 }
 
@@ -38,53 +36,30 @@ const (
 	diskReserve = 6 << 20
 )
 
-func newSmallDisk(t *testing.T, mount bool) *smallDisk {
+func newSmallDisk(t *testing.T, size int64) *smallDisk {
 	t.Helper()
-	d := &smallDisk{dir: t.TempDir()}
-	d.mounted = mount && mountSmall(t, d.dir, diskSize)
-	return d
+	return &smallDisk{Disk: testdisk.New(t, size)}
 }
 
-func (d *smallDisk) folder() string { return filepath.Join(d.dir, "data") }
+func (d *smallDisk) folder() string { return filepath.Join(d.Dir, "data") }
 
 // fill leaves no room.
 func (d *smallDisk) fill(t *testing.T) {
 	t.Helper()
 	d.full.Store(true)
-	if !d.mounted {
-		return
-	}
-	f, err := os.OpenFile(filepath.Join(d.dir, "filler"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, part := range []int{1 << 20, 4096, 1} {
-		for {
-			if _, err := f.Write(make([]byte, part)); err != nil {
-				if !errors.Is(engine.FileError(err), ledger.ErrFull) {
-					t.Fatal(err)
-				}
-				break
-			}
-		}
-	}
+	d.Fill(t)
 }
 
 // free takes back what fill has done.
 func (d *smallDisk) free(t *testing.T) {
 	t.Helper()
 	d.full.Store(false)
-	if d.mounted {
-		if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	d.Free(t)
 }
 
 // available tells how much room there is.
 func (d *smallDisk) available(dir string) (int64, error) {
-	if !d.mounted && d.full.Load() {
+	if !d.Mounted && d.full.Load() {
 		return 0, nil
 	}
 	return engine.Available(dir)
@@ -95,7 +70,7 @@ func (d *smallDisk) append(ctx context.Context, s *Store, id string) error {
 	e := draft(id)
 	e.Content = fmt.Appendf(nil, `{"finding":"closed","note":"%s"}`, strings.Repeat("x", 12_000))
 	return s.write(ctx, func(w *writer) error {
-		if !d.mounted {
+		if !d.Mounted {
 			// While the disk is full, there is room only where the reserve is not.
 			most := 1 << 30
 			if _, err := os.Stat(reservePath(d.folder())); err == nil && d.full.Load() {
@@ -150,8 +125,8 @@ func (w *fullWatch) said(text string) int {
 // all else is refused, nothing that was acknowledged is lost, and all goes on once there
 // is room. Where no file system can be mounted, the first run is as the second.
 func TestFullDiskKeepsAReserve(t *testing.T) {
-	t.Run("mounted", func(t *testing.T) { fillDisk(t, newSmallDisk(t, true)) })
-	t.Run("simulated", func(t *testing.T) { fillDisk(t, newSmallDisk(t, false)) })
+	t.Run("mounted", func(t *testing.T) { fillDisk(t, newSmallDisk(t, diskSize)) })
+	t.Run("simulated", func(t *testing.T) { fillDisk(t, &smallDisk{Disk: &testdisk.Disk{Dir: t.TempDir()}}) })
 }
 
 func fillDisk(t *testing.T, d *smallDisk) {
@@ -290,7 +265,7 @@ func reopenWith(t *testing.T, s *Store, o Options) *Store {
 // TestStartOnFullDisk holds that a server which was killed on a disk that filled up starts
 // there, with the room of the reserve.
 func TestStartOnFullDisk(t *testing.T) {
-	d := newSmallDisk(t, true)
+	d := newSmallDisk(t, diskSize)
 	var watch fullWatch
 	s, err := Open(t.Context(), d.folder(), watch.options(d))
 	if err != nil {
@@ -316,9 +291,7 @@ func TestStartOnFullDisk(t *testing.T) {
 // grows to 16 MiB before what is in it moves to the database, fits into the reserve too.
 func TestReserveLasts(t *testing.T) {
 	const reserve, signIns, people = 64 << 20, 12_000, 16
-	dir := t.TempDir()
-	mounted := mountSmall(t, dir, 100<<20)
-	d := &smallDisk{dir: dir, mounted: mounted}
+	d := newSmallDisk(t, 100<<20)
 	s, err := Open(t.Context(), d.folder(), Options{ReserveBytes: reserve})
 	if err != nil {
 		t.Fatal(err)
@@ -369,7 +342,7 @@ func TestReserveIsMade(t *testing.T) {
 // that it goes on where it was once there is. Where no file system can be mounted the disk
 // is not full, and TestFullDisk holds what is said.
 func TestPhotoOnFullDisk(t *testing.T) {
-	d := newSmallDisk(t, true)
+	d := newSmallDisk(t, diskSize)
 	var watch fullWatch
 	s, err := Open(t.Context(), d.folder(), watch.options(d))
 	if err != nil {
@@ -383,7 +356,7 @@ func TestPhotoOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.fill(t)
-	if d.mounted {
+	if d.Mounted {
 		if err := s.Photos().Receive(t.Context(), ref, half, content[half:]); !errors.Is(err, ledger.ErrFull) {
 			t.Errorf("the other half: got %v, want ErrFull", err)
 		}

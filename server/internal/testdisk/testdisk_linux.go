@@ -1,4 +1,4 @@
-package sqlitestore
+package testdisk
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// mountSmall mounts a file system with so many bytes on the folder until the test ends,
-// and reports whether that is allowed here.
-func mountSmall(t testing.TB, dir string, size int64) bool {
+// mount mounts a file system with so many bytes on the folder until the test ends, and
+// reports whether that is allowed here.
+func mount(t testing.TB, dir string, size int64) bool {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
 		t.Logf("no file system can be mounted here: %v", err)
