@@ -138,7 +138,14 @@ func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.His
 	if err != nil {
 		return nil, err
 	}
-	if _, err := schemaVersion(first, len(migrations)); err != nil {
+	_, err = schemaVersion(first, len(migrations))
+	if sqlite.ErrCode(err) == sqlite.ResultReadOnlyRollback {
+		if err := rollBack(path); err != nil {
+			return nil, err
+		}
+		_, err = schemaVersion(first, len(migrations))
+	}
+	if err != nil {
 		return nil, err
 	}
 	now, renew, err := checkEntries(first, dir, o)
@@ -209,6 +216,18 @@ func createFile(path string) error {
 		}
 	}
 	return nil
+}
+
+// rollBack undoes a transaction of the time before the file had a write-ahead log, which a
+// power cut has left half done. Nothing was acknowledged then, and nothing can be read
+// until it is undone.
+func rollBack(path string) error {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		return err
+	}
+	_, err = number(conn, `SELECT count(*) FROM sqlite_schema`)
+	return errors.Join(err, conn.Close())
 }
 
 // prepareFile checks whose file it is before it changes anything in it.

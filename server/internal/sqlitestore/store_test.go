@@ -205,6 +205,43 @@ func writeDatabase(tb testing.TB, path, script string) {
 	}
 }
 
+// TestOpenHalfMade opens a folder whose power was cut while the database was made, before
+// it had a write-ahead log.
+func TestOpenHalfMade(t *testing.T) {
+	made, dir := t.TempDir(), t.TempDir()
+	conn, err := sqlite.OpenConn(filepath.Join(made, File), sqlite.OpenReadWrite|sqlite.OpenCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, do := range []string{
+		`PRAGMA cache_size = 1`, // so that the transaction is written before its end
+		`BEGIN`,
+		`CREATE TABLE x (y BLOB)`,
+		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO x SELECT zeroblob(3000) FROM n`,
+	} {
+		if err := sqlitex.ExecuteTransient(conn, do, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{File, File + "-journal"} {
+		b, err := os.ReadFile(filepath.Join(made, name))
+		if err == nil && len(b) == 0 {
+			err = errors.New("is empty")
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(name, err)
+		}
+	}
+	s := openIn(t, dir)
+	if _, _, err := s.Append(t.Context(), draft("a")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestOpenVersion1 opens a folder as version 1 of the schema left it.
 func TestOpenVersion1(t *testing.T) {
 	script, err := os.ReadFile("testdata/version1.sql")
