@@ -34,7 +34,7 @@ func (l *life) look(ctx context.Context) error {
 }
 
 // finish has everything acknowledged that is under way, looks once more, stops the server
-// and copies the folder, which verifies every chain and every photo in it.
+// and verifies the folder.
 func (l *life) finish(ctx context.Context) error {
 	if _, err := l.start(ctx); err != nil {
 		return err
@@ -62,15 +62,26 @@ func (l *life) finish(ctx context.Context) error {
 	if err := l.stop(); err != nil {
 		return err
 	}
+	return l.verify(ctx)
+}
+
+// verify has the program check the folder at rest, and copy it, which reads every entry
+// and every photo too.
+func (l *life) verify(ctx context.Context) error {
 	folder, err := os.MkdirTemp(filepath.Dir(l.binary), "copy")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	copied := exec.CommandContext(ctx, l.binary, "copy", "--from", l.medium.data(), "--to", filepath.Join(folder, "data"))
-	copied.Dir = filepath.Dir(l.binary)
-	if out, err := copied.CombinedOutput(); err != nil {
-		return faultf("the folder does not verify: %w: %s", err, out)
+	for _, args := range [][]string{
+		{"check", "--data", l.medium.data()},
+		{"copy", "--from", l.medium.data(), "--to", filepath.Join(folder, "data")},
+	} {
+		command := exec.CommandContext(ctx, l.binary, args...)
+		command.Dir = filepath.Dir(l.binary)
+		if out, err := command.CombinedOutput(); err != nil {
+			return faultf("the folder does not verify: %s: %w: %s", args[0], err, out)
+		}
 	}
 	return nil
 }

@@ -128,21 +128,18 @@ type world struct {
 	config
 	scratch string
 	out     io.Writer
-	large   *life // the folder of many check-ins, once one is made
+	module  string // where the server's module lies
+	large   *life  // the folder of many check-ins, once one is made
 }
 
 // prepare has the server to test.
-func (w *world) prepare(ctx context.Context) error {
-	if w.server != "" {
-		return nil
-	}
-	w.server = filepath.Join(w.scratch, "xuncha")
-	root, err := moduleFolder(ctx)
-	if err != nil {
+func (w *world) prepare(ctx context.Context) (err error) {
+	if w.module, err = moduleFolder(ctx); err != nil || w.server != "" {
 		return err
 	}
+	w.server = filepath.Join(w.scratch, "xuncha")
 	build := exec.CommandContext(ctx, "go", "build", "-o", w.server, "./server")
-	build.Dir = root
+	build.Dir = w.module
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the server: %w: %s", err, text)
 	}
@@ -193,11 +190,7 @@ func (w *world) medium(ctx context.Context, from origin, random *rand.Rand, fold
 	source := ""
 	switch from {
 	case released:
-		root, err := moduleFolder(ctx)
-		if err != nil {
-			return nil, err
-		}
-		source = filepath.Join(root, "server", "internal", "command", "testdata", "released", "sqlite", "data")
+		source = filepath.Join(w.module, "server", "internal", "command", "testdata", "released", "sqlite", "data")
 	case large:
 		if w.large == nil {
 			var err error
