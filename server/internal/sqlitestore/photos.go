@@ -100,6 +100,7 @@ const (
 	photosUnder  = `SELECT ` + photoColumns + ` FROM photos WHERE closure_order = +?1 AND purged = 0 AND (site, check_in, sum) > (?2, ?3, ?4) ORDER BY site, check_in, sum`
 	photosAfter  = `SELECT ` + photoColumns + ` FROM photos WHERE purged = 0 AND (site, check_in, sum) > (?1, ?2, ?3) ORDER BY site, check_in, sum`
 	photosStored = `SELECT 1 FROM photos WHERE stored = +? AND purged = 0`
+	photosPurged = `SELECT 1 FROM photos WHERE stored = +? AND purged = 1`
 	photoKeep    = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`
 	photoPurge   = `INSERT INTO photos (` + photoColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET purged = 1`
 )
@@ -276,12 +277,36 @@ func removeFlushed(path string) error {
 
 // used reports whether a photo has the file.
 func (p *photoStore) used(ctx context.Context, stored inspections.Digest) (used bool, err error) {
+	return p.any(ctx, photosStored, stored)
+}
+
+// any reports whether the query finds a photo with the file.
+func (p *photoStore) any(ctx context.Context, sql string, stored inspections.Digest) (found bool, err error) {
 	err = p.read(ctx, func(conn *sqlite.Conn) error {
-		return query(conn, photosStored, 1, func(stmt *sqlite.Stmt) { stmt.BindBytes(1, stored[:]) }, func(*sqlite.Stmt) { used = true })
+		return query(conn, sql, 1, func(stmt *sqlite.Stmt) { stmt.BindBytes(1, stored[:]) }, func(*sqlite.Stmt) { found = true })
 	})
-	return used, err
+	return found, err
 }
 
 // Tidy implements photos.Store. What a crash left of files that were being written is
-// removed when the folder is opened.
-func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) { return 0, ctx.Err() }
+// removed when the folder is opened; here the files go of photos that were purged.
+func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
+	finish := func(stored inspections.Digest, path string) error {
+		defer p.storing.Lock(stored)()
+		used, err := p.used(ctx, stored)
+		if err != nil || used {
+			return err
+		}
+		purged, err := p.any(ctx, photosPurged, stored)
+		if err != nil || !purged {
+			return err
+		}
+		removed++
+		return removeFlushed(path)
+	}
+	err = p.eachStored(finish)
+	if err == nil {
+		err = p.eachAside(func(_ photos.Day, stored inspections.Digest, path string) error { return finish(stored, path) })
+	}
+	return removed, engine.FileError(err)
+}

@@ -164,6 +164,29 @@ func TestKeepLeft(t *testing.T) {
 	}
 }
 
+// TestPurgeCut holds that a purge that a crash interrupted leaves no file.
+func TestPurgeCut(t *testing.T) {
+	s := open(t)
+	kept, twin := keep(t, s, []byte("a picture")), keep(t, s, []byte("another"))
+	other := twin
+	other.CheckIn = "b"
+	s.RecallPhoto(t, other)
+	for _, k := range []photos.Kept{kept, twin} {
+		if err := s.write(t.Context(), func(w *writer) error { return w.note(photoPurge, k) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aside := s.photos.aside("2026-11-26", kept.Stored)
+	write(t, aside, "a picture")
+	s = reopen(t, s)
+	if n, err := s.Photos().Tidy(t.Context()); n != 2 || err != nil || isThere(t, s.photos.path(kept.Stored)) || isThere(t, aside) {
+		t.Errorf("tidied %d, %v", n, err)
+	}
+	if !isThere(t, s.photos.path(twin.Stored)) {
+		t.Error("the file is gone that another photo has")
+	}
+}
+
 // TestSetAsideCut puts files where a power cut leaves them that are set aside or put back:
 // at both places. None is lost, and each is at one place then.
 func TestSetAsideCut(t *testing.T) {
