@@ -33,6 +33,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/sqlitestore":           {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"zombiezen.com/go/sqlite", "modernc.org/sqlite/vfs"}},
 	"server/internal/mongostore":            {[]string{"ledger", "sites", "inspections", "inspections/photos", "server/internal/accounts", "server/internal/clock", "server/internal/engine"}, []string{"go.mongodb.org/mongo-driver/v2/", "github.com/google/uuid", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/testbinary":            {nil, nil},
+	"server/internal/testdisk":              {nil, []string{"golang.org/x/sys/unix"}},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},
 	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},

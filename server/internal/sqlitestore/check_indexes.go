@@ -246,7 +246,7 @@ func (c *checker) checkEntries(after int64) (next int64, n int, err error) {
 func (c *checker) slotLeads(conn *sqlite.Conn, slot, row, history int64, id string) (found bool, err error) {
 	for ; ; slot++ {
 		at, taken := int64(0), false
-		err := query(conn, slotAt, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) }, func(stmt *sqlite.Stmt) { at, taken = stmt.ColumnInt64(0), true })
+		err := query(conn, slotEntry, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, slot) }, func(stmt *sqlite.Stmt) { at, taken = stmt.ColumnInt64(0), true })
 		if err != nil || taken && at == row {
 			return taken, err
 		}
