@@ -116,6 +116,10 @@ func (k *timekeeper) open(ctx context.Context, store Engine) (err error) {
 	return nil
 }
 
+// Believed returns the time that may be counted with where a deed cannot be undone, once
+// there is one.
+func (k *timekeeper) Believed() (time.Time, bool) { return k.hearts.Believed() }
+
 // apart tells whether the clock of the database is far from ours.
 func (k *timekeeper) apart(apart bool, now, database time.Time) {
 	if apart {
@@ -229,14 +233,6 @@ func (n *newestTime) see(t time.Time) {
 		if t.UnixNano() <= old || n.nanoseconds.CompareAndSwap(old, t.UnixNano()) {
 			return
 		}
-	}
-}
-
-// taking returns f, which the times of the entries are seen beside that it is given.
-func (n *newestTime) taking(f func(ledger.Entry) error) func(ledger.Entry) error {
-	return func(e ledger.Entry) error {
-		n.see(e.Time)
-		return f(e)
 	}
 }
 

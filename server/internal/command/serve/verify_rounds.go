@@ -32,7 +32,7 @@ func (r *Running) verifyInRounds() {
 		var failed error
 		for {
 			total, err := r.store.CountEntries(r.beside)
-			if err == nil && failed == nil && !sleep(r.beside, untilRound(total, r.verification.verifiedAt(), time.Now())) {
+			if err == nil && failed == nil && !sleep(r.beside, untilRound(total, r.verification.verifiedAt(), r.verification.now())) {
 				return
 			}
 			if err == nil {
