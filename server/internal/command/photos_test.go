@@ -561,3 +561,78 @@ func TestPhotoOnTwoServers(t *testing.T) {
 		}
 	}
 }
+
+// TestDatabaseMovedAside holds that a server that is told to go on with another database
+// deletes no photo, and that with the right one all are there again.
+func TestDatabaseMovedAside(t *testing.T) {
+	t.Parallel()
+	folder, aside := t.TempDir(), t.TempDir()
+	move := func(from, to string) {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(from, "xuncha.db*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("there is no database in %s, %v", from, err)
+		}
+		for _, f := range files {
+			if err := os.Rename(f, filepath.Join(to, filepath.Base(f))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	address, stop := serveFolder(t, folder)
+	conn := connect(t, address)
+	type upload struct {
+		report *xunchav1.CheckIn
+		photo  []byte
+	}
+	var all []upload
+	for i, site := range fill(t, address)[:5] {
+		u := upload{newCheckIn(site), noise(t, uint64(i), 10_000)}
+		u.report.Photos = []*xunchav1.Photo{client.Declare(u.photo)}
+		submit(t, conn, u.report)
+		if err := newClient(t, address).UploadPhoto(t.Context(), photoOf(u.report, u.photo)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, u)
+	}
+	stop()
+	before := photoFiles(t, folder)
+	if len(before) != len(all) {
+		t.Fatalf("got the files %v", before)
+	}
+
+	move(folder, aside)
+	if _, _, err := xuncha(t, "serve", "--listen", "127.0.0.1:0", "--data", folder); err == nil || !strings.Contains(err.Error(), "--accept-loss") {
+		t.Errorf("without the database: got %v, want that it does not start", err)
+	}
+	if now := photoFiles(t, folder); !slices.Equal(now, before) {
+		t.Errorf("without the database: got the files %v, want %v", now, before)
+	}
+	_, stop = serveOn(t, "--data", folder, "--accept-loss")
+	unknown := func() (n int) {
+		for _, f := range photoFiles(t, folder) {
+			if strings.HasPrefix(f, "unknown/") {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "all files are set aside", func() bool { return unknown() == len(all) })
+	if log := stop(); !strings.Contains(log, "files of photos that no record knows are set aside") || len(photoFiles(t, folder)) != len(all) {
+		t.Errorf("got the files %v, %s", photoFiles(t, folder), log)
+	}
+
+	move(folder, t.TempDir())
+	move(aside, folder)
+	address, _ = serveOn(t, "--data", folder, "--accept-loss")
+	for _, u := range all {
+		to := filepath.Join(t.TempDir(), "out.png")
+		if _, stderr, err := xuncha(t, "photo", "--server", address, "--site", u.report.SiteId, "--check-in", u.report.CheckInId, "--sha256", hex.EncodeToString(u.report.Photos[0].Sha256), "-o", to); err != nil {
+			t.Fatal(err, stderr)
+		}
+		if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, u.photo) {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+	}
+	eventually(t, "all files are back", func() bool { return slices.Equal(photoFiles(t, folder), before) })
+}
