@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -186,5 +187,37 @@ func TestOpenAtRestVersion1(t *testing.T) {
 	}
 	if after := filesOf(t, dir); after["/"+File] != before["/"+File] || len(after) != 2 {
 		t.Errorf("got the files %d, want the database as it was, and the lock", len(after))
+	}
+}
+
+// A photo whose file was set aside is read where it lies.
+func TestOpenAtRestWithUnknownFiles(t *testing.T) {
+	s := open(t)
+	mustAppend(t, s, draft("a"))
+	kept := keep(t, s, []byte("a picture"))
+	s.ForgetPhoto(t, kept)
+	if _, err := s.Photos().SetAside(t.Context(), "2026-11-26", dropNone); err != nil {
+		t.Fatal(err)
+	}
+	s.RecallPhoto(t, kept)
+	dir := copyFolder(t, filepath.Dir(s.lock.Name()))
+	before := filesOf(t, dir)
+	rest, err := OpenAtRest(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := rest.Photos().Open(t.Context(), kept.Stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, kept.Size)
+	if _, err := f.ReadAt(b, 0); string(b) != "a picture" || err != nil {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if err := errors.Join(f.Close(), rest.Close()); err != nil {
+		t.Error(err)
+	}
+	if !maps.Equal(filesOf(t, dir), before) {
+		t.Error("something in the folder has changed")
 	}
 }

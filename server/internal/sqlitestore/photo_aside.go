@@ -157,7 +157,8 @@ func (p *photoStore) setAside(stored inspections.Digest, today photos.Day) error
 }
 
 // putBack puts the file back to its place if it was set aside, and returns where it is
-// to be read. On a disk that is full or read-only that is where it was set aside.
+// to be read. On a disk that is full, or in a folder that is only read, that is where it was
+// set aside.
 func (p *photoStore) putBack(stored inspections.Digest) (path string, err error) {
 	defer p.storing.Lock(stored)()
 	paths, err := p.asides(stored)
@@ -183,6 +184,9 @@ func (p *photoStore) putBack(stored inspections.Digest) (path string, err error)
 // One that is not whole stays: it is no help. One that is whole at its place too goes. It
 // needs the lock of its hash.
 func (p *photoStore) putBackFrom(path string, stored inspections.Digest) (bool, error) {
+	if p.release != nil {
+		return false, errAtRest
+	}
 	whole, err := isWhole(p.path(stored), stored)
 	if err != nil {
 		return false, err
