@@ -78,7 +78,7 @@ func (s *Service) kept(ctx context.Context, order sites.OrderID) iter.Seq2[Kept,
 // nil, with every one once that is done and on record. A dry run deletes nothing.
 // One that cannot be deleted does not keep the others; the error names it.
 func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each func(Event)) (purged int, err error) {
-	var errs []error
+	var failed failures
 	for _, o := range s.Roster.Roster().Orders() {
 		if !s.surely(s.keptUntil(o)) {
 			continue
@@ -94,7 +94,7 @@ func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each f
 					return purged, err
 				}
 				if err != nil {
-					errs = append(errs, fmt.Errorf("photo %s of check-in %s: %w", k.SHA256, k.CheckIn, err))
+					failed.add(fmt.Errorf("photo %s of check-in %s: %w", k.SHA256, k.CheckIn, err))
 					continue
 				}
 			}
@@ -104,7 +104,7 @@ func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each f
 			}
 		}
 	}
-	return purged, errors.Join(errs...)
+	return purged, failed.err()
 }
 
 // purge deletes a photo. What is interrupted is done again by the next purge,

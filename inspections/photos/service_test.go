@@ -816,6 +816,19 @@ func TestTendGoesOn(t *testing.T) {
 	}
 }
 
+// TestManyFailuresAreShort holds that where a site's photos cannot be purged, as while its
+// history does not verify, the error names some and counts the others.
+func TestManyFailuresAreShort(t *testing.T) {
+	w := newWorld(t)
+	w.photosOf(t, 30)
+	w.Now = w.Order.End.Add(180 * day)
+	w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.Fault{Err: ledger.ErrAltered} })
+	n, err := w.Purge(t.Context(), "operator", false, nil)
+	if n != 0 || !errors.Is(err, ledger.ErrAltered) || strings.Count(err.Error(), "photo ") != 10 || !strings.Contains(err.Error(), "and 20 more") {
+		t.Errorf("purged %d, %v", n, err)
+	}
+}
+
 func FuzzParsePhotoEvent(f *testing.F) {
 	const sum = `"0000000000000000000000000000000000000000000000000000000000000001"`
 	f.Add(true, `{"check_in_id":"a","sha256":`+sum+`,"stored_sha256":`+sum+`,"stored_size_bytes":1,"content_type":"image/png","closure_order_id":"o","first":{"site_id":"s","check_in_id":"b"}}`)

@@ -51,17 +51,44 @@ func (s *Service) Tend(ctx context.Context) (t Tending, err error) {
 	if err != nil {
 		return t, err
 	}
-	var errs []error
+	var failed failures
 	for _, p := range partials {
 		if err := s.tend(ctx, &t, p.ref, p.received, p.last); err != nil {
 			// The others are no less worth it.
-			errs = append(errs, fmt.Errorf("photo %s of check-in %s: %w", p.ref.SHA256, p.ref.CheckIn, err))
+			failed.add(fmt.Errorf("photo %s of check-in %s: %w", p.ref.SHA256, p.ref.CheckIn, err))
 		}
 	}
 	t.Strays, err = s.Store.Tidy(ctx)
-	errs = append(errs, err)
-	t.Purged, err = s.Purge(ctx, Keeper, false, nil)
-	return t, errors.Join(append(errs, err)...)
+	var errPurge error
+	t.Purged, errPurge = s.Purge(ctx, Keeper, false, nil)
+	return t, errors.Join(failed.err(), err, errPurge)
+}
+
+// namedFailures is how many of many failures are named. There may be as many as photos, as
+// where a site's history does not verify.
+const namedFailures = 10
+
+// failures are errors that keep nothing else from being done.
+type failures struct {
+	first []error
+	more  int
+}
+
+func (f *failures) add(err error) {
+	if len(f.first) == namedFailures {
+		f.more++
+		return
+	}
+	f.first = append(f.first, err)
+}
+
+// err returns all of them as one error, or nil.
+func (f *failures) err() error {
+	err := errors.Join(f.first...)
+	if f.more > 0 {
+		err = fmt.Errorf("%w\nand %d more", err, f.more)
+	}
+	return err
 }
 
 // tend finishes or gives up a photo that is not stored.
