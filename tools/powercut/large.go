@@ -56,7 +56,7 @@ func (w *world) makeLarge(ctx context.Context) (_ *life, err error) {
 
 // lend gives another life the book of what is in the folder.
 func (l *life) lend(to *life) {
-	to.book.visits = maps.Clone(l.book.visits)
+	to.book.visits, to.lent = maps.Clone(l.book.visits), len(l.book.visits)
 	to.book.tables = append(to.book.tables, l.book.tables...)
 	to.book.siteIDs = l.book.siteIDs
 	importer := *l.importer

@@ -49,6 +49,8 @@ type life struct {
 	importer               *importer
 	phones                 []*phone
 	passwordFile           string
+	// lent is how many check-ins were there before.
+	lent int
 }
 
 // newLife returns a life whose medium holds what its origin says.

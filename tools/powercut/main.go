@@ -179,6 +179,7 @@ func (w *world) life(ctx context.Context, seed uint64, times int, word string) (
 		fmt.Fprintf(w.out, "seed %d (%s), %s %d, %s\n", seed, from, word, n, text)
 	})
 	counted[0], counted[1], counted[2], counted[3] = l.book.counts()
+	counted[0] -= l.lent
 	if err != nil && w.keep != "" {
 		err = errors.Join(err, m.save(filepath.Join(w.keep, fmt.Sprint(seed))))
 	}
