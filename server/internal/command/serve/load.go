@@ -41,7 +41,12 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 		}
 		roster <- err
 	}()
-	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.verification.counting(r.newest.taking(r.checkIns.Take)))
+	// A time that does not verify says nothing about the clock.
+	count := func(e ledger.Entry) error {
+		r.newest.see(e.Time)
+		return r.checkIns.Take(e)
+	}
+	feed := ledger.NewFollower(r.store, at, said.take, r.people.Take, r.roster.Take, r.verification.counting(count))
 	err = untilBack(ctx, r.log, "reading the histories", func() error { return feed.ReadAll(ctx, runtime.GOMAXPROCS(0)) })
 	if errors.Is(err, ledger.ErrWaiting) {
 		err = nil
