@@ -77,7 +77,7 @@ type CopyPlan struct {
 	// repair; unread is what Before has said of entries that cannot be read.
 	odd    map[History]bool
 	mu     sync.Mutex
-	unread map[Key]error
+	unread []unread
 }
 
 // Plan compares the stores. The error wraps ErrOther where the target has an
@@ -85,7 +85,7 @@ type CopyPlan struct {
 func (c CopyJob) Plan(ctx context.Context) (*CopyPlan, error) {
 	p := &CopyPlan{
 		source: map[History]Head{}, target: map[History]Head{}, newer: map[History]Sequence{},
-		odd: map[History]bool{}, unread: map[Key]error{},
+		odd: map[History]bool{},
 	}
 	err := c.From.Heads(ctx, func(h History, head Head) error {
 		p.source[h] = head
@@ -194,19 +194,27 @@ func (c CopyJob) before(ctx context.Context, p *CopyPlan, e Entry) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unread[Key{e.History, e.Sequence}] = err
+	p.unread = append(p.unread, unread{e, err})
 	return nil
 }
 
-// readable returns what is wrong with an entry that cannot be read and was not set aside.
+// unread is an entry that cannot be read.
+type unread struct {
+	Entry
+	err error
+}
+
+// readable returns what is wrong with an entry that cannot be read and that no repair has
+// set aside.
 func (c CopyJob) readable(p *CopyPlan, v *Verifier) error {
-	for k, err := range p.unread {
+	for _, u := range p.unread {
+		v.Unreadable(u.Entry, u.err)
 		switch {
-		case v.SetAside(k.History, k.Sequence):
+		case v.SetAside(u.History, u.Sequence):
 		case c.Salvage:
-			c.Lost(Entry{History: k.History, Sequence: k.Sequence}, err)
+			c.Lost(u.Entry, u.err)
 		default:
-			return fmt.Errorf("%s at sequence %d: %w", k.History, k.Sequence, err)
+			return fmt.Errorf("%s at sequence %d: %w", u.History, u.Sequence, u.err)
 		}
 	}
 	return nil

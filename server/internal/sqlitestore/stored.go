@@ -16,6 +16,10 @@ const (
 	lastIndexed = `SELECT entry FROM indexed`
 	lastPlaced  = `SELECT max(entry) FROM places`
 
+	// entriesFrom begins at a row and not behind one, which may lie on a page that cannot
+	// be read.
+	entriesFrom = `SELECT ` + entryColumns + `, e.entry, e.history FROM entries e WHERE e.entry >= ? ORDER BY e.entry`
+
 	// damageAhead is how many rows behind those that are known of are looked for where
 	// the end of the table cannot be read.
 	damageAhead = 20_000
@@ -40,7 +44,7 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 		} else if err != nil {
 			return err
 		}
-		last, lost := int64(0), int64(0)
+		last := int64(0)
 		for {
 			n, err := storedAfter(ctx, conn, names, &last, each)
 			switch {
@@ -59,11 +63,13 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 					return err
 				}
 			}
+			if end == last+1 {
+				return err // it can be read, and yet not be read along
+			}
 			if end > bound {
 				damage(fmt.Sprintf("the entries behind row %d cannot be read: %v", last, err))
 				return nil
 			}
-			lost += end - last - 1
 			damage(fmt.Sprintf("the entries in rows %d to %d cannot be read: %v", last+1, end-1, err))
 			last = end - 1
 		}
@@ -77,8 +83,8 @@ func storedAfter(ctx context.Context, conn *sqlite.Conn, names map[int64]ledger.
 	}
 	var records arena
 	var failed error
-	from := *last
-	err = query(conn, entriesAfter, feedPage, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, from) }, func(stmt *sqlite.Stmt) {
+	from := *last + 1
+	err = query(conn, entriesFrom, feedPage, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, from) }, func(stmt *sqlite.Stmt) {
 		if n++; failed != nil {
 			return
 		}
