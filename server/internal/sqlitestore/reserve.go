@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"xuncha/ledger"
@@ -42,8 +43,9 @@ type reserve struct {
 	mu sync.Mutex
 	// full tells that a write has found no room, and none was seen since.
 	full bool
-	// spent tells that the file is not there, so what it kept may be in use.
-	spent  bool
+	// spent tells that the file is not there, so what it kept may be in use. It changes
+	// with the lock.
+	spent  atomic.Bool
 	looked time.Time
 	look   *time.Timer // nil where the disk is not full
 	closed bool
@@ -71,8 +73,8 @@ func openReserve(dir string, o Options) (*reserve, error) {
 	giveUpReserve(dir) // of another size, or with holes
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.spent = true
-	if err := r.restore(); r.spent {
+	r.spent.Store(true)
+	if err := r.restore(); r.spent.Load() {
 		r.setFull(err)
 	}
 	return r, nil
@@ -80,15 +82,18 @@ func openReserve(dir string, o Options) (*reserve, error) {
 
 // admit returns ledger.ErrFull where a write would use what is kept for others.
 func (r *reserve) admit(ctx context.Context) error {
+	if !r.spent.Load() || ledger.MayUseReserve(ctx) {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.spent || r.closed || ledger.MayUseReserve(ctx) {
+	if r.closed {
 		return nil
 	}
 	if time.Since(r.looked) >= looksAtMost {
 		r.lookForRoom()
 	}
-	if r.spent {
+	if r.spent.Load() {
 		return fmt.Errorf("%w: what is left of the disk is kept in reserve", ledger.ErrFull)
 	}
 	return nil
@@ -106,10 +111,10 @@ func (r *reserve) found(err error) {
 func (r *reserve) giveUp() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.size == 0 || r.spent {
+	if r.size == 0 || r.spent.Load() {
 		return false
 	}
-	r.spent = true
+	r.spent.Store(true)
 	return giveUpReserve(r.dir)
 }
 
@@ -140,8 +145,8 @@ func (r *reserve) tick() {
 // lookForRoom ends that the disk is full where it has room again. It needs the lock.
 func (r *reserve) lookForRoom() {
 	r.looked = time.Now()
-	if r.spent {
-		if _ = r.restore(); r.spent {
+	if r.spent.Load() {
+		if _ = r.restore(); r.spent.Load() {
 			return // and that is known
 		}
 	} else if !r.hasRoom(0) {
@@ -183,7 +188,7 @@ func (r *reserve) restore() error {
 		r.size = 0
 		r.log.Warn("no reserve can be made on the disk; the server goes on without", "folder", r.dir, "error", err.Error())
 	}
-	r.spent = false
+	r.spent.Store(false)
 	return nil
 }
 
