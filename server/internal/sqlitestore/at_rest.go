@@ -92,6 +92,10 @@ func OpenAtRest(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, err
 	}
 	if version == 0 {
+		// Where the log was removed early, it had all that there was.
+		if _, _, err := checkEntries(conns[0], dir, Options{}); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %s is empty", ErrForeign, File)
 	}
 	if err := s.loadUnindexed(ctx, conns[0]); err != nil {

@@ -133,9 +133,12 @@ func TestOpenAtRestWithADamagedLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		rest, err := OpenAtRest(t.Context(), dir)
-		if errors.Is(err, ErrForeign) {
-			// All is lost: nothing was in the database yet.
-			rest = nil
+		var loss *LossError
+		if errors.As(err, &loss) {
+			// Nothing was in the database itself yet.
+			if rest = nil; loss.Missing() != count {
+				t.Errorf("bit of byte %d: %d entries are missing, want %d", at, loss.Missing(), count)
+			}
 		} else if err != nil {
 			t.Fatalf("bit of byte %d: %v", at, err)
 		}

@@ -110,7 +110,8 @@ func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.His
 		}
 		err = fmt.Errorf("data folder %s: %w", dir, translate(err))
 	}()
-	if err := o.accept(dir, checkFolder(dir, o)); err != nil {
+	gone := checkFolder(dir, o)
+	if err := o.accept(dir, gone); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -149,6 +150,9 @@ func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.His
 		return nil, err
 	}
 	now, renew, err := checkEntries(first, dir, o)
+	if gone != nil && errors.Is(err, ErrLost) {
+		err = nil // which was said, and accepted, of the whole database
+	}
 	if err := o.accept(dir, err); err != nil {
 		return nil, err
 	}

@@ -102,5 +102,5 @@ func (r Report) Err() error {
 	if len(r.Findings) == 0 {
 		return nil
 	}
-	return &Error{fmt.Errorf("%s: something was altered or lost; docs/operating.md says what to do, under \"Histories\"", r.Where), Failed}
+	return &Error{fmt.Errorf("%s: something was altered or lost; docs/operating.md says what to do, under \"When something is wrong\"", r.Where), Failed}
 }
