@@ -136,10 +136,16 @@ func checkIndexes(ctx context.Context, conn *sqlite.Conn, i *ids, wrong func(str
 	for _, r := range lacking {
 		// Where another one has the place, one of them was slipped in.
 		taken := false
-		err := query(conn, `SELECT 1 FROM places p CROSS JOIN entries e ON e.entry = p.entry WHERE p.place = +?`, 1,
-			func(stmt *sqlite.Stmt) { stmt.BindInt64(1, r.history<<32|r.sequence) }, func(*sqlite.Stmt) { taken = true })
-		if err != nil {
-			return err
+		places := []int64{r.history<<32 | r.sequence}
+		if _, said, ok := historyIn(r.record); ok {
+			places = append(places, r.history<<32|int64(said))
+		}
+		for _, place := range places {
+			err := query(conn, `SELECT 1 FROM places p CROSS JOIN entries e ON e.entry = p.entry WHERE p.place = +?`, 1,
+				func(stmt *sqlite.Stmt) { stmt.BindInt64(1, place) }, func(*sqlite.Stmt) { taken = true })
+			if err != nil {
+				return err
+			}
 		}
 		if !taken {
 			wrong(fmt.Sprintf("the index places lacks the sequence %d of %s", r.sequence, names[r.history]))
