@@ -172,3 +172,31 @@ func TestSalvage(t *testing.T) {
 		submit(t, connect(t, address), newCheckIn(id))
 	}
 }
+
+// Indexes that were changed are found, and made anew by a repair.
+func TestCheckFindsChangedIndexes(t *testing.T) {
+	t.Parallel()
+	for sql, says := range map[string]string{
+		`DELETE FROM places WHERE entry = (SELECT max(entry) FROM entries WHERE history = (SELECT id FROM histories WHERE name = ?))`: "the index places lacks the sequence 3 of site/",
+		`DELETE FROM slots WHERE entry = (SELECT max(entry) FROM entries WHERE history = (SELECT id FROM histories WHERE name = ?))`:  "the index slots lacks the sequence 3 of site/",
+	} {
+		folder := t.TempDir()
+		address, stop := serveFolder(t, folder)
+		id := fill(t, address)[0]
+		for range 3 {
+			submit(t, connect(t, address), newCheckIn(id))
+		}
+		stop()
+		sqliteAlterer(folder).exec(t, sql, nil, "site/"+id)
+		out, status := checkOf(t, "--data", folder)
+		if status != 1 || !strings.HasPrefix(out, says+id) || !strings.Contains(out, "; findings: 1.") {
+			t.Errorf("%s: got status %d, want 1 and %s…: %s", sql, status, says, out)
+		}
+		if out, stderr, err := xuncha(t, "repair", "--yes", "--data", folder); err != nil {
+			t.Error(out, stderr, err)
+		}
+		if out, status := checkOf(t, "--data", folder); status != 0 {
+			t.Errorf("%s: after the repair: got status %d, want 0: %s", sql, status, out)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"zombiezen.com/go/sqlite"
 
@@ -35,18 +34,32 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 	}
 	defer leave()
 	return s.borrow(ctx, func(conn *sqlite.Conn) error {
-		names := map[int64]ledger.History{}
-		err := query(conn, historyNames, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
-			names[stmt.ColumnInt64(0)] = ledger.History(stmt.ColumnText(1))
-		})
+		names := historyCache{}
+		err := names.fill(conn)
 		if unreadable(err) {
 			damage(fmt.Sprintf("the names of histories cannot all be read: %v", err))
 		} else if err != nil {
 			return err
 		}
 		last := int64(0)
+		renamed := map[int64]bool{}
+		// take gives an entry its history. Where the name was changed and not the records,
+		// theirs counts.
+		take := func(e ledger.Entry, row int64) (err error) {
+			if e.History = names[row]; !saysHistory(e.Record, e.History) {
+				before := e.History
+				if e.History, err = names.nameOf(conn, row, e.Record); err != nil {
+					return err
+				}
+				if names[row] != before && !renamed[row] {
+					renamed[row] = true
+					damage(fmt.Sprintf("the name of the history %s was changed to %q; a server puts that right", e.History, before))
+				}
+			}
+			return each(e)
+		}
 		for {
-			n, err := storedAfter(ctx, conn, names, &last, each)
+			n, err := storedAfter(ctx, conn, &last, take)
 			switch {
 			case err == nil && n < feedPage:
 				return nil
@@ -76,8 +89,9 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 	})
 }
 
-// storedAfter calls each with a page of the entries behind the last row, and moves it.
-func storedAfter(ctx context.Context, conn *sqlite.Conn, names map[int64]ledger.History, last *int64, each func(ledger.Entry) error) (n int, err error) {
+// storedAfter calls each with a page of the entries behind the last row, which it moves,
+// and the rows of their histories.
+func storedAfter(ctx context.Context, conn *sqlite.Conn, last *int64, each func(ledger.Entry, int64) error) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -89,7 +103,7 @@ func storedAfter(ctx context.Context, conn *sqlite.Conn, names map[int64]ledger.
 			return
 		}
 		records = records[:0]
-		failed = each(readEntry(stmt, names[stmt.ColumnInt64(8)], records.record(stmt)))
+		failed = each(readEntry(stmt, "", records.record(stmt)), stmt.ColumnInt64(8))
 		*last = stmt.ColumnInt64(7)
 	})
 	if failed != nil {
