@@ -150,7 +150,7 @@ func (c *chain) explain(which int) {
 		switch {
 		case f.Sequence != c.Sequence:
 		case which == len(c.odd.maybe)-1:
-			f.Why = "its hash, which the next entry proves, does not follow from its record and the entry before"
+			f.Why = "its record was changed: its hash, which the next entry proves, is that of another one"
 		default:
 			f.Why = "the hash stored with it was changed: the next entry proves its record"
 		}

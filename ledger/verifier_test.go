@@ -74,24 +74,24 @@ func TestVerifierNamesWhatWasChanged(t *testing.T) {
 	}{
 		{"nothing", func(e []Entry) []Entry { return e }, nil, nil},
 		{"a record", func(e []Entry) []Entry { e[3] = flipped(e[3]); return e },
-			[]string{"4: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
+			[]string{"4: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"a hash", func(e []Entry) []Entry { e[3].Hash[5] ^= 8; return e },
 			[]string{"4: the hash stored with it was changed: the next entry proves its record"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"two hashes in a row", func(e []Entry) []Entry { e[3].Hash[5] ^= 8; e[4].Hash[5] ^= 8; return e },
 			[]string{"4: its hash does not follow from its record and the entry before", "5: the hash stored with it was changed: the next entry proves its record"}, []Sequence{1, 2, 3, 6, 7, 8}},
 		{"two records in a row", func(e []Entry) []Entry { e[3], e[4] = flipped(e[3]), flipped(e[4]); return e },
-			[]string{"4: its hash does not follow from its record and the entry before", "5: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 6, 7, 8}},
+			[]string{"4: its hash does not follow from its record and the entry before", "5: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{1, 2, 3, 6, 7, 8}},
 		{"a record and the next one's hash", func(e []Entry) []Entry { e[3] = flipped(e[3]); e[4].Hash[5] ^= 8; return e },
 			[]string{"4: its hash does not follow from its record and the entry before", "5: the hash stored with it was changed: the next entry proves its record"}, []Sequence{1, 2, 3, 6, 7, 8}},
 		{"the first record", func(e []Entry) []Entry { e[0] = flipped(e[0]); return e },
-			[]string{"1: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{2, 3, 4, 5, 6, 7, 8}},
+			[]string{"1: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{2, 3, 4, 5, 6, 7, 8}},
 		{"the last record", func(e []Entry) []Entry { e[7] = flipped(e[7]); return e },
 			[]string{"8: its hash does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 4, 5, 6, 7}},
 		{"a record and its hash together", func(e []Entry) []Entry {
 			e[3] = flipped(e[3])
 			e[3].Hash = Chain(e[2].Hash, e[3].Record)
 			return e
-		}, []string{"5: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 4, 6, 7, 8}},
+		}, []string{"5: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{1, 2, 3, 4, 6, 7, 8}},
 		{"an id beside its record", func(e []Entry) []Entry { e[3].ID = "other"; return e },
 			[]string{"4: the id stored beside its record is not the record's"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"a time beside its record", func(e []Entry) []Entry { e[3].Time = e[3].Time.Add(1); return e },
@@ -117,9 +117,9 @@ func TestVerifierNamesWhatWasChanged(t *testing.T) {
 		{"the contents of two exchanged", func(e []Entry) []Entry {
 			e[3].Record, e[4].Record = e[4].Record, e[3].Record
 			return e
-		}, []string{"4: its hash does not follow from its record and the entry before", "5: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 6, 7, 8}},
+		}, []string{"4: its hash does not follow from its record and the entry before", "5: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{1, 2, 3, 6, 7, 8}},
 		{"one of another history", func(e []Entry) []Entry { e[3] = sealed("site/2", 4)[3]; e[3].History = h; return e },
-			[]string{"4: its hash does not follow from its record and the entry before", "5: its hash, which the next entry proves, does not follow from its record and the entry before"}, []Sequence{1, 2, 3, 6, 7, 8}},
+			[]string{"4: its hash does not follow from its record and the entry before", "5: its record was changed: its hash, which the next entry proves, is that of another one"}, []Sequence{1, 2, 3, 6, 7, 8}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
