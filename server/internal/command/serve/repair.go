@@ -215,7 +215,7 @@ func (c *RepairCommand) store(ctx context.Context, store examinable, x *examinat
 		}
 	}
 	for _, p := range plan {
-		err := store.PutAsIs(ctx, p.entries)
+		err := store.PutAsIs(ledger.WithReserve(ctx), p.entries)
 		if errors.Is(err, ledger.ErrMoved) {
 			return fmt.Errorf("%w\nA server has stored something there meanwhile. The same command looks again", err)
 		}
