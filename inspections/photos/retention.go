@@ -110,6 +110,7 @@ func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each f
 // purge deletes a photo. What is interrupted is done again by the next purge,
 // which finds the entry there.
 func (s *Service) purge(ctx context.Context, account string, e Event) error {
+	ctx = ledger.WithReserve(ctx) // it makes room
 	err := s.append(ctx, account, KindPurged, e.Ref, purgedRecord{
 		CheckIn: e.CheckIn, SHA256: e.SHA256.String(), StoredSHA256: e.Stored.String(), Order: e.Order,
 		OrderEnd: e.OrderEnd.UTC(), RetentionDays: e.RetentionDays,

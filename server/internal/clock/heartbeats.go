@@ -210,6 +210,8 @@ func (h *Heartbeats) Beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Also on a full disk: photos whose time is over are deleted by what is stored here.
+	ctx = ledger.WithReserve(ctx)
 	for range beatTries {
 		h.mu.Lock()
 		note, revision, seen, accepted := h.note, h.revision, h.seen, h.accepted

@@ -45,7 +45,7 @@ type alteration struct {
 // alterations are those that can be made in either engine.
 var alterations = []alteration{
 	{"a record", func(t testing.TB, a alterer, h string) { a.set(t, h, 4, "record", doctored(a.record(t, h, 4))) },
-		[]int{4}, "does not follow from", false, 7},
+		[]int{4}, "its record was changed", false, 7},
 	{"the newest record", func(t testing.TB, a alterer, h string) { a.set(t, h, 8, "record", doctored(a.record(t, h, 8))) },
 		[]int{8}, "its hash does not follow from its record", false, 7},
 	{"a hash", func(t testing.TB, a alterer, h string) { a.set(t, h, 4, "hash", bytes.Repeat([]byte{7}, 32)) },
