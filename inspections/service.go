@@ -56,6 +56,14 @@ func (s *Service) Take(e ledger.Entry) error {
 	return err
 }
 
+// TakeBack no longer counts an entry that was set aside. Entries that were not counted, and
+// those of other histories than a site's, change nothing.
+func (s *Service) TakeBack(h ledger.History, q ledger.Sequence) {
+	if site, ok := sites.SiteOf(h); ok {
+		s.index.Remove(site, q)
+	}
+}
+
 // Snapshot writes what the service has counted, as it is now. Check-ins may come in
 // meanwhile.
 func (s *Service) Snapshot(w io.Writer) error { return s.index.Snapshot(w) }

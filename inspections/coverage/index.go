@@ -148,6 +148,38 @@ func (x *Index) Add(w Visit) {
 	}
 }
 
+// Remove takes a visit back, whose entry was set aside. One that is not there changes
+// nothing.
+func (x *Index) Remove(site sites.SiteID, q ledger.Sequence) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, ok := x.numbers[site]
+	if !ok {
+		return
+	}
+	h := x.visits.at(i)
+	at := slices.IndexFunc(h, func(w visit) bool { return w.sequence == uint32(q) })
+	if at < 0 {
+		return
+	}
+	c := h[at]
+	// Whoever answers a question just now has the lists as they are.
+	x.visits.set(i, slices.Concat(h[:at], h[at+1:]))
+	in := minuteOf(c.capture)
+	list, _ := x.minutes.Get(in)
+	if m := slices.Index(list, passingOf(i, c)); m >= 0 {
+		list = slices.Concat(list[:m], list[m+1:])
+	}
+	if x.minutes.Set(in, list); len(list) == 0 {
+		x.minutes.Delete(in)
+	}
+	for _, v := range x.views {
+		if c.capture < v.end && c.receive <= v.known && x.layout.Load().ofSite(i).site != nil {
+			x.note(v, i)
+		}
+	}
+}
+
 // note notes that a site of the view has changed. The caller holds mu.
 func (x *Index) note(v *view, site int32) {
 	v.version.Add(1)

@@ -166,7 +166,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, time: keeping,
 		verification: newVerification(log, altered, keeping.Now),
 	}
-	r.verification.recount, r.verification.onFault = checkIns.Take, r.forgetSnapshot
+	r.verification.recount, r.verification.takeBack, r.verification.onFault = checkIns.Take, checkIns.TakeBack, r.forgetSnapshot
 	if snapshots != nil {
 		snapshots.held, snapshots.seen = r.verification.holdsSnapshots, r.seeHead
 	}

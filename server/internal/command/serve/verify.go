@@ -22,6 +22,9 @@ type verification struct {
 	chain *ledger.Verifier
 	// recount is given entries that verify of histories that did not before.
 	recount func(ledger.Entry) error
+	// takeBack is given entries that were set aside, of which some may have been counted
+	// before they were altered. It may be given one again.
+	takeBack func(ledger.History, ledger.Sequence)
 	// onFault is called once something is found that was not known.
 	onFault func()
 
@@ -38,7 +41,7 @@ type verification struct {
 
 func newVerification(log *slog.Logger, altered *ledger.Alterations, now func() time.Time) *verification {
 	return &verification{
-		log: log, altered: altered, now: now, chain: ledger.NewVerifier(now), onFault: func() {},
+		log: log, altered: altered, now: now, chain: ledger.NewVerifier(now), onFault: func() {}, takeBack: func(ledger.History, ledger.Sequence) {},
 		touched: map[ledger.History]bool{}, said: map[ledger.Key]bool{},
 	}
 }
@@ -89,7 +92,19 @@ func (v *verification) publish() {
 	for h := range touched {
 		v.chain.PublishOf(h, v.altered)
 	}
+	if len(touched) > 0 {
+		v.takeBackAll()
+	}
 	v.say()
+}
+
+// takeBackAll has nobody count what was set aside.
+func (v *verification) takeBackAll() {
+	for h, sequences := range v.altered.AllSetAside() {
+		for _, q := range sequences {
+			v.takeBack(h, q)
+		}
+	}
 }
 
 // say logs the faults that it has not logged yet.

@@ -137,6 +137,7 @@ func (v *verification) replace(chain *ledger.Verifier) {
 		}
 	}
 	v.chain.Adopt(chain)
+	v.takeBackAll()
 }
 
 // checkIndexes lets the store compare its indexes with its entries.
