@@ -106,6 +106,10 @@ func (p *Projection[S]) Take(e Entry) error {
 	}
 }
 
+// Begun reports whether the history is known to have entries, also where none of them
+// can be read.
+func (p *Projection[S]) Begun() bool { return p.offered.Load() > 0 || p.seen.Load() > 0 }
+
 // CatchUp applies the entries that Take has noted.
 func (p *Projection[S]) CatchUp(ctx context.Context) error {
 	if p.offered.Load() <= p.seen.Load() {

@@ -90,8 +90,8 @@ func (p *Projection[S]) reread(ctx context.Context) error {
 		for _, e := range page {
 			v.Take(e)
 		}
-		if len(page) == 0 {
-			break
+		if len(page) == 0 || page[len(page)-1].Sequence <= after {
+			break // an index that leads backwards leads nowhere
 		}
 		after = page[len(page)-1].Sequence
 	}

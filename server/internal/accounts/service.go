@@ -48,6 +48,7 @@ type Service struct {
 	projection *ledger.Projection[*state]
 
 	ring       atomic.Pointer[keyRing]
+	keysLost   error // why the keys could not be read when the service began
 	keysMu     sync.Mutex
 	verified   *lru.Cache[string, *claims]
 	provider   *provider // nil for none
@@ -118,6 +119,10 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		return nil, fmt.Errorf("reading the accounts: %w", err)
 	}
 	ring, err := s.readKeys(ctx)
+	if errors.Is(err, ledger.ErrDamaged) {
+		// Whoever need not sign in is served all the same.
+		ring, s.keysLost, err = &keyRing{read: s.Now()}, err, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys of the accounts: %w", err)
 	}
@@ -129,8 +134,12 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 // them. A server without asks nobody who they are. Where the history of accounts does
 // not verify, there were some, whatever can be read of them.
 func (s *Service) Any() bool {
-	return s.provider != nil || s.projection.State().byID.Len() > 0 || s.projection.Altered() != nil
+	return s.provider != nil || s.projection.State().byID.Len() > 0 || s.projection.Begun() || s.projection.Altered() != nil
 }
+
+// KeysLost returns why the keys that sign access tokens could not be read, although the
+// store has answered: its bytes were changed. Nobody is signed in then.
+func (s *Service) KeysLost() error { return s.keysLost }
 
 // Altered returns a *ledger.AlteredError where the history of accounts does not verify:
 // accounts are then what they were before, and nothing changes them.

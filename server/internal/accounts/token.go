@@ -80,11 +80,11 @@ func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 	}
 	ring.revision = revision
 	if err := json.Unmarshal(value, &ring.keys); err != nil {
-		return nil, errors.New("the stored keys cannot be read") // and the error may quote them
+		return nil, fmt.Errorf("%w: %w: the stored keys cannot be read", ledger.ErrUnavailable, ledger.ErrDamaged) // and the error may quote them
 	}
 	for i, k := range ring.keys {
 		if len(k.Seed) != ed25519.SeedSize {
-			return nil, errors.New("a stored key has the wrong length")
+			return nil, fmt.Errorf("%w: %w: a stored key has the wrong length", ledger.ErrUnavailable, ledger.ErrDamaged)
 		}
 		ring.keys[i].private = ed25519.NewKeyFromSeed(k.Seed)
 	}

@@ -124,7 +124,7 @@ func TestTranslate(t *testing.T) {
 		{"ours", fmt.Errorf("x: %w", ledger.ErrMoved), ledger.ErrMoved},
 		{"nothing there", mongo.ErrNoDocuments, nil},
 		{"of the domain", ledger.ErrNotFound, nil},
-		{"a document of another shape", bson.Unmarshal([]byte{5, 0, 0, 0, 1}, new(entryDoc)), nil},
+		{"a document of another shape", bson.Unmarshal([]byte{5, 0, 0, 0, 1}, new(writerDoc)), nil},
 		{"what cannot be written", mongo.MarshalError{Err: errors.New("x")}, nil},
 	} {
 		got := translate(t.Context(), c.err)

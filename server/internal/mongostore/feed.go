@@ -156,9 +156,9 @@ func (s *Store) remember(r remembered) {
 
 // pass gives an entry to the caller.
 func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
-	if err := r.at.addMark(d.Mark); err != nil {
-		return err
-	}
+	// A mark that cannot be read is no server's. It is passed once, in the order of
+	// histories.
+	_ = r.at.addMark(d.Mark)
 	r.last[e.History] = e.Sequence
 	r.store.heads.note(e.History, e.Head())
 	r.passed = true
@@ -206,7 +206,8 @@ func (s *Store) beginning(ctx context.Context) (*vector, error) {
 		}
 		writer, _, err := readMark(mark)
 		if err != nil {
-			return nil, err
+			after = mark // which no server has given
+			continue
 		}
 		after = writer + "0" // '0' comes after '/' in ASCII
 		if v.writers[writer] != nil {
@@ -493,8 +494,8 @@ func (r *feedReader) complete(ctx context.Context, docs []entryDoc) ([]entryDoc,
 			if err != nil {
 				return nil, err
 			}
-			if len(found) != len(part) {
-				return nil, fmt.Errorf("%w: %d entries are missing that others follow", ledger.ErrBroken, len(part)-len(found))
+			if len(found) != len(part) && !r.areGone(part, found) {
+				return nil, fmt.Errorf("%w: %d entries are missing that others follow", ledger.ErrWaiting, len(part)-len(found))
 			}
 			for _, d := range found {
 				passed, err := r.at.hasMark(d.Mark)
@@ -515,6 +516,24 @@ func (r *feedReader) complete(ctx context.Context, docs []entryDoc) ([]entryDoc,
 		return int(a.Sequence - b.Sequence)
 	})
 	return docs, nil
+}
+
+// areGone reports whether all those that were looked for and not found have been missing
+// for so long that they are gone. Whoever verifies the histories tells of them.
+func (r *feedReader) areGone(looked bson.A, found []entryDoc) bool {
+	there := make(map[ledger.Key]bool, len(found))
+	for _, d := range found {
+		there[ledger.Key{History: ledger.History(d.History), Sequence: ledger.Sequence(d.Sequence)}] = true
+	}
+	gone := true
+	for _, l := range looked {
+		d := l.(bson.D)
+		k := ledger.Key{History: ledger.History(d[0].Value.(string)), Sequence: ledger.Sequence(d[1].Value.(int64))}
+		if !there[k] {
+			gone = r.store.missing.note(k) && gone
+		}
+	}
+	return gone
 }
 
 // marksBetween lets the marks of a writer through whose numbers lie between two;

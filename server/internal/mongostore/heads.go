@@ -91,10 +91,13 @@ func (s *Store) readHead(ctx context.Context, h ledger.History, after ledger.Seq
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return ledger.Head{}, nil
 	}
+	if err == nil {
+		err = doc.headErr()
+	}
 	if err != nil {
 		return ledger.Head{}, err
 	}
-	return doc.head()
+	return doc.head(), nil
 }
 
 // A headDoc is what a head needs of an entry.
@@ -108,13 +111,10 @@ type headDoc struct {
 // headFields are the fields of a headDoc.
 var headFields = bson.D{is("_id", 0), is("history", 1), is("sequence", 1), is("time", 1), is("hash", 1)}
 
-func (d *headDoc) head() (ledger.Head, error) {
+func (d *headDoc) head() ledger.Head {
 	h := ledger.Head{Sequence: ledger.Sequence(d.Sequence), Time: time.Unix(0, d.Time).UTC()}
-	if len(d.Hash) != len(h.Hash) {
-		return h, fmt.Errorf("%w: %s at sequence %d: its hash has %d bytes", ledger.ErrBroken, d.History, d.Sequence, len(d.Hash))
-	}
 	copy(h.Hash[:], d.Hash)
-	return h, nil
+	return h
 }
 
 // headSplits part the names of histories into ranges of about the same size: the ids of
@@ -182,11 +182,7 @@ func (s *Store) headsDown(ctx context.Context, name bson.D) (out []namedHead, er
 		if err != nil {
 			return nil, err
 		}
-		head, err := doc.head()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, namedHead{ledger.History(doc.History), head})
+		out = append(out, namedHead{ledger.History(doc.History), doc.head()})
 		name = slices.DeleteFunc(slices.Clone(name), func(e bson.E) bool { return e.Key == "$lt" })
 		name = append(name, is("$lt", doc.History))
 	}

@@ -20,7 +20,7 @@ func (d *entryDoc) entry() (ledger.Entry, error) {
 		Time: time.Unix(0, d.Time).UTC(), Account: d.Account, Record: d.Record,
 	}
 	if len(d.Hash) != len(e.Hash) {
-		return e, fmt.Errorf("%w: %s at sequence %d: its hash has %d bytes", ledger.ErrBroken, d.History, d.Sequence, len(d.Hash))
+		return e, nil // which does not verify
 	}
 	copy(e.Hash[:], d.Hash)
 	return e, nil

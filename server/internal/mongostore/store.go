@@ -84,6 +84,7 @@ type Store struct {
 	where   string // the address without credentials
 	sharded bool   // whether the other side is a router of a sharded cluster
 	heads   *heads
+	missing missing
 	writer  *writer
 	gate    engine.Gate
 

@@ -71,7 +71,7 @@ func (c *checker) all(check func(after int64) (next int64, n int, err error), pa
 		if err != nil {
 			return err
 		}
-		if n == 0 && next <= at {
+		if next <= at {
 			return nil
 		}
 		at = next
@@ -98,18 +98,20 @@ func (c *checker) isBroken(index string, err error) bool {
 func (c *checker) checkNames(after int64) (next int64, n int, err error) {
 	next = after
 	err = c.store.read(c.ctx, func(conn *sqlite.Conn) error {
+		var rows []int64
 		err := query(conn, historiesPaged, checkPage, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, after) }, func(stmt *sqlite.Stmt) {
-			next, n = stmt.ColumnInt64(0), n+1
-			c.names[next] = ledger.History(stmt.ColumnText(1))
+			row := stmt.ColumnInt64(0)
+			rows, n, next = append(rows, row), n+1, max(next, row)
+			c.names[row] = ledger.History(stmt.ColumnText(1))
 		})
 		if c.isBroken("of names", err) {
 			err = nil
 		}
-		for row := after + 1; row <= next && err == nil; row++ {
-			name, ok := c.names[row]
-			if !ok {
-				continue
+		for _, row := range rows {
+			if err != nil {
+				break
 			}
+			name := c.names[row]
 			found, failed := historyRow(conn, name)
 			if failed != nil && !isDamage(failed) {
 				return failed
@@ -148,6 +150,9 @@ func (c *checker) checkEntries(after int64) (next int64, n int, err error) {
 	next = after
 	err = c.store.read(c.ctx, func(conn *sqlite.Conn) error {
 		indexed, err := number(conn, `SELECT coalesce(max(entry), 0) FROM indexed`)
+		if c.isBroken("indexed", err) {
+			indexed, err = math.MaxInt, nil // to index what is not yet is no harm
+		}
 		if err != nil {
 			return err
 		}
@@ -158,12 +163,24 @@ func (c *checker) checkEntries(after int64) (next int64, n int, err error) {
 		end := min(after+checkPage, int64(indexed), last)
 		n = int(max(0, end-after))
 		next = max(after, end)
+		lost := 0
+		defer func() {
+			if err == nil && n > 0 && lost == n {
+				// Numbers have no gaps, so one was changed: on with the next that there is.
+				jump := int64(0)
+				if failed := query(conn, entriesAfter, 1, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, end) }, func(stmt *sqlite.Stmt) { jump = stmt.ColumnInt64(7) - 1 }); failed == nil && jump == 0 {
+					next = after // there is none
+				}
+				next = max(next, jump)
+			}
+		}()
 		for row := after + 1; row <= end; row++ {
 			e, history, found, err := readRow(conn, row)
 			if err != nil {
 				return err
 			}
 			if !found {
+				lost++
 				continue // which its history tells
 			}
 			if e.History, err = c.names.nameOf(conn, history, e.Record); err != nil {

@@ -36,12 +36,14 @@ func alteredAt(h ledger.History, q ledger.Sequence, why string) error {
 }
 
 const (
-	entryByRow   = `SELECT ` + entryColumns + `, e.entry, e.history FROM entries e WHERE e.entry = +?`
-	historyByRow = `SELECT id FROM histories WHERE name = +?`
-	placesIn     = `SELECT place, entry FROM places WHERE place BETWEEN ? AND ? ORDER BY place`
-	placesInDown = `SELECT place, entry FROM places WHERE place BETWEEN ? AND ? ORDER BY place DESC`
-	placeAt      = `SELECT entry FROM places WHERE place = +?`
-	placesOfRows = `SELECT place, entry FROM places WHERE entry BETWEEN ? AND ?`
+	entryByRow    = `SELECT ` + entryColumns + `, e.entry, e.history FROM entries e WHERE e.entry = +?`
+	historyByRow  = `SELECT id FROM histories WHERE name = +?`
+	historyByScan = `SELECT id FROM histories NOT INDEXED WHERE name = +?`
+	entriesOf     = `SELECT ` + entryColumns + ` FROM entries e WHERE e.history = +? AND e.sequence > +? ORDER BY e.entry`
+	placesIn      = `SELECT place, entry FROM places WHERE place BETWEEN ? AND ? ORDER BY place`
+	placesInDown  = `SELECT place, entry FROM places WHERE place BETWEEN ? AND ? ORDER BY place DESC`
+	placeAt       = `SELECT entry FROM places WHERE place = +?`
+	placesOfRows  = `SELECT place, entry FROM places WHERE entry BETWEEN ? AND ?`
 
 	// near is how far around an entry is looked for it where a number beside it was
 	// changed by which it would be found.
@@ -50,9 +52,35 @@ const (
 
 // historyRow returns the row of a history, or 0.
 func historyRow(conn *sqlite.Conn, h ledger.History) (row int64, err error) {
-	err = query(conn, historyByRow, 1, func(stmt *sqlite.Stmt) { stmt.BindText(1, string(h)) },
-		func(stmt *sqlite.Stmt) { row = stmt.ColumnInt64(0) })
+	bind := func(stmt *sqlite.Stmt) { stmt.BindText(1, string(h)) }
+	take := func(stmt *sqlite.Stmt) { row = stmt.ColumnInt64(0) }
+	err = query(conn, historyByRow, 1, bind, take)
+	if isDamage(err) {
+		// The index of names is damaged, and the table may not be.
+		if again := query(conn, historyByScan, 1, bind, take); again == nil {
+			err = nil
+		}
+	}
 	return row, err
+}
+
+// appendByScan appends the entries of a history behind a sequence, up to n, by looking
+// through all entries: for one that has more than its index leads to.
+func appendByScan(out []ledger.Entry, conn *sqlite.Conn, h ledger.History, row int64, after ledger.Sequence, n int) ([]ledger.Entry, error) {
+	var records arena
+	err := query(conn, entriesOf, n, func(stmt *sqlite.Stmt) {
+		stmt.BindInt64(1, row)
+		stmt.BindInt64(2, int64(after))
+	}, func(stmt *sqlite.Stmt) {
+		e := readEntry(stmt, h, records.record(stmt))
+		if e.Sequence > after {
+			out, after = append(out, e), e.Sequence
+		}
+	})
+	if isDamage(err) {
+		err = nil // and whoever verifies tells what is missing
+	}
+	return out, err
 }
 
 // readRow reads the entry of a row with the row of its history. It is not found where

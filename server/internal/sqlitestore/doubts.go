@@ -174,7 +174,7 @@ func findSlowly(conn *sqlite.Conn, h ledger.History, id string) (ledger.Entry, b
 				return e, true, nil
 			}
 		}
-		if len(page) < feedPage {
+		if len(page) < feedPage || page[len(page)-1].Sequence < first {
 			return ledger.Entry{}, false, nil
 		}
 		first = page[len(page)-1].Sequence + 1
@@ -254,8 +254,8 @@ func eachRecord(name string, f func(ledger.History, ledger.Sequence)) error {
 // gatherUnindexed reads the entries that the indexes lack, for a writer that starts, and
 // those that it can where the disk does not give all.
 func (s *Store) gatherUnindexed(w *writer, files ...string) error {
-	after, err := number(w.conn, `SELECT coalesce(max(entry), 0) FROM indexed`)
-	if err != nil && !isDamage(err) {
+	after, err := w.indexedUntil()
+	if err != nil {
 		return err
 	}
 	names := historyCache{}
@@ -263,7 +263,7 @@ func (s *Store) gatherUnindexed(w *writer, files ...string) error {
 	if err != nil {
 		return err
 	}
-	row, lost := int64(after), false
+	row, lost := after, false
 	take := func(e ledger.Entry, row, history int64) {
 		if e.Whole() {
 			w.add(e, row, history)
@@ -311,4 +311,30 @@ func (s *Store) gatherUnindexed(w *writer, files ...string) error {
 		return s.findDoubts(w.conn, files...)
 	}
 	return nil
+}
+
+// indexedUntil returns the row up to which the indexes have all entries. Where the file
+// does not tell it any more, it is one that is surely not too great.
+func (w *writer) indexedUntil() (row int64, err error) {
+	rows := 0
+	err = query(w.conn, `SELECT entry FROM indexed`, math.MaxInt, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+		if stmt.ColumnType(0) == sqlite.TypeInteger {
+			rows, row = rows+1, stmt.ColumnInt64(0)
+		}
+	})
+	if err == nil && rows == 1 || err != nil && !isDamage(err) {
+		return row, err
+	}
+	err = query(w.conn, `SELECT max(entry) FROM places`, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) { row = max(0, stmt.ColumnInt64(0)-2*maxUnindexed) })
+	if isDamage(err) {
+		err = nil
+	}
+	if err == nil {
+		// It may not take a new value either; then each start finds it so.
+		for _, sql := range []string{`DELETE FROM indexed`, `INSERT INTO indexed VALUES (0)`} {
+			_ = w.exec(sql)
+		}
+		_ = w.bound(`UPDATE indexed SET entry = ?`, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, row) })
+	}
+	return row, err
 }

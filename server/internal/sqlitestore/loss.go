@@ -213,7 +213,7 @@ func (s *Store) renewMark(conn *sqlite.Conn, now mark) error {
 	// A commit flushes the whole log. Opening the files here and closing them would take
 	// SQLite's locks away.
 	err := query(conn, `UPDATE indexed SET entry = entry`, 1, func(*sqlite.Stmt) {}, func(*sqlite.Stmt) {})
-	if err != nil {
+	if err != nil && !isDamage(err) && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultConstraint {
 		return err
 	}
 	s.marker.mu.Lock()

@@ -139,6 +139,21 @@ func appendSpan(out []ledger.Entry, conn *sqlite.Conn, sql string, h ledger.Hist
 // span returns up to n entries of h with a sequence greater than after, the
 // oldest first.
 func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence, n int) (out []ledger.Entry, err error) {
+	row, err := historyRow(conn, h)
+	if err != nil && !isDamage(err) {
+		return nil, err
+	}
+	known, begun := s.newest.of(row), after
+	defer func() {
+		// Whoever has read all entries knows more of the history than its index.
+		last := begun
+		if len(out) > 0 {
+			last = out[len(out)-1].Sequence
+		}
+		if err == nil && len(out) < n && row > 0 && (known > last || last == 0) {
+			out, err = appendByScan(out, conn, h, row, last, n-len(out))
+		}
+	}()
 	tail, _ := s.recent.tail(h)
 	first := ledger.Sequence(maxSequence + 1)
 	if len(tail) > 0 {

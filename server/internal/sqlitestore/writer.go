@@ -430,10 +430,8 @@ func (w *writer) head(name ledger.History) (*knownHead, error) {
 		return h, nil
 	}
 	h := &knownHead{}
-	err := query(w.conn, `SELECT id FROM histories WHERE name = +?`, 1,
-		func(stmt *sqlite.Stmt) { stmt.BindText(1, string(name)) },
-		func(stmt *sqlite.Stmt) { h.row = stmt.ColumnInt64(0) })
-	if err != nil {
+	var err error
+	if h.row, err = historyRow(w.conn, name); err != nil {
 		return nil, err
 	}
 	newest, _ := w.recent.tail(name)

@@ -23,7 +23,7 @@ func (r *Running) checkHistories(ctx context.Context, progress func(checked, tot
 		return 0, nil, err
 	}
 	progress(total, total)
-	r.catchUpAfterRound()
+	r.catchUpAfterRound(r.beside)
 	err = r.store.Heads(ctx, func(ledger.History, ledger.Head) error {
 		histories++
 		return nil

@@ -61,6 +61,7 @@ func (r *Running) load(ctx context.Context) (ledger.Cursor, error) {
 	}
 	if err == nil {
 		r.verification.isLoaded(at == "")
+		r.catchUpAfterRound(ctx)
 	}
 	return feed.Cursor(), err
 }

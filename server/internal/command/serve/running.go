@@ -210,6 +210,9 @@ func (r *Running) begin(begun time.Time) error {
 	if err := r.people.Discover(); err != nil {
 		r.log.Warn("the identity provider does not answer; it is asked again when one of its tokens comes", "error", err.Error())
 	}
+	if err := r.people.KeysLost(); err != nil {
+		r.log.Error("the keys of the accounts cannot be read; nobody can sign in", "error", err.Error())
+	}
 	if !r.people.Any() {
 		r.log.Warn("there are no accounts yet, so whoever is on this machine may do everything; create the first with: xuncha account create --role admin")
 	}

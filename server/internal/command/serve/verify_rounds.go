@@ -47,7 +47,7 @@ func (r *Running) verifyInRounds() {
 					return
 				}
 			}
-			r.catchUpAfterRound()
+			r.catchUpAfterRound(r.beside)
 		}
 	})
 }
@@ -66,10 +66,10 @@ func untilRound(total int64, last, now time.Time) time.Duration {
 func paceOf(total int64) float64 { return max(roundRate, float64(total)/roundLongest.Seconds()) }
 
 // catchUpAfterRound lets the roster and the accounts go on where their histories were
-// put right.
-func (r *Running) catchUpAfterRound() {
+// put right, or have more entries than their index has led to.
+func (r *Running) catchUpAfterRound(ctx context.Context) {
 	for _, refresh := range []func(context.Context) error{r.roster.Refresh, r.people.Reread} {
-		if err := refresh(r.beside); err != nil && r.beside.Err() == nil {
+		if err := refresh(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("what a repair has settled is taken in later", "error", err.Error())
 		}
 	}
