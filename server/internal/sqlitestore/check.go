@@ -35,6 +35,11 @@ const newestPlaced = `SELECT h.name, p.place & 4294967295, p.entry FROM historie
 // Lacking calls lacks with the histories that had entries behind the newest that is
 // there, which newest returns, as far as the index tells.
 func (s *Store) Lacking(ctx context.Context, newest func(ledger.History) ledger.Sequence, lacks func(ledger.History, ledger.Sequence)) error {
+	for _, e := range s.doubts.missing() {
+		if e.Sequence > newest(e.History) {
+			lacks(e.History, e.Sequence)
+		}
+	}
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		type placed struct {
 			ledger.Key
