@@ -100,7 +100,9 @@ func (p *clockedPhotos) want(t *testing.T, when string, purged int, shown error)
 			t.Errorf("%s: got %v, want %v", when, err, shown)
 		}
 		if err == nil {
-			err = f.Close()
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
