@@ -132,11 +132,24 @@ func (c *chain) fits(e Entry, q Sequence, now time.Time) (verified bool) {
 	}
 	aside := AsideOf(e)
 	e.Sequence, aside.Sequence = q, q
+	if why != "" {
+		e.Time = provenTime(e)
+	}
 	c.moveTo(e)
 	if why != "" {
 		c.flaw(Fault{e.History, q, why, now}, aside)
 	}
 	return why == ""
+}
+
+// provenTime returns the time in the record, which the hash proves, or zero. What stands
+// beside it may be any time at all, and nothing after it is to be held to that.
+func provenTime(e Entry) time.Time {
+	read, err := Parse(e.Record)
+	if err != nil {
+		return time.Time{}
+	}
+	return read.Time
 }
 
 // explain says of the newest entry, which did not verify, what was changed of it, once

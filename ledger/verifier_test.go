@@ -96,6 +96,8 @@ func TestVerifierNamesWhatWasChanged(t *testing.T) {
 			[]string{"4: the id stored beside its record is not the record's"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"a time beside its record", func(e []Entry) []Entry { e[3].Time = e[3].Time.Add(1); return e },
 			[]string{"4: the time stored beside its record is not the record's"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
+		{"a far time beside its record", func(e []Entry) []Entry { e[3].Time = e[3].Time.AddDate(150, 0, 0); return e },
+			[]string{"4: the time stored beside its record is not the record's"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"a kind beside its record", func(e []Entry) []Entry { e[3].Kind = "check_im"; return e },
 			[]string{"4: the kind stored beside its record is not the record's"}, []Sequence{1, 2, 3, 5, 6, 7, 8}},
 		{"an account beside its record", func(e []Entry) []Entry { e[3].Account = "x"; return e },
