@@ -23,6 +23,9 @@ type Options struct {
 	// OnFull is called when the disk turns out to be full, and when it has room again;
 	// nil is not.
 	OnFull func(full bool)
+	// OnGone is called when the files of the database are no longer in the folder, and when
+	// they are back; nil is not.
+	OnGone func(gone bool)
 
 	// available is engine.Available but for tests.
 	available func(dir string) (int64, error)
@@ -35,6 +38,9 @@ func (o Options) completed() Options {
 	}
 	if o.OnFull == nil {
 		o.OnFull = func(bool) {}
+	}
+	if o.OnGone == nil {
+		o.OnGone = func(bool) {}
 	}
 	if o.available == nil {
 		o.available = engine.Available

@@ -191,7 +191,7 @@ func openWith(ctx context.Context, dir string, o Options, slotOf func(ledger.His
 	if s.reserve, err = openReserve(dir, o); err != nil {
 		return nil, err
 	}
-	if s.writer, err = s.startWriter(writing, path); err != nil {
+	if s.writer, err = s.startWriter(writing, path, o); err != nil {
 		return nil, errors.Join(err, s.reserve.close())
 	}
 	// What runs in the background outlives the call that opens the store.

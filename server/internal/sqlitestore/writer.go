@@ -53,6 +53,7 @@ type writer struct {
 	ids     *ids
 	marker  *marker
 	reserve *reserve
+	files   *whereabouts
 	doubts  *doubts
 	newest  *newest
 	// unindexable is why the indexes cannot be written any more; nil where they can.
@@ -95,7 +96,7 @@ type job struct {
 type refused struct{ error }
 
 // startWriter reads what the indexes lack and starts the writer of the file.
-func (s *Store) startWriter(conn *sqlite.Conn, path string) (*writer, error) {
+func (s *Store) startWriter(conn *sqlite.Conn, path string, o Options) (*writer, error) {
 	w := &writer{
 		conn:    conn,
 		queue:   engine.NewQueue[*job](maxBatch),
@@ -104,6 +105,7 @@ func (s *Store) startWriter(conn *sqlite.Conn, path string) (*writer, error) {
 		ids:     s.ids,
 		marker:  s.marker,
 		reserve: s.reserve,
+		files:   openWhereabouts(path, o),
 		doubts:  &s.doubts,
 		newest:  &s.newest,
 		byID:    map[entryID]ledger.Entry{},
@@ -216,7 +218,10 @@ func (j *job) begin() bool {
 // own err is set.
 // The error returned is that of all others, of which none is stored then.
 func (w *writer) commit(jobs []*job) error {
-	err := w.exec(`BEGIN IMMEDIATE`)
+	err := w.files.check()
+	if err == nil {
+		err = w.exec(`BEGIN IMMEDIATE`)
+	}
 	for _, j := range jobs {
 		if err != nil {
 			break

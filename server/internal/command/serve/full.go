@@ -22,3 +22,20 @@ func noteFull(problems *rpc.Problems) func(full bool) {
 		})
 	}
 }
+
+// noteGone returns what keeps among the problems whether the files of the database are no
+// longer in the data folder.
+func noteGone(problems *rpc.Problems) func(gone bool) {
+	const name = "store gone"
+	return func(gone bool) {
+		if !gone {
+			problems.Clear(name)
+			return
+		}
+		problems.Set(name, rpc.Problem{
+			Kind:    xunchav1.ProblemKind_PROBLEM_KIND_STORE_UNAVAILABLE,
+			Message: "The files of the database are no longer in the data folder. Nothing is stored until they are back.",
+			Since:   time.Now(),
+		})
+	}
+}

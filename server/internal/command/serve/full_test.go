@@ -1,12 +1,15 @@
 package serve
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/rpc"
@@ -23,6 +26,66 @@ func TestNoteFull(t *testing.T) {
 		if got := saysFull(problems); got != full {
 			t.Errorf("full is %v: got %+v", full, problems.All())
 		}
+	}
+}
+
+// A data folder that is taken away under a server is a problem, and nothing is
+// acknowledged meanwhile, until it is back.
+func TestFolderTakenAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	c := Config{
+		Listen: "127.0.0.1:0", TimeZone: "UTC", LogLevel: "info", MaxMessageBytes: 1 << 20,
+		photoConfig: photoConfig{PhotoRetentionDays: 30}, ShutdownTimeout: time.Minute,
+	}
+	log := &lines{}
+	r, err := start(t.Context(), StoreConfig{Data: dir}, c, log, OpenEngine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-r.Ready:
+	case err := <-r.Failed:
+		t.Fatal(err)
+	}
+	create := func(username string) error {
+		_, _, err := r.people.Create(t.Context(), "local", accounts.NewAccount{
+			Username: username, Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "correct horse battery",
+		})
+		return err
+	}
+	away := func() bool {
+		return slices.ContainsFunc(r.problems.All(), func(p rpc.Problem) bool {
+			return p.Kind == xunchav1.ProblemKind_PROBLEM_KIND_STORE_UNAVAILABLE
+		})
+	}
+	if err := create("one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	// What is written at once after the last look may still be stored.
+	for err == nil && !t.Failed() {
+		err = r.store.PutRows(t.Context(), "sum", []byte("rows"))
+	}
+	if !errors.Is(err, ledger.ErrUnavailable) || !away() {
+		t.Errorf("got %v and %+v, want ErrUnavailable and a problem", err, r.problems.All())
+	}
+	if err := create("two"); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("two"); err != nil || away() {
+		t.Errorf("got %v and %+v, want no error and no problem once it is back", err, r.problems.All())
+	}
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	const message = "the database was taken away from under the server; nothing is stored until it is back"
+	if got := strings.Count(log.String(), message); got != 1 {
+		t.Errorf("the log says %d times that it was taken away, want once:\n%s", got, log)
 	}
 }
 

@@ -101,7 +101,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	begun := time.Now()
 	options := stored.options(log)
-	options.Folder.OnFull = noteFull(problems)
+	options.Folder.OnFull, options.Folder.OnGone = noteFull(problems), noteGone(problems)
 	store, where, err := open(ctx, stored.name(), options)
 	if err != nil {
 		return nil, err
