@@ -120,11 +120,13 @@ type Heartbeats struct {
 	seen     time.Duration // when that was seen, by the monotonic clock
 	accepted time.Time
 	apart    bool
+
+	soon chan struct{} // wakes Run
 }
 
 // OpenHeartbeats reads the heartbeats of the store, and stores nothing.
 func OpenHeartbeats(ctx context.Context, c HeartbeatsConfig) (*Heartbeats, error) {
-	h := &Heartbeats{c: c}
+	h := &Heartbeats{c: c, soon: make(chan struct{}, 1)}
 	return h, h.read(ctx)
 }
 
@@ -184,6 +186,14 @@ func (h *Heartbeats) Accepted() time.Time {
 	return later(h.note.Accepted, h.accepted)
 }
 
+// Soon has Run beat at once: the newest beat may be of a time that is known to be wrong now.
+func (h *Heartbeats) Soon() {
+	select {
+	case h.soon <- struct{}{}:
+	default: // that is under way
+	}
+}
+
 // Run beats at once and then every minute, until ctx ends. A beat that fails is not made
 // up for.
 func (h *Heartbeats) Run(ctx context.Context) {
@@ -195,6 +205,7 @@ func (h *Heartbeats) Run(ctx context.Context) {
 		cancel()
 		select {
 		case <-ticker.C:
+		case <-h.soon:
 		case <-ctx.Done():
 			return
 		}

@@ -79,6 +79,9 @@ func (k *timekeeper) notice(e clock.Event) {
 		}
 	}
 	k.problems.Clear(clockProblem)
+	if k.hearts != nil {
+		k.hearts.Soon() // a restart must not take the wrong time of the newest beat for right
+	}
 }
 
 // stamp writes a time for people.

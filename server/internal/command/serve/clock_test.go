@@ -228,6 +228,37 @@ func TestJumpEnds(t *testing.T) {
 	}
 }
 
+// A server that has run ahead starts again as soon as its clock was set right and confirmed,
+// though its newest heartbeat lay ahead.
+func TestStartsAfterConfirming(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, stored StoreConfig) {
+		m := newMachine()
+		m.set(366 * 24 * time.Hour)
+		r, _ := m.serve(t, stored)
+		fillRoster(t, r, m.truth.Add(m.off))
+		beat(t, r)
+		m.set(0)
+		r.time.Now()
+		r.time.Confirm()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			stored, err := clock.OpenHeartbeats(t.Context(), clock.HeartbeatsConfig{Notes: r.store, Read: m.read, Now: r.time.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !stored.Accepted().IsZero() && stored.Last().Before(m.truth.Add(time.Hour)) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the newest heartbeat is still of %v, and up to %v was accepted", stored.Last(), stored.Accepted())
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		mustStop(t, r)
+		r, _ = m.serve(t, stored)
+		mustStop(t, r)
+	})
+}
+
 // On MongoDB the database's clock is asked too: where it is another, that is an error, and
 // nothing is believed that it does not show.
 func TestDatabaseHasAnotherClock(t *testing.T) {
