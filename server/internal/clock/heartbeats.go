@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -50,6 +52,29 @@ type beatNote struct {
 type reading struct {
 	At    time.Duration `json:"at"`
 	Least time.Time     `json:"least"`
+}
+
+// ErrDamaged means that a note is none that a server has written.
+var ErrDamaged = errors.New("the note of the heartbeats is damaged")
+
+// readNote reads what a server has written. Where it is anything else, nothing follows
+// from it, and the error says so.
+func readNote(value []byte) (n beatNote, err error) {
+	if err := json.Unmarshal(value, &n); err != nil {
+		return beatNote{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	// A number that was changed could have a time believed too early, or never.
+	last := time.Duration(0)
+	for _, r := range n.Readings {
+		if r.At < last {
+			return beatNote{}, ErrDamaged
+		}
+		last = r.At
+	}
+	if n.Running < last || n.Running > math.MaxInt64/2 {
+		return beatNote{}, ErrDamaged
+	}
+	return n, nil
 }
 
 // after returns the note after a beat at which so much more has run.
@@ -124,28 +149,30 @@ type Heartbeats struct {
 	soon chan struct{} // wakes Run
 }
 
-// OpenHeartbeats reads the heartbeats of the store, and stores nothing.
+// OpenHeartbeats reads the heartbeats of the store, and stores nothing. They can be used
+// where it gives an error, too: then nothing is believed for a day.
 func OpenHeartbeats(ctx context.Context, c HeartbeatsConfig) (*Heartbeats, error) {
 	h := &Heartbeats{c: c, soon: make(chan struct{}, 1)}
-	return h, h.read(ctx)
+	damage, err := h.read(ctx)
+	return h, errors.Join(err, damage)
 }
 
-// read takes in what the store has.
-func (h *Heartbeats) read(ctx context.Context) error {
+// read takes in what the store has. What is damaged there is replaced by the next beat.
+func (h *Heartbeats) read(ctx context.Context) (damage, err error) {
 	value, revision, err := h.c.Notes.Note(ctx, noteName)
 	if err != nil && !errors.Is(err, ErrNoNote) {
-		return err
+		return nil, err
 	}
 	var note beatNote
-	if err == nil && json.Unmarshal(value, &note) != nil {
-		note = beatNote{} // nothing is believed for a day, and nothing is lost by that
+	if err == nil {
+		note, damage = readNote(value)
 	}
 	// Only now: what another server counts ends before it is seen here.
 	_, ran := h.c.Read()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.note, h.revision, h.seen = note, revision, ran
-	return nil
+	return damage, nil
 }
 
 // Last returns the time of the newest heartbeat that is known; zero for none.
@@ -244,7 +271,7 @@ func (h *Heartbeats) Beat(ctx context.Context) error {
 		if !errors.Is(err, ledger.ErrMoved) {
 			return err
 		}
-		if err := h.read(ctx); err != nil {
+		if _, err := h.read(ctx); err != nil {
 			return err
 		}
 		if !h.adds(shown) {

@@ -231,16 +231,42 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// A note that cannot be read proves nothing, and does not stop the next one.
+// A note that no server has written proves nothing, is told of, and does not stop the next
+// one.
 func TestDamagedNote(t *testing.T) {
-	c := newCounty()
-	if err := c.notes.PutNote(t.Context(), "clock", 0, []byte(`{"running": "long"`)); err != nil {
-		t.Fatal(err)
-	}
-	s := c.start(t, 0)
-	c.run(t, time.Hour, s)
-	if got := s.Running(); got != time.Hour {
-		t.Errorf("it has run for %v, want an hour", got)
+	const reading = `"least":"2026-11-20T08:00:00Z"`
+	for name, value := range map[string]string{
+		"cut short":         `{"running": "long"`,
+		"no text":           "\x00\xff",
+		"nothing":           "",
+		"runs backwards":    `{"running":-1}`,
+		"runs for ever":     `{"running":9223372036854775807,"readings":[{"at":0,` + reading + `}]}`,
+		"read before":       `{"running":90000000000000,"readings":[{"at":-1,` + reading + `}]}`,
+		"read later":        `{"running":90000000000000,"readings":[{"at":0,` + reading + `},{"at":90000000000001,` + reading + `}]}`,
+		"read out of order": `{"running":90000000000000,"readings":[{"at":7,` + reading + `},{"at":6,` + reading + `}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCounty()
+			if err := c.notes.PutNote(t.Context(), "clock", 0, []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+			begun := c.truth
+			read := func() (time.Time, time.Duration) { return c.truth, c.truth.Sub(begun) }
+			h, err := clock.OpenHeartbeats(t.Context(), clock.HeartbeatsConfig{Notes: &c.notes, Read: read, Now: func() time.Time { return c.truth }})
+			if !errors.Is(err, clock.ErrDamaged) {
+				t.Errorf("got %v, want ErrDamaged", err)
+			}
+			s := &server{Heartbeats: h}
+			s.wantNothing(t)
+			s.beat(t)
+			c.run(t, time.Hour, s)
+			if got := s.Running(); got != time.Hour {
+				t.Errorf("it has run for %v, want an hour", got)
+			}
+			if _, err := clock.OpenHeartbeats(t.Context(), clock.HeartbeatsConfig{Notes: &c.notes, Read: read, Now: time.Now}); err != nil {
+				t.Errorf("after beats: %v", err)
+			}
+		})
 	}
 }
 

@@ -308,6 +308,28 @@ func TestNoHeartbeats(t *testing.T) {
 	}
 }
 
+// What the store remembers of the clock may be damaged: that is told once, and the next
+// heartbeat replaces it.
+func TestDamagedHeartbeats(t *testing.T) {
+	stored := StoreConfig{Data: t.TempDir()}
+	store, _, err := OpenEngine(t.Context(), stored.name(), EngineOptions{})
+	if err == nil {
+		err = errors.Join(store.PutNote(t.Context(), "clock", 0, []byte("junk")), store.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine()
+	for _, want := range []int{1, 0} {
+		r, log := m.serve(t, stored)
+		beat(t, r)
+		mustStop(t, r)
+		if got := strings.Count(log.String(), "the heartbeats cannot be read"); got != want {
+			t.Errorf("it was said %d times that they cannot be read, want %d: %s", got, want, log)
+		}
+	}
+}
+
 // A noNotes is a store whose notes are damaged.
 type noNotes struct {
 	Engine
