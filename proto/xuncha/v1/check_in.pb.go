@@ -523,7 +523,8 @@ type PhotoReceipt struct {
 	Stored bool `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
 	// How many bytes are there; send the rest from here on.
 	ReceivedBytes int64 `protobuf:"varint,3,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
-	// Whether it was deleted since, because its time was over.
+	// Whether the time for which it is kept is over. It is not shown any more, and deleted
+	// within some days.
 	Purged        bool `protobuf:"varint,4,opt,name=purged,proto3" json:"purged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -204,9 +204,9 @@ type CoverageRow struct {
 	DispersedPeople int64 `protobuf:"varint,13,opt,name=dispersed_people,json=dispersedPeople,proto3" json:"dispersed_people,omitempty"`
 	// The latest capture_time of theirs; absent where there are none.
 	LastCaptureTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=last_capture_time,json=lastCaptureTime,proto3" json:"last_capture_time,omitempty"`
-	// How many of the division's sites have a history that does not verify. What does
-	// not verify of them is in none of the figures. 0 means that nothing is known to be
-	// altered.
+	// How many of the division's sites have a history that does not verify. What did
+	// not verify when the server read it is in none of the figures; what was altered after
+	// that is in them as it was. 0 means that nothing is known to be altered.
 	SitesAltered  int64 `protobuf:"varint,15,opt,name=sites_altered,json=sitesAltered,proto3" json:"sites_altered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -362,7 +362,8 @@ type GetPhotoUploadResponse struct {
 	ReceivedBytes int64 `protobuf:"varint,1,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	// Whether all of it is stored for good, or was.
 	Stored bool `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
-	// Whether it was deleted since, because its time was over.
+	// Whether the time for which it is kept is over. It is not shown any more, and deleted
+	// within some days.
 	Purged bool `protobuf:"varint,3,opt,name=purged,proto3" json:"purged,omitempty"`
 	// How many bytes the check-in declares.
 	SizeBytes     int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
