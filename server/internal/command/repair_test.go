@@ -9,6 +9,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/sampledata"
 )
 
@@ -113,6 +114,42 @@ func testRepairRosterAndAccounts(t *testing.T, store ...string) {
 			t.Errorf("%v: with more: got status %d, want 0: %s", store, status, out)
 		}
 	}
+}
+
+// A check-in whose entry is gone is stored once more when the phone sends it again after
+// the repair, and is counted once.
+func TestRepairMissing(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, func(t *testing.T, store ...string) {
+		address, stop := serveOn(t, store...)
+		site := fill(t, address)[0]
+		gone := newCheckIn(site)
+		for _, c := range []*xunchav1.CheckIn{newCheckIn(site), gone, newCheckIn(site), newCheckIn(site)} {
+			submit(t, connect(t, address), c)
+		}
+		stop()
+		alter(t, store).remove(t, "site/"+site, 2)
+		if out, stderr, err := xuncha(t, append([]string{"repair", "--yes"}, store...)...); err != nil {
+			t.Fatal(out, stderr, err)
+		}
+		address, stop = serveOn(t, store...)
+		for i := range 2 {
+			if r := submit(t, connect(t, address), gone); r.Duplicate != (i > 0) || r.Sequence != 6 {
+				t.Errorf("got %v, want it stored once, behind the repair", r)
+			}
+		}
+		// The first, the last, and the one sent again: that behind the hole cannot be proven.
+		if row := cityCoverage(t, connect(t, address)); row.CheckIns != 3 || row.SitesAltered != 0 {
+			t.Errorf("got %v, want 3 check-ins", row)
+		}
+		if out, status := checkOf(t, "--server", address); status != 0 {
+			t.Errorf("through the server: got status %d, want 0: %s", status, out)
+		}
+		stop()
+		if out, status := checkOf(t, store...); status != 0 {
+			t.Errorf("got status %d, want 0: %s", status, out)
+		}
+	})
 }
 
 // All that can be read of a damaged data folder is brought into a new one and repaired
