@@ -133,6 +133,7 @@ func TestRepairMissing(t *testing.T) {
 			t.Fatal(out, stderr, err)
 		}
 		address, stop = serveOn(t, store...)
+		countedOf(t, connect(t, address), site) // which has the newest entries in memory
 		for i := range 2 {
 			if r := submit(t, connect(t, address), gone); r.Duplicate != (i > 0) || r.Sequence != 6 {
 				t.Errorf("got %v, want it stored once, behind the repair", r)
@@ -142,8 +143,17 @@ func TestRepairMissing(t *testing.T) {
 		if row := cityCoverage(t, connect(t, address)); row.CheckIns != 3 || row.SitesAltered != 0 {
 			t.Errorf("got %v, want 3 check-ins", row)
 		}
+		later := []*xunchav1.CheckIn{newCheckIn(site), newCheckIn(site)}
+		for _, c := range later {
+			submit(t, connect(t, address), c)
+		}
 		if out, status := checkOf(t, "--server", address); status != 0 {
 			t.Errorf("through the server: got status %d, want 0: %s", status, out)
+		}
+		for _, c := range append(later, gone) {
+			if r := submit(t, connect(t, address), c); !r.Duplicate {
+				t.Errorf("got %v, want a repeat", r)
+			}
 		}
 		stop()
 		if out, status := checkOf(t, store...); status != 0 {

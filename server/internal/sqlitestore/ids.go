@@ -56,8 +56,11 @@ type ids struct {
 	once   sync.Once
 }
 
-// find returns the indexed entry with the id.
+// find returns the indexed entry with the id. One whose record says something else is
+// returned only where there is no other: somebody may have given it the id of another, or
+// put in a copy.
 func (i *ids) find(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Entry, found bool, err error) {
+	var odd *ledger.Entry
 	for slot := i.slotOf(h, id); ; slot++ {
 		taken, row := false, int64(0)
 		err := query(conn, bySlot, 1,
@@ -79,11 +82,20 @@ func (i *ids) find(conn *sqlite.Conn, h ledger.History, id string) (e ledger.Ent
 		}
 		if taken && e.ID == id && (e.History == h || saysHistory(e.Record, h)) {
 			e.History = h // whatever is stored beside it
-			return e, true, nil
+			if e.Whole() {
+				return e, true, nil
+			}
+			if odd == nil {
+				first := e
+				odd = &first
+			}
 		}
 		if !taken {
 			break
 		}
+	}
+	if odd != nil {
+		return *odd, true, nil
 	}
 	if !i.old {
 		return ledger.Entry{}, false, nil

@@ -165,7 +165,7 @@ func (s *Store) span(conn *sqlite.Conn, h ledger.History, after ledger.Sequence,
 		}
 		after = first - 1
 	}
-	if tail = tail[min(len(tail), int(after+1-first)):]; len(tail) > n-len(out) {
+	if tail = tail[behind(tail, after):]; len(tail) > n-len(out) {
 		tail = tail[:n-len(out)]
 	}
 	return appendCopies(out, tail...), nil
@@ -186,7 +186,7 @@ func (s *Store) Newest(ctx context.Context, h ledger.History, before ledger.Sequ
 	tail, asOf := s.recent.tail(h)
 	if len(tail) > 0 {
 		first := tail[0].Sequence
-		found := tail[:max(0, min(len(tail), int(last-first+1)))]
+		found := tail[:behind(tail, last)]
 		out = appendCopies(out, found[max(0, len(found)-n):]...)
 		slices.Reverse(out)
 		last = min(last, first-1)

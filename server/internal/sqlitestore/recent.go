@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"bytes"
 	"slices"
+	"sort"
 	"sync"
 
 	"xuncha/ledger"
@@ -70,7 +71,24 @@ func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
 		return ledger.Entry{}, false
 	}
 	t := r.tails[h]
-	return t[at-t[0].Sequence], true
+	for i := behind(t, at-1); i < len(t) && t[i].Sequence == at; i++ {
+		if t[i].ID == id {
+			return t[i], true
+		}
+	}
+	return ledger.Entry{}, false
+}
+
+// behind returns where in a tail the entries behind the sequence begin. Those of a tail
+// are in their order, and mostly without gaps; entries that somebody has removed are gaps.
+func behind(t []ledger.Entry, q ledger.Sequence) int {
+	if len(t) == 0 || q < t[0].Sequence {
+		return 0
+	}
+	if i := q - t[0].Sequence + 1; i <= ledger.Sequence(len(t)) && t[i-1].Sequence == q && (i == ledger.Sequence(len(t)) || t[i].Sequence > q) {
+		return int(i)
+	}
+	return sort.Search(len(t), func(i int) bool { return t[i].Sequence > q })
 }
 
 // waiting returns how many entries are not in the indexes yet.
@@ -121,7 +139,12 @@ func (r *recent) publish(fresh []indexRow, entries []ledger.Entry) {
 		r.ids[row.entryID] = e.Sequence
 		r.unindexed = append(r.unindexed, row)
 		e.Record = bytes.Clone(e.Record) // the caller has the other
-		r.tails[e.History] = append(t, e)
+		if i := behind(t, e.Sequence); i < len(t) {
+			// It was moved, or put in. Somebody may be reading the tail.
+			r.tails[e.History] = slices.Insert(slices.Clone(t), i, e)
+		} else {
+			r.tails[e.History] = append(t, e)
+		}
 		r.count++
 	}
 }
@@ -145,7 +168,14 @@ func (r *recent) remember(h ledger.History, newestFirst []ledger.Entry, asOf int
 	if r.forgotten != asOf || len(r.tails[h]) > 0 || len(newestFirst) == 0 || r.count+keepTail > maxRecent {
 		return
 	}
-	n := min(len(newestFirst), keepTail)
+	// As far as they are in their order: what somebody has moved is looked up each time.
+	n := 1
+	for n < min(len(newestFirst), keepTail) && newestFirst[n].Sequence < newestFirst[n-1].Sequence {
+		n++
+	}
+	if !newestFirst[0].Whole() {
+		return
+	}
 	tail := make([]ledger.Entry, n)
 	for i, e := range newestFirst[:n] {
 		e.Record = bytes.Clone(e.Record)

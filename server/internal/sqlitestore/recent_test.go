@@ -276,3 +276,36 @@ func TestIndexedWhileQuiet(t *testing.T) {
 	want = append(want, mustAppend(t, s, draft("later")))
 	wantWhole(t, s, site, want)
 }
+
+// Entries that are gone, moved or put in leave what is in memory findable.
+func TestRecentOfAnAlteredHistory(t *testing.T) {
+	const h = ledger.History("site/x")
+	all := func() (out []ledger.Entry) {
+		var head ledger.Head
+		for i := range 9 {
+			e := head.Seal(ledger.Draft{History: h, ID: fmt.Sprint("id-", i+1), Kind: "check_in", Content: []byte(`{}`)})
+			out, head = append(out, e), e.Head()
+		}
+		return out
+	}()
+	r := newRecent()
+	// The third is gone, and the first six are indexed.
+	r.remember(h, []ledger.Entry{all[5], all[4], all[3], all[1], all[0]}, 0)
+	for _, i := range []int{7, 6, 8} {
+		r.publish([]indexRow{{entryID: entryID{h, all[i].ID}}}, []ledger.Entry{all[i]})
+	}
+	for _, want := range all[6:] {
+		if e, ok := r.byID(h, want.ID); !ok || e.ID != want.ID {
+			t.Errorf("%s: got %s, %v", want.ID, e.ID, ok)
+		}
+	}
+	tail, _ := r.tail(h)
+	for after, want := range []string{"id-1", "id-2", "id-4", "id-4", "id-5", "id-6", "id-7", "id-8", "id-9"} {
+		if at := behind(tail, ledger.Sequence(after)); at == len(tail) || tail[at].ID != want {
+			t.Errorf("behind %d lies what is at %d of %d, want %s", after, at, len(tail), want)
+		}
+	}
+	if at := behind(tail, 9); at != len(tail) {
+		t.Errorf("behind the newest lies what is at %d of %d", at, len(tail))
+	}
+}
