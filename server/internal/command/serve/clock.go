@@ -18,8 +18,12 @@ import (
 // writtenOn is a day after which this program was written: a clock before it is wrong.
 var writtenOn = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// clockProblem is the name of the problem that the clock has jumped.
-const clockProblem = "clock"
+// clockProblem is the name of the problem that the clock has jumped, and apartProblem that
+// of one that is far from the database's.
+const (
+	clockProblem = "clock"
+	apartProblem = "clock of the database"
+)
 
 // errClock means that the clock looks wrong, so that entries could get times that they
 // never had.
@@ -27,7 +31,7 @@ var errClock = errors.New("the clock looks wrong")
 
 // clockConfig says what to do about a clock that looks wrong.
 type clockConfig struct {
-	AcceptClock bool `help:"Go on although the clock is behind the newest entry, behind the last heartbeat, or before the day on which this program was built. Look at the clock first."`
+	AcceptClock bool `help:"Go on although the clock is behind the newest entry, behind the last heartbeat, before the day on which this program was built, or another than that of a MongoDB database. Look at the clock first."`
 }
 
 // A reader reads the wall clock and the monotonic one at one moment.
@@ -110,6 +114,15 @@ func (k *timekeeper) open(ctx context.Context, store Engine) (err error) {
 		k.log.Error("the heartbeats cannot be read, so the clock is compared with entries alone", "error", err.Error())
 	}
 	known := known{beat: k.hearts.Last(), accepted: k.hearts.Accepted(), entry: newestEarly(ctx, store)}
+	if c.Database != nil {
+		err := untilBack(ctx, k.log, "reading the clock of the database", func() (err error) {
+			known.database, err = c.Database(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if err := k.check(known); err != nil {
 		return err
 	}
@@ -127,8 +140,13 @@ func (k *timekeeper) Believed() (time.Time, bool) { return k.hearts.Believed() }
 func (k *timekeeper) apart(apart bool, now, database time.Time) {
 	if apart {
 		k.log.Error("the clock of the database is another than this server's", "clock", now, "database", database)
+		k.problems.Set(apartProblem, rpc.Problem{
+			Kind: xunchav1.ProblemKind_PROBLEM_KIND_CLOCK_JUMPED, Since: now,
+			Message: fmt.Sprintf("The clock of the database shows %s, and this server's %s. One of them is wrong.", stamp(database), stamp(now)),
+		})
 		return
 	}
+	k.problems.Clear(apartProblem)
 	k.log.Info("the clocks of the database and of this server agree again", "clock", now, "database", database)
 }
 
@@ -146,22 +164,25 @@ func (k *timekeeper) check(known known) error {
 
 // A known is what is known of the time without a clock; zero for what is not known.
 type known struct {
+	database    time.Time // by the database's own clock
 	beat, entry time.Time // of the newest heartbeat and the newest entry
 	accepted    time.Time // up to when entries may lie ahead
 }
 
 // check returns an error that wraps errClock where a clock that shows now is wrong.
 func (s known) check(now time.Time) error {
-	behind := func(t time.Time, what string) error {
+	other := func(t time.Time, what string) error {
 		return fmt.Errorf("%w: it shows %s, and %s %s; set it right, or go on with --accept-clock", errClock, stamp(now), what, stamp(t))
 	}
 	switch built := builtOn(); {
 	case now.Before(built):
-		return behind(built, "this program was built on")
+		return other(built, "this program was built on")
+	case !s.database.IsZero() && now.Sub(s.database).Abs() > clock.Tolerance:
+		return other(s.database, "that of the database shows")
 	case s.beat.Sub(now) > clock.Tolerance:
-		return behind(s.beat, "the last heartbeat was at")
+		return other(s.beat, "the last heartbeat was at")
 	case s.entry.After(s.accepted) && s.entry.Sub(now) > clock.Tolerance:
-		return behind(s.entry, "the newest entry is of")
+		return other(s.entry, "the newest entry is of")
 	}
 	return nil
 }
@@ -218,7 +239,11 @@ func (c clockConfig) checkClock(ctx context.Context, store Engine) error {
 		return nil
 	}
 	hearts, _ := clock.OpenHeartbeats(ctx, clock.HeartbeatsConfig{Notes: store, Read: clock.Machine(), Now: time.Now})
-	return known{beat: hearts.Last(), entry: newestEarly(ctx, store), accepted: hearts.Accepted()}.check(time.Now())
+	known := known{beat: hearts.Last(), entry: newestEarly(ctx, store), accepted: hearts.Accepted()}
+	if s, ok := store.(clocked); ok {
+		known.database, _ = s.DatabaseTime(ctx)
+	}
+	return known.check(time.Now())
 }
 
 // A newestTime is the time of the newest entry that was seen. It is safe for concurrent

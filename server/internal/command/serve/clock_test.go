@@ -234,7 +234,9 @@ func TestStartsAfterConfirming(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, stored StoreConfig) {
 		m := newMachine()
 		m.set(366 * 24 * time.Hour)
-		r, _ := m.serve(t, stored)
+		accept := stored
+		accept.AcceptClock = true // MongoDB's clock is right
+		r, _ := m.serve(t, accept)
 		fillRoster(t, r, m.truth.Add(m.off))
 		beat(t, r)
 		m.set(0)
@@ -259,8 +261,10 @@ func TestStartsAfterConfirming(t *testing.T) {
 	})
 }
 
-// On MongoDB the database's clock is asked too: where it is another, that is an error, and
-// nothing is believed that it does not show.
+// On MongoDB the database's clock is asked too. A server whose clock is another does not
+// start: its entries would be counted at wrong times, also by other servers, and would keep
+// those from starting. One that goes on with it says so, and believes nothing that the
+// database does not show.
 func TestDatabaseHasAnotherClock(t *testing.T) {
 	s, err := mongotest.StartStandIn("-commit=0s")
 	if err != nil {
@@ -271,19 +275,33 @@ func TestDatabaseHasAnotherClock(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	m := newMachine()
-	m.set(2 * 365 * 24 * time.Hour)
-	r, log := m.serve(t, StoreConfig{Store: s.Database(t)})
-	for range 25 * 30 {
-		m.pass(2 * time.Minute)
-		beat(t, r)
-	}
-	if got, ok := r.time.hearts.Believed(); !ok || got.After(time.Now()) {
-		t.Errorf("believed %v, %v, want what the database has shown", got, ok)
-	}
-	mustStop(t, r)
-	if n := strings.Count(log.String(), "the clock of the database is another than this server's"); n != 1 {
-		t.Errorf("it was said %d times that the clocks differ, want once", n)
+	for _, off := range []time.Duration{2 * 365 * 24 * time.Hour, clock.Tolerance + time.Minute, -clock.Tolerance - time.Minute} {
+		t.Run(off.String(), func(t *testing.T) {
+			stored := StoreConfig{Store: s.Database(t)}
+			m := newMachine()
+			m.set(off)
+			_, _, err := m.tryServe(t, stored)
+			wantRefused(t, err, stamp(m.truth.Add(off)), "that of the database shows")
+			stored.AcceptClock = true
+			r, log := m.serve(t, stored)
+			beat(t, r)
+			if list := r.time.problems.All(); len(list) != 1 || list[0].Kind != xunchav1.ProblemKind_PROBLEM_KIND_CLOCK_JUMPED {
+				t.Errorf("got the problems %v, want that the clocks differ", list)
+			}
+			if off > time.Hour {
+				for range 25 * 30 {
+					m.pass(2 * time.Minute)
+					beat(t, r)
+				}
+				if got, ok := r.time.hearts.Believed(); !ok || got.After(time.Now()) {
+					t.Errorf("believed %v, %v, want what the database has shown", got, ok)
+				}
+			}
+			mustStop(t, r)
+			if n := strings.Count(log.String(), "the clock of the database is another than this server's"); n != 1 {
+				t.Errorf("it was said %d times that the clocks differ, want once", n)
+			}
+		})
 	}
 }
 
