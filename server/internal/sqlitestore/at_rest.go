@@ -81,7 +81,9 @@ func OpenAtRest(ctx context.Context, dir string) (_ *Store, err error) {
 			return nil, err
 		}
 		conns = append(conns, conn)
-		for _, setting := range []string{fmt.Sprintf(`PRAGMA cache_size = -%d`, readCacheKiB), `PRAGMA temp_store = memory`} {
+		// Of a file that was cut short, SQLite reads what there is only with writable_schema,
+		// by which nothing can be written here all the same.
+		for _, setting := range []string{`PRAGMA writable_schema = on`, fmt.Sprintf(`PRAGMA cache_size = -%d`, readCacheKiB), `PRAGMA temp_store = memory`} {
 			if err := sqlitex.ExecuteTransient(conn, setting, nil); err != nil {
 				return nil, err
 			}
@@ -131,7 +133,8 @@ func lockAtRest(dir string) (*os.File, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-// loadUnindexed puts into memory what the indexes lack.
+// loadUnindexed puts into memory what the indexes lack, as far as it can be read: whoever
+// looks at a damaged folder goes through all rows anyway.
 func (s *Store) loadUnindexed(ctx context.Context, conn *sqlite.Conn) error {
 	conn.SetInterrupt(ctx.Done())
 	defer conn.SetInterrupt(nil)
@@ -142,7 +145,7 @@ func (s *Store) loadUnindexed(ctx context.Context, conn *sqlite.Conn) error {
 		entries = append(entries, e)
 		rows = append(rows, indexRow{entryID: entryID{e.History, e.ID}, entry: stmt.ColumnInt64(7), history: stmt.ColumnInt64(8), Sequence: e.Sequence})
 	})
-	if err != nil {
+	if err != nil && !unreadable(err) {
 		return err
 	}
 	s.recent.publish(rows, entries)
