@@ -169,8 +169,12 @@ func (x *examination) checkPhotos(ctx context.Context, list []storedPhoto, read 
 		_ = read.Add(1)
 		if i == 0 || p.file != last {
 			var err error
-			if why, err = x.checkPhoto(ctx, p); err != nil {
+			switch why, err = x.checkPhoto(ctx, p); {
+			case err == nil:
+			case ctx.Err() != nil || x.store.Shared(): // a database may just be away
 				return fmt.Errorf("photo %s: %w", p.file, err)
+			default:
+				why = fmt.Sprintf("cannot be read: %v", err)
 			}
 			last = p.file
 		}
