@@ -78,12 +78,12 @@ func (k *timekeeper) notice(e clock.Event) {
 		k.log.Info("the clock has been steady since it jumped; it is taken for right", both...)
 	case clock.Confirmed:
 		k.log.Info("somebody has confirmed the clock; it is taken for right", both...)
-		if k.hearts != nil {
-			k.hearts.Accept(e.Good)
-		}
 	}
 	k.problems.Clear(clockProblem)
 	if k.hearts != nil {
+		if e.What != clock.Returned {
+			k.hearts.Accept(e.Good) // entries of before may lie ahead
+		}
 		k.hearts.Soon() // a restart must not take the wrong time of the newest beat for right
 	}
 }

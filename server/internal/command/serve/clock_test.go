@@ -261,6 +261,24 @@ func TestStartsAfterConfirming(t *testing.T) {
 	})
 }
 
+// So it does where nobody has confirmed the clock, and the server has taken it for right.
+func TestStartsAfterSteadying(t *testing.T) {
+	stored := StoreConfig{Data: t.TempDir()}
+	m := newMachine()
+	m.set(366 * 24 * time.Hour)
+	r, _ := m.serve(t, stored)
+	fillRoster(t, r, m.truth.Add(m.off))
+	m.set(0)
+	r.time.Now()
+	for m.pass(clock.SteadyFor); len(r.time.problems.All()) > 0; r.time.Now() {
+		<-time.After(10 * time.Millisecond) // it looks each second
+	}
+	beat(t, r)
+	mustStop(t, r)
+	r, _ = m.serve(t, stored)
+	mustStop(t, r)
+}
+
 // On MongoDB the database's clock is asked too. A server whose clock is another does not
 // start: its entries would be counted at wrong times, also by other servers, and would keep
 // those from starting. One that goes on with it says so, and believes nothing that the
