@@ -17,7 +17,10 @@ func (id SiteID) History() ledger.History { return ledger.History("site/" + stri
 // SiteOf returns the site whose own history has the name.
 func SiteOf(h ledger.History) (SiteID, bool) {
 	id, ok := strings.CutPrefix(string(h), "site/")
-	return SiteID(id), ok && id != ""
+	if !ok || id == "" {
+		return "", false
+	}
+	return SiteID(id), true
 }
 
 // A Position is a point in WGS 84, in degrees.

@@ -3,6 +3,7 @@ package command_test
 import (
 	"bytes"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -199,4 +200,32 @@ func testAltered(t *testing.T, store ...string) {
 	if row := cityCoverage(t, conn); row.SitesAltered != 1 {
 		t.Errorf("after the check: got %v", row)
 	}
+}
+
+// TestStatusWithAlteredAccounts ensures that the accounts before the first one that was
+// altered can ask what is wrong, though nobody can be signed out then.
+func TestStatusWithAlteredAccounts(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, store ...string) {
+		const password = "correct horse battery"
+		file := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"root", "second"} {
+			args := append([]string{"account", "create", "--role", "admin", "--username", name, "--division", "511600", "--password-file", file}, store...)
+			if _, stderr, err := xuncha(t, args...); err != nil {
+				t.Fatal(stderr, err)
+			}
+		}
+		replaceInRecord(t, store, "accounts", 2, "second", "Second")
+		address, _ := serveOn(t, store...)
+		stdout, stderr, err := xuncha(t, "status", "--server", address, "--username", "root", "--password", password)
+		if command.ExitCode(err) != 1 || !strings.Contains(stdout, "history_altered  accounts") {
+			t.Errorf("got %s%s%v, want the accounts' history and the status 1", stdout, stderr, err)
+		}
+		stdout, stderr, err = xuncha(t, "status", "--json", "--server", address, "--username", "root", "--password", password)
+		if !strings.Contains(stdout, `"siteId":""`) {
+			t.Errorf("got %s%s%v, want no site", stdout, stderr, err)
+		}
+	})
 }

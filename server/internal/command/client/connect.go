@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"xuncha/client"
@@ -69,6 +70,12 @@ func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f fun
 	}
 	err := f(ctx, server)
 	out := server.SignOut(ctx)
+	switch status.Code(out) {
+	case codes.Unavailable, codes.ResourceExhausted:
+		// What the command has done stands, such as telling what is wrong with the server.
+		// Nobody else has the tokens.
+		out = nil
+	}
 	return cmp.Or(err, out)
 }
 
