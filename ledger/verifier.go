@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"cmp"
-	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -20,7 +19,6 @@ import (
 // So whoever reads from the beginning asks for the flaws once all is read.
 type Verifier struct {
 	now    func() time.Time
-	seed   maphash.Seed
 	shards [64]verifierShard
 }
 
@@ -40,22 +38,37 @@ type Flaw struct {
 // NewVerifier returns a verifier that has been given nothing. A flaw is found when now
 // says.
 func NewVerifier(now func() time.Time) *Verifier {
-	v := &Verifier{now: now, seed: maphash.MakeSeed()}
+	v := &Verifier{now: now}
 	for i := range v.shards {
 		v.shards[i].chains = map[History]*chain{}
 	}
 	return v
 }
 
-// of returns the chain of a history, and unlocks what it is in with the function.
-func (v *Verifier) of(h History) (c *chain, unlock func()) {
-	s := &v.shards[maphash.String(v.seed, string(h))%uint64(len(v.shards))]
-	s.mu.Lock()
-	if c = s.chains[h]; c == nil {
+// shard returns what has the chain of the history. The ends of names are as good as random.
+func (v *Verifier) shard(h History) *verifierShard {
+	at := uint(len(h))
+	if n := len(h); n > 1 {
+		at = 31*uint(h[n-1]) + uint(h[n-2])
+	}
+	return &v.shards[at%uint(len(v.shards))]
+}
+
+// chain returns the chain of a history. It needs the lock.
+func (s *verifierShard) chain(h History) *chain {
+	c := s.chains[h]
+	if c == nil {
 		c = &chain{}
 		s.chains[h] = c
 	}
-	return c, s.mu.Unlock
+	return c
+}
+
+// of returns the chain of a history, and unlocks what it is in with the function.
+func (v *Verifier) of(h History) (c *chain, unlock func()) {
+	s := v.shard(h)
+	s.mu.Lock()
+	return s.chain(h), s.mu.Unlock
 }
 
 // Begin lets the verifier go on behind the head of a history, for whoever has verified
@@ -106,8 +119,10 @@ func (v *Verifier) Adopt(other *Verifier) {
 // Take checks the next entry of a history and reports whether it verifies. Nobody is to
 // count one that does not.
 func (v *Verifier) Take(e Entry) (verified bool) {
-	c, unlock := v.of(e.History)
-	defer unlock()
+	s := v.shard(e.History)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.chain(e.History)
 	// As nearly all are.
 	if c.odd == nil && e.Sequence == c.Sequence+1 && e.Kind != KindRepaired &&
 		Chain(c.Hash, e.Record) == e.Hash && e.saysItself() && !e.Time.Before(c.Time) {

@@ -103,7 +103,10 @@ func readRow(conn *sqlite.Conn, row int64) (e ledger.Entry, history int64, found
 }
 
 // recordBegin is how the record of an entry of a history begins.
-const recordBegin = `{"format":1,"history":"`
+const (
+	recordBegin   = `{"format":1,"history":"`
+	sequenceBegin = `","sequence":`
+)
 
 // saysHistory reports whether the record is of the history.
 func saysHistory(record []byte, h ledger.History) bool {
@@ -111,11 +114,31 @@ func saysHistory(record []byte, h ledger.History) bool {
 	return len(record) > n+len(h) && string(record[:n]) == recordBegin && string(record[n:n+len(h)]) == string(h) && record[n+len(h)] == '"'
 }
 
+// sequenceIn returns the sequence that a record of the history names, or 0 where it is of
+// none or of another one. It is historyIn for every entry of a feed: without memory.
+func sequenceIn(record []byte, h ledger.History) (q ledger.Sequence) {
+	if !saysHistory(record, h) {
+		return 0
+	}
+	digits, ok := bytes.CutPrefix(record[len(recordBegin)+len(h):], []byte(sequenceBegin))
+	for i, c := range digits {
+		if c < '0' || c > '9' || q > maxSequence {
+			ok = ok && c == ',' && i > 0
+			break
+		}
+		q = 10*q + ledger.Sequence(c-'0')
+	}
+	if !ok {
+		return 0
+	}
+	return q
+}
+
 // historyIn returns the history and the sequence that a record names. It knows those
 // without escapes, which all are.
 func historyIn(record []byte) (h ledger.History, q ledger.Sequence, ok bool) {
 	rest, ok := bytes.CutPrefix(record, []byte(recordBegin))
-	name, rest, found := bytes.Cut(rest[:min(len(rest), 256)], []byte(`","sequence":`))
+	name, rest, found := bytes.Cut(rest[:min(len(rest), 256)], []byte(sequenceBegin))
 	end := bytes.IndexByte(rest, ',')
 	if !ok || !found || end < 0 || len(name) == 0 || bytes.ContainsAny(name, "\"\\\x00") {
 		return "", 0, false

@@ -82,8 +82,8 @@ func (s *Store) Feed(ctx context.Context, from ledger.Cursor) iter.Seq2[ledger.F
 						record := records.record(stmt)
 						e := readEntry(stmt, "", record)
 						e.History, failed = names.nameOf(conn, stmt.ColumnInt64(8), record)
-						if h, q, ok := historyIn(record); ok && h == names[stmt.ColumnInt64(8)] {
-							s.newest.note(stmt.ColumnInt64(8), q)
+						if e.History == names[stmt.ColumnInt64(8)] {
+							s.newest.note(stmt.ColumnInt64(8), sequenceIn(record, e.History))
 						}
 						page, rows = append(page, e), append(rows, next)
 					})
