@@ -18,7 +18,8 @@ import (
 // can be added, and nobody can say that it is not there.
 func (s *Service) submitAltered(ctx context.Context, c *CheckIn, altered error) (*Stored, bool, error) {
 	e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
-	if errors.Is(err, ledger.ErrNotFound) || err == nil && s.Altered.At(e.History, e.Sequence) {
+	known, _ := s.Altered.OfEntry(e)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && known {
 		err = altered
 	}
 	if err != nil {
@@ -77,7 +78,7 @@ func (s *Service) readable(ctx context.Context, keys []ledger.Key) (out []*Store
 	out = make([]*Stored, 0, len(keys))
 	for _, e := range entries {
 		c, err := Parse(e)
-		if err == nil && !s.Altered.At(e.History, e.Sequence) && !s.Altered.SetAside(e.History, e.Sequence) {
+		if altered, aside := s.Altered.OfEntry(e); err == nil && !altered && !aside {
 			out = append(out, c)
 		}
 	}

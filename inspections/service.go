@@ -136,7 +136,7 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stored, bool, error) {
 	// One that was set aside counts nowhere, whatever it says. Its id stays taken, so the
 	// visit is reported once more under another one.
-	aside := s.Altered.SetAside(e.History, e.Sequence)
+	_, aside := s.Altered.OfEntry(e)
 	first, err := Parse(e)
 	if err == nil && !aside && sameContent(&first.CheckIn, c) {
 		return first, true, s.stored(ctx, first)
@@ -161,12 +161,16 @@ func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*St
 	}
 	e, err := s.Ledger.Entry(ctx, site.History(), string(id))
 	missing := errors.Is(err, ledger.ErrNotFound)
-	if missing || err == nil && s.Altered.At(e.History, e.Sequence) {
+	altered, aside := s.Altered.OfEntry(e)
+	if missing || err == nil && altered {
 		if altered := s.Altered.Of(site.History()); altered != nil {
 			return nil, altered
 		}
+		if !missing { // which nobody has noticed yet
+			return nil, s.verify(ctx, e)
+		}
 	}
-	if missing || err == nil && s.Altered.SetAside(e.History, e.Sequence) {
+	if missing || err == nil && aside {
 		err = &sites.FieldError{Field: "check_in_id", Err: fmt.Errorf("%s: %w", id, ErrNotFound)}
 	}
 	if err != nil {

@@ -227,6 +227,24 @@ func (a *Alterations) At(h History, q Sequence) bool {
 	return there
 }
 
+// OfEntry reports what is known of an entry as it was read: whether it does not verify, and
+// whether a repair has set it aside. One that somebody has moved is known by its place,
+// which its record says; and one that is not what its record says does not verify, even
+// where nobody has noticed it yet.
+func (a *Alterations) OfEntry(e Entry) (altered, aside bool) {
+	if a == nil {
+		return false, false
+	}
+	altered, aside = a.At(e.History, e.Sequence), a.SetAside(e.History, e.Sequence)
+	if altered || aside || e.Whole() {
+		return altered, aside
+	}
+	if read, err := Parse(e.Record); err == nil && read.History == e.History {
+		aside = a.SetAside(e.History, read.Sequence)
+	}
+	return !aside, aside
+}
+
 // Histories returns those that do not verify, by name. It takes nothing while there are
 // none.
 func (a *Alterations) Histories() []History {

@@ -23,7 +23,8 @@ func (g *guarded) Append(ctx context.Context, d Draft) (Entry, bool, error) {
 		return g.Store.Append(ctx, d)
 	}
 	e, err := g.Store.Entry(ctx, d.History, d.ID)
-	if errors.Is(err, ErrNotFound) || err == nil && g.altered.At(d.History, e.Sequence) {
+	known, _ := g.altered.OfEntry(e)
+	if errors.Is(err, ErrNotFound) || err == nil && known {
 		err = altered
 	}
 	if err != nil {

@@ -206,6 +206,11 @@ func (c *chain) doesNotFit(e Entry, at place, now time.Time) {
 		return
 	}
 	aside := AsideOf(e)
+	if read, err := Parse(e.Record); err == nil && read.History == e.History && (e.Sequence < 1 || e.Sequence > c.Sequence+farthest) && read.Sequence <= c.Sequence {
+		// It was moved, and is known by its place: where it is read depends on what has come
+		// since.
+		e.Sequence, aside.Sequence = read.Sequence, read.Sequence
+	}
 	if e.Sequence >= 1 && e.Sequence <= c.Sequence {
 		alone := !odd.aside[e.Sequence] && !slices.ContainsFunc(odd.flaws, func(f Flaw) bool { return f.Sequence == e.Sequence && !f.beside })
 		c.flaw(Fault{e.History, e.Sequence, "a second entry with this sequence, or one out of its order", now}, aside)

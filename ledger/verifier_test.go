@@ -292,3 +292,58 @@ func TestVerifierKeepsWhatStandsBesideASecondEntry(t *testing.T) {
 		}
 	}
 }
+
+// An entry that was moved is known by its place, and one that is not what its record says
+// is not taken for right before somebody has noticed it.
+func TestAlterationsOfEntry(t *testing.T) {
+	a := &Alterations{}
+	entries := sealed("site/1", 4)
+	moved := entries[2]
+	moved.Sequence = 1 << 40
+	want := func(e Entry, altered, aside bool) {
+		t.Helper()
+		if gotAltered, gotAside := a.OfEntry(e); gotAltered != altered || gotAside != aside {
+			t.Errorf("%d: got altered %v, aside %v; want %v, %v", e.Sequence, gotAltered, gotAside, altered, aside)
+		}
+	}
+	want(entries[1], false, false)
+	want(moved, true, false)
+	a.Add(Fault{History: "site/1", Sequence: 2})
+	want(entries[1], true, false)
+	a.Clear("site/1")
+	a.PutAside("site/1", []Sequence{3})
+	want(entries[1], false, false)
+	want(moved, false, true)
+	want(entries[2], false, true)
+}
+
+// An entry that somebody has moved far ahead, and that is read behind all others, stays
+// settled while the history grows.
+func TestVerifierOfOneFarAhead(t *testing.T) {
+	const h = History("site/1")
+	e := sealed(h, 8)
+	far := e[2]
+	far.Sequence = 1 << 40
+	stored := slices.Delete(slices.Clone(e), 2, 3)
+	for looks := 0; ; looks++ {
+		v := newTestVerifier()
+		verified(v, append(slices.Clone(stored), far))
+		flaws := v.FlawsOf(h)
+		if len(flaws) == 0 {
+			break
+		}
+		if looks == 4 {
+			t.Fatalf("got %q after %d repairs", namesOf(flaws), looks)
+		}
+		stored = append(stored, repair(t, v.Head(h), h, flaws))
+	}
+	for range 3 {
+		last := stored[len(stored)-1]
+		stored = append(stored, last.Head().Seal(Draft{History: h, ID: fmt.Sprint("later-", last.Sequence), Kind: "check_in", Time: last.Time, Content: []byte(`{}`)}))
+		v := newTestVerifier()
+		verified(v, append(slices.Clone(stored), far))
+		if flaws := v.FlawsOf(h); len(flaws) > 0 || !v.SetAside(h, 3) {
+			t.Errorf("with %d entries: got %q", len(stored), namesOf(flaws))
+		}
+	}
+}

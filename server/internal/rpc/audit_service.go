@@ -126,7 +126,7 @@ func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) []*xunc
 // entry returns the entry as a message that is not to be changed. One that cannot be read
 // is shown as it is stored.
 func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryEntry {
-	altered, aside := s.config.Altered.At(e.History, e.Sequence), s.config.Altered.SetAside(e.History, e.Sequence)
+	altered, aside := s.config.Altered.OfEntry(e)
 	plain := !altered && !aside && !withRecord
 	if plain {
 		if out, ok := s.read.Get(e.Hash); ok {
@@ -230,7 +230,7 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 	}
 	out := &xunchav1.ListAccountHistoryResponse{}
 	for _, e := range events {
-		altered, aside := s.config.Altered.At(e.Entry.History, e.Entry.Sequence), s.config.Altered.SetAside(e.Entry.History, e.Entry.Sequence)
+		altered, aside := s.config.Altered.OfEntry(e.Entry)
 		if e.Unreadable {
 			out.Entries = append(out.Entries, fromUnreadable(e.Entry, aside))
 			continue
