@@ -49,6 +49,9 @@ func (s *Store) CheckIndexes(ctx context.Context, pause func(entries int) error,
 	if err := c.all(c.checkNames, pause); err != nil {
 		return err
 	}
+	if err := c.checkUnindexed(); err != nil {
+		return err
+	}
 	for i := range passes {
 		c.mends, c.last = 0, i == passes-1
 		for _, check := range []func(int64) (int64, int, error){c.checkEntries, c.checkPlaces} {
@@ -58,6 +61,24 @@ func (s *Store) CheckIndexes(ctx context.Context, pause func(entries int) error,
 		}
 		if c.mends == 0 {
 			break
+		}
+	}
+	return nil
+}
+
+// checkUnindexed checks that the entries are there that are in memory alone and in no
+// index, of which nothing else would tell that the newest are gone.
+func (c *checker) checkUnindexed() error {
+	for _, row := range c.store.recent.unindexedRows() {
+		err := c.store.read(c.ctx, func(conn *sqlite.Conn) error {
+			_, _, found, err := readRow(conn, row.entry)
+			if err == nil && !found {
+				c.fault(row.History, row.Sequence, "it is missing, and was stored since the indexes were brought up to date")
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -112,6 +112,13 @@ func appendCopies(out []ledger.Entry, entries ...ledger.Entry) []ledger.Entry {
 	return out
 }
 
+// unindexedRows returns what is not in the indexes yet.
+func (r *recent) unindexedRows() []indexRow {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Clone(r.unindexed)
+}
+
 // unindexedHeads returns the heads of the histories that the indexes lack entries of.
 func (r *recent) unindexedHeads() map[ledger.History]ledger.Head {
 	r.mu.RLock()

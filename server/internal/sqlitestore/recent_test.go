@@ -309,3 +309,35 @@ func TestRecentOfAnAlteredHistory(t *testing.T) {
 		t.Errorf("behind the newest lies what is at %d of %d", at, len(tail))
 	}
 }
+
+// The newest entries are in no index, and are missed all the same.
+func TestNewestRemovedBehindTheServer(t *testing.T) {
+	s, err := Open(t.Context(), t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for n := range 3 {
+		if _, _, err := s.Append(t.Context(), flipDraft(1, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func() (list []string) {
+		err := s.CheckIndexes(t.Context(), func(int) error { return nil },
+			func(h ledger.History, q ledger.Sequence, why string) { list = append(list, fmt.Sprint(h, " ", q)) },
+			func(what string, mended bool) { list = append(list, what) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if list := found(); len(list) > 0 {
+		t.Errorf("got %v, want nothing", list)
+	}
+	if err := s.write(t.Context(), func(w *writer) error { return w.exec(`DELETE FROM entries WHERE entry = 3`) }); err != nil {
+		t.Fatal(err)
+	}
+	if list := found(); len(list) != 1 || list[0] != fmt.Sprint(flipHistory(1), " 3") {
+		t.Errorf("got %v, want the newest", list)
+	}
+}
