@@ -156,11 +156,11 @@ func (s *Store) remember(r remembered) {
 
 // pass gives an entry to the caller.
 func (r *feedReader) pass(d *entryDoc, e ledger.Entry) error {
-	// A mark that cannot be read is no server's. It is passed once, in the order of
-	// histories.
-	_ = r.at.addMark(d.Mark)
+	r.at.addMark(d.Mark)
 	r.last[e.History] = e.Sequence
-	r.store.heads.note(e.History, e.Head())
+	if e.Whole() { // nothing is to be built on one that somebody has changed
+		r.store.heads.note(e.History, e.Head())
+	}
 	r.passed = true
 	if !r.yield(ledger.FeedEntry{Entry: e, After: r.at.cursor}, nil) {
 		return errLeft
@@ -218,7 +218,7 @@ func (s *Store) beginning(ctx context.Context) (*vector, error) {
 		}
 		_, n, err := readMark(mark)
 		if err != nil {
-			return nil, err
+			n = 0 // all of them are read twice
 		}
 		unsure := int64(inFlight)
 		if strings.HasSuffix(writer, putSuffix) {
@@ -251,10 +251,7 @@ func (r *feedReader) readWhole(ctx context.Context) error {
 		if err := cursor.Decode(&doc); err != nil {
 			return err
 		}
-		e, err := doc.entry()
-		if err != nil {
-			return err
-		}
+		e := doc.entry()
 		// Behind the last one, the reader is no more in that order.
 		r.at.whole = nil
 		if more = cursor.Next(ctx); more {
@@ -290,11 +287,7 @@ func (r *feedReader) follow(ctx context.Context) error {
 			return err
 		}
 		for i := range docs {
-			e, err := docs[i].entry()
-			if err != nil {
-				return err
-			}
-			if err := r.pass(&docs[i], e); err != nil {
+			if err := r.pass(&docs[i], docs[i].entry()); err != nil {
 				return err
 			}
 		}
@@ -449,7 +442,7 @@ func (r *feedReader) sift(ctx context.Context, id string) (news []entryDoc, err 
 		for _, d := range docs {
 			_, n, err := readMark(d.Mark)
 			if err != nil {
-				return nil, err
+				continue
 			}
 			if !p.has(n) {
 				news = append(news, d)
@@ -498,11 +491,7 @@ func (r *feedReader) complete(ctx context.Context, docs []entryDoc) ([]entryDoc,
 				return nil, fmt.Errorf("%w: %d entries are missing that others follow", ledger.ErrWaiting, len(part)-len(found))
 			}
 			for _, d := range found {
-				passed, err := r.at.hasMark(d.Mark)
-				if err != nil {
-					return nil, err
-				}
-				if !passed {
+				if !r.at.hasMark(d.Mark) {
 					look = append(look, d)
 				}
 			}

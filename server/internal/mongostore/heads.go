@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -79,43 +78,58 @@ func (h *heads) turnedOut(stale bool) {
 	}
 }
 
+// maxOdd is behind how many entries that somebody has changed a head is looked for.
+const maxOdd = 100
+
 // readHead reads the head of a history that is known to have an entry with the
-// sequence after; it is that of nothing where none came later.
+// sequence after; it is that of nothing where none came later. The error is a
+// *ledger.AlteredError where the newest entry is not what its record says, so that nobody
+// can tell what would follow from it.
 func (s *Store) readHead(ctx context.Context, h ledger.History, after ledger.Sequence) (ledger.Head, error) {
 	filter := bson.D{is("history", string(h))}
 	if after > 0 {
 		filter = append(filter, is("sequence", bson.D{{Key: "$gt", Value: int64(after)}}))
 	}
-	var doc headDoc
-	err := s.entries.FindOne(ctx, filter, options.FindOne().SetSort(newestFirst).SetProjection(headFields)).Decode(&doc)
+	var doc entryDoc
+	err := s.entries.FindOne(ctx, filter, options.FindOne().SetSort(newestFirst)).Decode(&doc)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return ledger.Head{}, nil
-	}
-	if err == nil {
-		err = doc.headErr()
 	}
 	if err != nil {
 		return ledger.Head{}, err
 	}
-	return doc.head(), nil
+	if e := doc.entry(); e.Whole() && e.Hash != (ledger.Hash{}) {
+		return e.Head(), nil
+	}
+	list, err := s.find(ctx, bson.D{is("history", string(h))}, newestFirst, maxOdd)
+	if err != nil {
+		return ledger.Head{}, err
+	}
+	// A repair may have come after one that somebody has moved.
+	used := ledger.Sequence(0)
+	for _, e := range list {
+		if e.Whole() && e.Hash != (ledger.Hash{}) {
+			switch {
+			case e.Sequence >= used && e.Sequence > after:
+				return e.Head(), nil
+			case e.Sequence >= used:
+				return ledger.Head{}, nil
+			}
+			break
+		}
+		if read, err := ledger.Parse(e.Record); err == nil && read.History == h {
+			used = max(used, read.Sequence)
+		} else {
+			used = max(used, e.Sequence)
+		}
+	}
+	return ledger.Head{}, &ledger.AlteredError{Fault: ledger.Fault{
+		History: h, Sequence: max(1, used), Why: "its record is not what is stored beside it, and it is the newest",
+	}}
 }
 
-// A headDoc is what a head needs of an entry.
-type headDoc struct {
-	History  string `bson:"history"`
-	Sequence int64  `bson:"sequence"`
-	Time     int64  `bson:"time"`
-	Hash     []byte `bson:"hash"`
-}
-
-// headFields are the fields of a headDoc.
+// headFields are the fields of a document that a head is made of.
 var headFields = bson.D{is("_id", 0), is("history", 1), is("sequence", 1), is("time", 1), is("hash", 1)}
-
-func (d *headDoc) head() ledger.Head {
-	h := ledger.Head{Sequence: ledger.Sequence(d.Sequence), Time: time.Unix(0, d.Time).UTC()}
-	copy(h.Hash[:], d.Hash)
-	return h
-}
 
 // headSplits part the names of histories into ranges of about the same size: the ids of
 // sites are random.
@@ -171,7 +185,7 @@ func (s *Store) Heads(ctx context.Context, each func(ledger.History, ledger.Head
 // headsDown returns the heads of the histories with names in a range, the last name first.
 func (s *Store) headsDown(ctx context.Context, name bson.D) (out []namedHead, err error) {
 	for {
-		var doc headDoc
+		var doc entryDoc
 		err := s.do(ctx, func(ctx context.Context) error {
 			return s.entries.FindOne(ctx, bson.D{is("history", name)}, options.FindOne().
 				SetSort(bson.D{is("history", -1), is("sequence", -1)}).SetProjection(headFields)).Decode(&doc)
@@ -182,7 +196,7 @@ func (s *Store) headsDown(ctx context.Context, name bson.D) (out []namedHead, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, namedHead{ledger.History(doc.History), doc.head()})
+		out = append(out, namedHead{ledger.History(doc.History), doc.entry().Head()})
 		name = slices.DeleteFunc(slices.Clone(name), func(e bson.E) bool { return e.Key == "$lt" })
 		name = append(name, is("$lt", doc.History))
 	}

@@ -38,6 +38,10 @@ func (l *lane) insert(ctx context.Context, batch []*job) (again []*job) {
 		return nil
 	}
 	head, reread, err := l.head(ctx)
+	var altered *ledger.AlteredError
+	if errors.As(err, &altered) && !slices.ContainsFunc(batch, func(j *job) bool { return !j.asIs }) {
+		err = nil // what is stored as it is follows from nothing
+	}
 	if err != nil {
 		l.giveUp(ctx, batch, err)
 		return nil
@@ -207,10 +211,7 @@ func (s *Store) at(ctx context.Context, doc entryDoc) (c collision, err error) {
 			c.place = d.Mark
 		}
 		if d.ID == doc.ID {
-			e, err := d.entry()
-			if err != nil {
-				return c, err
-			}
+			e := d.entry()
 			c.sameID = &e
 		}
 	}

@@ -181,21 +181,20 @@ func (v *vector) of(writer string) *position {
 	return p
 }
 
-// hasMark reports whether the entry with the mark is behind the reader.
-func (v *vector) hasMark(mark string) (bool, error) {
+// hasMark reports whether the entry with the mark is behind the reader. What is no mark
+// never is.
+func (v *vector) hasMark(mark string) bool {
 	writer, n, err := readMark(mark)
 	if err != nil {
-		return false, err
+		return false
 	}
 	p := v.writers[writer]
-	return p != nil && p.has(n), nil
+	return p != nil && p.has(n)
 }
 
 // addMark puts the entry with the mark behind the reader.
-func (v *vector) addMark(mark string) error {
-	writer, n, err := readMark(mark)
-	if err == nil {
+func (v *vector) addMark(mark string) {
+	if writer, n, err := readMark(mark); err == nil {
 		v.of(writer).add(n)
 	}
-	return err
 }

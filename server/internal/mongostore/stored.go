@@ -42,18 +42,8 @@ func (s *Store) Stored(ctx context.Context, each func(ledger.Entry) error, damag
 // asStored returns the entry that a document is of, with as much as it has.
 func asStored(raw bson.Raw) (e ledger.Entry, ok bool) {
 	var doc entryDoc
-	if bson.Unmarshal(raw, &doc) != nil {
-		doc.History, _ = raw.Lookup("history").StringValueOK()
-		doc.Sequence, _ = raw.Lookup("sequence").AsInt64OK()
-		_, doc.Hash, _ = raw.Lookup("hash").BinaryOK()
-		_, doc.Record, _ = raw.Lookup("record").BinaryOK()
-	}
-	hash := doc.Hash
-	if doc.Hash = make([]byte, len(e.Hash)); len(hash) == len(e.Hash) {
-		doc.Hash = hash
-	}
-	e, err := doc.entry()
-	return e, err == nil && doc.History != "" && doc.Sequence != 0
+	err := bson.Unmarshal(raw, &doc)
+	return doc.entry(), err == nil && doc.History != "" && doc.Sequence != 0
 }
 
 // PutAsIs implements ledger.AsIs. Of two entries at one place, the second one cannot be

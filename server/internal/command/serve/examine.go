@@ -44,8 +44,6 @@ type examination struct {
 	// reindex tells that the indexes do not agree with the entries, and damaged that
 	// something is wrong that no repair puts right.
 	reindex, damaged bool
-	// more tells that more does not verify than a repair can name at once.
-	more bool
 	// stored are the photos that have arrived, and purged those that were deleted.
 	stored []storedPhoto
 	purged map[photoKey]bool

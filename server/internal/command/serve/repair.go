@@ -25,6 +25,8 @@ type RepairCommand struct {
 	Reason      string   `placeholder:"TEXT" help:"Why, which goes on record."`
 	Yes         bool     `help:"Do not ask before anything is stored."`
 	DryRun      bool     `help:"Only list what would be set aside."`
+
+	asked bool // and told to go on, once
 }
 
 // asidesEach is how many entries one repair sets aside, so that its content is not too
@@ -54,49 +56,72 @@ func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	for looks := 1; ; looks++ {
+		x, stored, err := c.look(ctx, store, where, stdout, stderr)
+		switch {
+		case err != nil || x == nil:
+			return err
+		case !stored && looks > 1:
+			_, err = fmt.Fprintln(stdout, "Done. What was set aside is still stored, and on record in its history.")
+			return errors.Join(err, c.left(x))
+		case !stored:
+			return c.left(x)
+		case looks == maxLooks:
+			if _, err := fmt.Fprintln(stdout, "There is more than can be named at once. Run the same command again."); err != nil {
+				return err
+			}
+			return c.left(x)
+		}
+	}
+}
+
+// maxLooks is how often a repair looks at the store. What it has stored may show more: an
+// entry that somebody has moved can lie behind the repair that names it and be another
+// flaw there, and of very many only some are named at once.
+const maxLooks = 5
+
+// look examines the store, lists what does not verify, and sets it aside. It reports
+// whether it has stored anything, and returns nil where it only was to look.
+func (c *RepairCommand) look(ctx context.Context, store examinable, where string, stdout, stderr io.Writer) (x *examination, stored bool, err error) {
+	of := func(err error) error { return fmt.Errorf("%s: %w", where, err) }
 	total, err := store.CountEntries(ctx)
 	if err != nil {
 		total = 1 // it is only to look at
 	}
 	bar := watched(stderr, "checking", total)
-	x, err := examine(ctx, store, bar)
-	if err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+	if x, err = examine(ctx, store, bar); err != nil {
+		return nil, false, of(err)
 	}
 	bar.finish()
 	x.Where, x.Photos = where, -1
 	plan, err := c.plan(x)
 	if err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return nil, false, of(err)
+	}
+	if c.asked && len(plan) == 0 && !x.reindex {
+		return x, false, nil
 	}
 	if err := c.list(ctx, x, plan, stdout); err != nil {
-		return err
+		return nil, false, err
+	}
+	if c.DryRun && (len(plan) > 0 || x.reindex) {
+		_, err = fmt.Fprintln(stdout, "Nothing was stored.")
+		return nil, false, err
 	}
 	if len(plan) == 0 && !x.reindex {
-		return c.left(x)
-	}
-	if c.DryRun {
-		_, err = fmt.Fprintln(stdout, "Nothing was stored.")
-		return err
+		return x, false, nil
 	}
 	if err := c.checkClock(ctx, store); err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return nil, false, of(err)
 	}
 	if err := c.ask(stderr); err != nil {
-		return err
+		return nil, false, err
 	}
+	c.asked = true
 	if err := c.store(ctx, store, x, plan); err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return nil, false, of(err)
 	}
-	if x.more {
-		if _, err := fmt.Fprintln(stdout, "There is more than can be named at once. Run the same command again."); err != nil {
-			return err
-		}
-	}
-	if _, err := fmt.Fprintln(stdout, "Done. What was set aside is still stored, and on record in its history."); err != nil {
-		return err
-	}
-	return c.left(x)
+	return x, true, nil
 }
 
 // plan makes the entries that set aside what does not verify, and holds that the
@@ -131,9 +156,8 @@ func (c *RepairCommand) plan(x *examination) (out []plannedRepair, err error) {
 			p.entries = append(p.entries, e)
 		}
 		left := x.verifier.FlawsOf(p.history)
-		if slices.ContainsFunc(left, unnamed) {
-			x.more = true
-		} else if len(left) > 0 {
+		if len(left) > 0 && !slices.ContainsFunc(left, unnamed) { // which the next look names
+
 			return nil, fmt.Errorf("%s cannot be repaired: at sequence %d, %s. Bring it back from a backup", p.history, left[0].Sequence, left[0].Why)
 		}
 	}
@@ -209,7 +233,7 @@ func (c *RepairCommand) ask(stderr io.Writer) error {
 
 // store makes the indexes anew where they do not agree, and stores the repairs.
 func (c *RepairCommand) store(ctx context.Context, store examinable, x *examination, plan []plannedRepair) error {
-	if x.reindex {
+	if x.reindex || slices.ContainsFunc(plan, lacksEntries) {
 		if err := store.Reindex(ctx); err != nil {
 			return c.wayOut(fmt.Errorf("making the indexes anew: %w", err))
 		}
@@ -224,6 +248,12 @@ func (c *RepairCommand) store(ctx context.Context, store examinable, x *examinat
 		}
 	}
 	return nil
+}
+
+// lacksEntries reports whether entries of the history are missing. An index may lead to
+// them still, and nobody could store them once more.
+func lacksEntries(p plannedRepair) bool {
+	return slices.ContainsFunc(p.flaws, func(f ledger.Flaw) bool { return f.Aside.Hash == "" })
 }
 
 // wayOut says what to do where the file of the database cannot be written.
