@@ -17,7 +17,7 @@ import (
 
 // CheckConfig holds the flags of a check that a running server makes.
 type CheckConfig struct {
-	Server    string `placeholder:"HOST:PORT" help:"Have the running server at the address check what it has stored, instead of a store that is at rest. An administrator of all divisions may."`
+	Server    string `placeholder:"HOST:PORT" help:"Have the running server at the address check what it has stored, instead of a store that is at rest. An auditor or an administrator of all divisions may."`
 	signInAs  `embed:""`
 	clientTLS `embed:""`
 	Timeout   time.Duration `default:"24h" help:"How long the check by a server may take. Default: ${default}."`
