@@ -180,6 +180,35 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
+// Keys that were changed in the store can be replaced, and people sign in again.
+func TestReplaceDamagedKeys(t *testing.T) {
+	for _, value := range []string{"\x00", `[{"id":"a","seed":"AAAA"}]`} {
+		w := newWorld(t)
+		w.login(t, right())
+		_, revision, err := w.store.Secret(t.Context(), "keys")
+		if err == nil {
+			err = w.store.PutSecret(t.Context(), "keys", revision, []byte(value))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := w.open(t)
+		if after.KeysLost() == nil {
+			t.Error("the keys are not missed")
+		}
+		if err := after.RotateKeys(t.Context()); !errors.Is(err, ledger.ErrDamaged) {
+			t.Errorf("got %v, want ErrDamaged: nobody has said that they are to be forgotten", err)
+		}
+		if err := after.ReplaceKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.Service = w.open(t)
+		if _, err := w.Verify(t.Context(), w.login(t, right()).Access); err != nil || w.KeysLost() != nil {
+			t.Errorf("after they were replaced: %v, %v", err, w.KeysLost())
+		}
+	}
+}
+
 func TestForeignTokens(t *testing.T) {
 	w := newWorld(t)
 	good := w.login(t, right()).Access

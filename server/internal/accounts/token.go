@@ -68,7 +68,8 @@ type claims struct {
 	key string // that has signed it
 }
 
-// readKeys reads the keys from the store.
+// readKeys reads the keys from the store. Where they were changed there, it returns a ring
+// without keys beside ledger.ErrDamaged, so that they can be replaced.
 func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 	ring := &keyRing{read: s.Now()}
 	value, revision, err := s.Secrets.Secret(ctx, keysSecret)
@@ -80,11 +81,13 @@ func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 	}
 	ring.revision = revision
 	if err := json.Unmarshal(value, &ring.keys); err != nil {
-		return nil, fmt.Errorf("%w: %w: the stored keys cannot be read", ledger.ErrUnavailable, ledger.ErrDamaged) // and the error may quote them
+		ring.keys = nil
+		return ring, fmt.Errorf("%w: %w: the stored keys cannot be read", ledger.ErrUnavailable, ledger.ErrDamaged) // and the error may quote them
 	}
 	for i, k := range ring.keys {
 		if len(k.Seed) != ed25519.SeedSize {
-			return nil, fmt.Errorf("%w: %w: a stored key has the wrong length", ledger.ErrUnavailable, ledger.ErrDamaged)
+			ring.keys = nil
+			return ring, fmt.Errorf("%w: %w: a stored key has the wrong length", ledger.ErrUnavailable, ledger.ErrDamaged)
 		}
 		ring.keys[i].private = ed25519.NewKeyFromSeed(k.Seed)
 	}
@@ -114,6 +117,9 @@ func (s *Service) ReplaceKeys(ctx context.Context) error {
 func (s *Service) rotate(ctx context.Context, only bool) error {
 	for range 10 {
 		ring, err := s.readKeys(ctx)
+		if only && ring != nil && errors.Is(err, ledger.ErrDamaged) {
+			err = nil // they are forgotten anyway
+		}
 		if err != nil {
 			return err
 		}
