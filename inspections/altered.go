@@ -3,6 +3,7 @@ package inspections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -31,9 +32,21 @@ func (s *Service) submitAltered(ctx context.Context, c *CheckIn, altered error) 
 // restOnRoster are the refusals of a check-in that another roster would not make.
 var restOnRoster = []error{sites.ErrSiteUnknown, ErrNotRegistered, ErrNoOrder, ErrBeforeOrder}
 
-// sure returns the refusal of a check-in, or, where the roster that it rests on does not
-// verify, an error that says so: the rest of the roster may allow it.
+// ErrClockDoubtful means that a check-in would be refused because of the time, and that
+// the server's clock waits for somebody to confirm it.
+var ErrClockDoubtful = errors.New("the server's clock waits to be confirmed")
+
+// restOnClock are the refusals of a check-in that another clock would not make. The time
+// of a visit is that of a phone by the server's clock.
+var restOnClock = []error{ErrNotRegistered, ErrNoOrder, ErrBeforeOrder, ErrFuture}
+
+// sure returns the refusal of a check-in, or an error that says why it is not for good:
+// the roster that it rests on does not verify, and the rest of it may allow the check-in,
+// or the clock may be wrong.
 func (s *Service) sure(refused error) error {
+	if s.Doubtful != nil && s.Doubtful() && slices.ContainsFunc(restOnClock, func(e error) bool { return errors.Is(refused, e) }) {
+		return fmt.Errorf("%w: %v", ErrClockDoubtful, refused)
+	}
 	altered := s.Altered.Of(ledger.Roster)
 	if altered != nil && slices.ContainsFunc(restOnRoster, func(e error) bool { return errors.Is(refused, e) }) {
 		return altered

@@ -12,7 +12,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Altered and OnStep are required.
+// Config is what a Service works with. All fields but Altered, Doubtful and OnStep are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -22,6 +22,9 @@ type Config struct {
 	Now func() time.Time
 	// Altered has the histories that do not verify; nil where none is known.
 	Altered *ledger.Alterations
+	// Doubtful reports whether the server's clock waits for somebody to confirm it. What it
+	// would refuse because of the time is then not refused for good; nil for never.
+	Doubtful func() bool
 	// OnStep is called between the steps of long questions. Where it is nil, others
 	// have their turn there.
 	OnStep func()
@@ -82,7 +85,8 @@ func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 // other content, or after its entry was set aside, it is ErrConflict.
 //
 // Where the site's history does not verify, or a refusal would rest on a roster that does
-// not, the error is ledger.ErrAltered, and the phone keeps what it has.
+// not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
+// confirmed, it is ErrClockDoubtful. The phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
 	if altered := s.Altered.Of(c.Site.History()); altered != nil {
 		return s.submitAltered(ctx, &c, altered)

@@ -172,6 +172,9 @@ const (
 	// verify: something has altered it. Nothing is added to it until somebody who runs
 	// the server has decided. Keep what you have and try again later.
 	ErrorReason_ERROR_REASON_HISTORY_ALTERED ErrorReason = 63
+	// UNAVAILABLE: the check-in would be refused because of the time, and the server's
+	// clock waits for somebody to confirm it. Keep what you have and try again later.
+	ErrorReason_ERROR_REASON_CLOCK_UNCONFIRMED ErrorReason = 64
 )
 
 // Enum value maps for ErrorReason.
@@ -241,6 +244,7 @@ var (
 		61: "ERROR_REASON_WINDOW_TOO_LONG",
 		62: "ERROR_REASON_REPORT_TOO_LARGE",
 		63: "ERROR_REASON_HISTORY_ALTERED",
+		64: "ERROR_REASON_CLOCK_UNCONFIRMED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -307,6 +311,7 @@ var (
 		"ERROR_REASON_WINDOW_TOO_LONG":               61,
 		"ERROR_REASON_REPORT_TOO_LARGE":              62,
 		"ERROR_REASON_HISTORY_ALTERED":               63,
+		"ERROR_REASON_CLOCK_UNCONFIRMED":             64,
 	}
 )
 
@@ -341,7 +346,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xac\x11\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xd0\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -407,7 +412,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_NO_THUMBNAIL\x10<\x12 \n" +
 	"\x1cERROR_REASON_WINDOW_TOO_LONG\x10=\x12!\n" +
 	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10>\x12 \n" +
-	"\x1cERROR_REASON_HISTORY_ALTERED\x10?B\x87\x01\n" +
+	"\x1cERROR_REASON_HISTORY_ALTERED\x10?\x12\"\n" +
+	"\x1eERROR_REASON_CLOCK_UNCONFIRMED\x10@B\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

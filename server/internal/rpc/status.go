@@ -68,6 +68,8 @@ const (
 // meanings is the one table from errors to what callers see. The first row
 // whose error the error at hand wraps counts; what is in no row is INTERNAL.
 var meanings = []meaning{
+	{inspections.ErrClockDoubtful, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_CLOCK_UNCONFIRMED, alteredRetry, false,
+		"The server's clock may be wrong and waits for whoever runs it. Keep what you have; it is sent again later.", "服务器时钟可能有误，正等待管理人员确认。请保留数据，稍后会再次发送。"},
 	{inspections.ErrConflict, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_CHECK_IN_CONFLICT, 0, false,
 		"This check-in id was used for other content.", "该检查编号已用于内容不同的记录。"},
 	{inspections.ErrNotFound, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_CHECK_IN_NOT_FOUND, 0, false,

@@ -45,6 +45,7 @@ type timekeeper struct {
 	log      *slog.Logger
 	problems *rpc.Problems
 	accept   bool
+	doubt    doubt
 }
 
 // newTimekeeper returns the time of a server. The reader is nil but in tests.
@@ -80,6 +81,7 @@ func (k *timekeeper) notice(e clock.Event) {
 		k.log.Info("somebody has confirmed the clock; it is taken for right", both...)
 	}
 	k.problems.Clear(clockProblem)
+	k.doubt.settle(k, e.Wall)
 	if k.hearts != nil {
 		if e.What != clock.Returned {
 			k.hearts.Accept(e.Good) // entries of before may lie ahead
@@ -128,6 +130,10 @@ func (k *timekeeper) open(ctx context.Context, store Engine) (err error) {
 	}
 	if now := k.Now(); !known.beat.IsZero() && now.Sub(known.beat) > clock.Tolerance {
 		k.log.Warn("the clock is ahead of the last heartbeat; if no server was at work, that is why", "clock", now, "heartbeat", known.beat)
+		// Two clocks that agree, that of the database and this one, are believed.
+		if known.database.IsZero() && !k.accept && now.Sub(known.beat) > farAhead {
+			k.doubt.begin(k, now, known.beat)
+		}
 	}
 	return nil
 }
@@ -283,7 +289,11 @@ func (r *Running) checkEntries() error {
 	}
 	err := k.check(known{entry: time.Unix(0, r.newest.nanoseconds.Load()), accepted: k.hearts.Accepted()})
 	if err == nil {
-		r.running.Go(func() { k.hearts.Run(r.beside) })
+		r.running.Go(func() {
+			if k.doubt.over(r.beside) {
+				k.hearts.Run(r.beside)
+			}
+		})
 	}
 	return err
 }

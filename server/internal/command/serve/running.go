@@ -129,7 +129,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
-	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Now: keeping.Now})
+	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Doubtful: keeping.doubt.holds, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
 		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
 	})
