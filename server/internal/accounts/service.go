@@ -19,7 +19,8 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Provider are required.
+// Config is what a Service works with. All fields but Provider,
+// Altered and Unrecorded are required.
 type Config struct {
 	// Ledger keeps the histories of accounts and of accesses, and Secrets what no
 	// history may hold.
@@ -36,6 +37,10 @@ type Config struct {
 	Provider *IdentityProvider
 	// Altered has the histories that do not verify; nil where none is known.
 	Altered *ledger.Alterations
+	// Unrecorded is called for a device that is signed out while its account's history
+	// takes no entry of it, with the reason as an entry has it and what hinders; nil for
+	// nobody.
+	Unrecorded func(username, device, reason string, why error)
 }
 
 // A Service is the accounts with the rules by which they change. Each change is

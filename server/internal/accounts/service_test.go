@@ -39,6 +39,8 @@ type world struct {
 	mu      sync.Mutex
 	now     time.Time
 	officer *accounts.Account
+	// unrecorded are the devices that were signed out and are not on record.
+	unrecorded []string
 }
 
 func (w *world) clock() time.Time {
@@ -56,7 +58,12 @@ func (w *world) advance(d time.Duration) {
 // open opens the accounts of the store as another server would.
 func (w *world) open(t testing.TB) *accounts.Service {
 	t.Helper()
-	s, err := accounts.Open(t.Context(), accounts.Config{Ledger: w.store, Secrets: w.store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader})
+	s, err := accounts.Open(t.Context(), accounts.Config{
+		Ledger: w.store, Secrets: w.store, Now: w.clock, NewID: uuid.NewString, Random: rand.Reader,
+		Unrecorded: func(username, device, reason string, _ error) {
+			w.unrecorded = append(w.unrecorded, username+" "+device+" "+reason)
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,7 @@ const (
 	MaxRefreshToken = 512
 )
 
-func passwordSecret(account string) string       { return "password/" + account }
-func deviceSecret(account, device string) string { return "device/" + account + "/" + device }
+func passwordSecret(account string) string { return "password/" + account }
 
 // A passwordRecord is what is stored of a password.
 type passwordRecord struct {
@@ -39,23 +38,6 @@ type passwordRecord struct {
 	// OneTime tells that it has to be changed with its first use, until Expires.
 	OneTime bool      `json:"one_time,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
-}
-
-// A deviceRecord is what is stored of a device that is signed in. Of its tokens
-// only hashes are; the tokens have 256 random bits, so a plain hash hides them.
-type deviceRecord struct {
-	Name       string    `json:"name"`
-	Generation int64     `json:"generation"`
-	Expires    time.Time `json:"expires"`
-	// Family is the hash of what all refresh tokens of the device have in
-	// common: a token that has it, and is not the current one, was spent.
-	Family []byte `json:"family"`
-	// Current is the hash of the one that has not been spent.
-	Current []byte `json:"current"`
-	// Spent and Retry are the hashes of the token spent last and of the id with
-	// which it was: whoever has both gets the answer once more.
-	Spent []byte `json:"spent,omitempty"`
-	Retry []byte `json:"retry,omitempty"`
 }
 
 // Tokens are what a device calls with.
@@ -76,8 +58,12 @@ func (s *Service) newest(ctx context.Context, name string) (int64, error) {
 }
 
 // setPassword stores the hash of a password, or of a new one-time password where
-// it is empty, which is returned, after the revision that after gives.
+// it is empty, which is returned, after the revision that after gives. Where the change
+// could not be put on record, nothing is stored: nobody would know the new password.
 func (s *Service) setPassword(ctx context.Context, account, password string, after func(context.Context, string) (int64, error)) (oneTime string, err error) {
+	if err := s.Altered(); err != nil {
+		return "", err
+	}
 	record := passwordRecord{}
 	if password == "" {
 		if oneTime, err = s.oneTimePassword(); err != nil {
@@ -361,7 +347,7 @@ func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, To
 			out, err := s.tokens(ctx, a, next, d)
 			return a, out, err
 		default:
-			return nil, Tokens{}, errors.Join(ErrToken, s.revoke(ctx, a, t.device, "reuse"))
+			return nil, Tokens{}, errors.Join(ErrToken, s.reused(ctx, a, t.device))
 		}
 		if retry != "" {
 			next.secret, d.Retry = derive(t.secret, retry), hash([]byte(retry))
@@ -384,24 +370,4 @@ func derive(secret []byte, retry string) []byte {
 	h := hmac.New(sha256.New, secret)
 	h.Write([]byte("xuncha refresh v1\n" + retry))
 	return h.Sum(nil)
-}
-
-// Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose
-// token is not the server's own.
-func (s *Service) Logout(ctx context.Context, c Caller) error {
-	ctx = ledger.WithReserve(ctx)
-	if c.Account.External() {
-		return ErrKeptElsewhere // which has given the token, and takes it back
-	}
-	return s.revoke(ctx, c.Account, c.Device, "logout")
-}
-
-func (s *Service) revoke(ctx context.Context, a *Account, device, reason string) error {
-	err := s.change(ctx, a.Username, KindDeviceRevoked, func(*state) (*content, error) {
-		return &content{AccountID: a.ID, Username: a.Username, DeviceID: device, Reason: reason}, nil
-	})
-	if err != nil {
-		return err
-	}
-	return s.Secrets.DeleteSecret(ctx, deviceSecret(a.ID, device))
 }

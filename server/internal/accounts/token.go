@@ -304,13 +304,12 @@ func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 	if err := c.span().holds(s.Now()); err != nil {
 		return Caller{}, err
 	}
-	st := s.projection.State()
-	a, ok := st.byID.Get(c.Subject)
+	a, ok := s.projection.State().byID.Get(c.Subject)
 	if !ok || !a.Disabled.IsZero() || a.generation != c.Generation {
 		return Caller{}, fmt.Errorf("%w: it is signed out", ErrToken)
 	}
-	if st.signedOut(c.Device) {
-		return Caller{}, fmt.Errorf("%w: its device is signed out", ErrToken)
+	if err := s.isSignedOut(ctx, a.ID, c.Device); err != nil {
+		return Caller{}, err
 	}
 	return Caller{Account: a, Device: c.Device}, nil
 }

@@ -252,6 +252,13 @@ func TestAlteredRosterAndAccounts(t *testing.T) {
 			}})
 		}
 		wantAltered(t, "a change of "+string(h), err)
+		// A phone that was lost can be signed out.
+		lost := w.signIn(t, "head")
+		if _, err := xunchav1.NewAccountServiceClient(w.conn).Logout(with(t.Context(), lost), &xunchav1.LogoutRequest{}); err != nil {
+			t.Errorf("%s: signing out: %v", h, err)
+		}
+		_, err = xunchav1.NewAccountServiceClient(w.conn).GetMe(with(t.Context(), lost), &xunchav1.GetMeRequest{})
+		wantStatus(t, err, codes.Unauthenticated, "TOKEN_INVALID", "")
 		w.altered.Clear(h)
 		wantStatus(t, submit(officer, outside), codes.NotFound, "SITE_NOT_FOUND", "check_in.site_id")
 		wantStatus(t, submit(head, inside), codes.PermissionDenied, "ROLE_NOT_ALLOWED", "")

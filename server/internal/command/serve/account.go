@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,4 +33,12 @@ func (c StoreConfig) withAccounts(ctx context.Context, stderr io.Writer, f func(
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return f(people)
+}
+
+// logUnrecorded returns what says in the log that a device was signed out and that its
+// account's history does not have it.
+func logUnrecorded(log *slog.Logger) func(username, device, reason string, why error) {
+	return func(username, device, reason string, why error) {
+		log.Error("a device was signed out, and that is not on record", "account", username, "device", device, "reason", reason, "error", why.Error())
+	}
 }

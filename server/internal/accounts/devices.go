@@ -1,0 +1,82 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"xuncha/ledger"
+)
+
+func deviceSecret(account, device string) string { return "device/" + account + "/" + device }
+
+// A deviceRecord is what is stored of a device that is signed in. Of its tokens
+// only hashes are; the tokens have 256 random bits, so a plain hash hides them.
+type deviceRecord struct {
+	Name       string    `json:"name"`
+	Generation int64     `json:"generation"`
+	Expires    time.Time `json:"expires"`
+	// Family is the hash of what all refresh tokens of the device have in
+	// common: a token that has it, and is not the current one, was spent.
+	Family []byte `json:"family"`
+	// Current is the hash of the one that has not been spent.
+	Current []byte `json:"current"`
+	// Spent and Retry are the hashes of the token spent last and of the id with
+	// which it was: whoever has both gets the answer once more.
+	Spent []byte `json:"spent,omitempty"`
+	Retry []byte `json:"retry,omitempty"`
+}
+
+// Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose
+// token is not the server's own.
+func (s *Service) Logout(ctx context.Context, c Caller) error {
+	ctx = ledger.WithReserve(ctx)
+	if c.Account.External() {
+		return ErrKeptElsewhere // which has given the token, and takes it back
+	}
+	// The access token, with which a repeat comes, is valid until it is on record.
+	if err := s.Secrets.DeleteSecret(ctx, deviceSecret(c.Account.ID, c.Device)); err != nil {
+		return err
+	}
+	return s.revoke(ctx, c.Account, c.Device, "logout")
+}
+
+// reused signs a device out of which a refresh token was used twice.
+func (s *Service) reused(ctx context.Context, a *Account, device string) error {
+	// A repeat would not be known for one without the device, so this is on record first.
+	if err := s.revoke(ctx, a, device, "reuse"); err != nil {
+		return err
+	}
+	return s.Secrets.DeleteSecret(ctx, deviceSecret(a.ID, device))
+}
+
+// revoke puts on record that a device is signed out. Where nothing can be added to the
+// history of accounts, Unrecorded gets it instead: a phone that was lost is not to stay
+// signed in until somebody has repaired the history.
+func (s *Service) revoke(ctx context.Context, a *Account, device, reason string) error {
+	err := s.change(ctx, a.Username, KindDeviceRevoked, func(*state) (*content, error) {
+		return &content{AccountID: a.ID, Username: a.Username, DeviceID: device, Reason: reason}, nil
+	})
+	if !errors.Is(err, ledger.ErrAltered) {
+		return err
+	}
+	if s.Unrecorded != nil {
+		s.Unrecorded(a.Username, device, reason, err)
+	}
+	return nil
+}
+
+// isSignedOut returns ErrToken where an access token's device is signed out. While
+// nothing can be added to the history of accounts, only the device itself tells.
+func (s *Service) isSignedOut(ctx context.Context, account, device string) error {
+	out := s.projection.State().signedOut(device)
+	if !out && s.Altered() != nil {
+		_, _, err := s.Secrets.Secret(ctx, deviceSecret(account, device))
+		out = errors.Is(err, ErrNoSecret)
+	}
+	if out {
+		return fmt.Errorf("%w: its device is signed out", ErrToken)
+	}
+	return nil
+}
