@@ -2,6 +2,8 @@ package accounts
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -26,6 +28,33 @@ type deviceRecord struct {
 	// which it was: whoever has both gets the answer once more.
 	Spent []byte `json:"spent,omitempty"`
 	Retry []byte `json:"retry,omitempty"`
+}
+
+// errDevice means that what is stored of a device is nothing that this version has
+// stored. Whoever has it signs in again.
+var errDevice = fmt.Errorf("%w: what is stored of its device cannot be read", ErrToken)
+
+// readDevice reads what is stored of a device.
+func readDevice(value []byte) (d deviceRecord, err error) {
+	if json.Unmarshal(value, &d) != nil || len(d.Family) != sha256.Size || len(d.Current) != sha256.Size {
+		return deviceRecord{}, errDevice
+	}
+	return d, nil
+}
+
+// forgetDevices removes the account's devices that are not of the generation, and those
+// that cannot be read. All are signed out already, so what is left is only litter.
+func (s *Service) forgetDevices(ctx context.Context, account string, generation int64) {
+	var names []string
+	_ = s.Secrets.Secrets(ctx, deviceSecret(account, ""), func(name string, value []byte) error {
+		if d, err := readDevice(value); err != nil || d.Generation != generation {
+			names = append(names, name)
+		}
+		return nil
+	})
+	for _, name := range names {
+		_ = s.Secrets.DeleteSecret(ctx, name)
+	}
 }
 
 // Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose

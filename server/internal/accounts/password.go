@@ -5,13 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -64,32 +64,44 @@ func hashPassword(password string) string {
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
-// errHash means that what is stored is no hash that this version computes. It is
-// no fault of the caller's.
-var errHash = errors.New("the stored hash of a password cannot be read")
+// errPassword means that what is stored of a password is nothing that this version has
+// stored. It is no fault of the caller's.
+var errPassword = fmt.Errorf("%w: what is stored of a password cannot be read", ledger.ErrBadRecord)
+
+// An argonHash is a hash with its parameters.
+type argonHash struct {
+	memory, passes uint32
+	lanes          uint8
+	salt, key      []byte
+}
+
+// parseHash reads what hashPassword has written.
+func parseHash(text string) (h argonHash, err error) {
+	parts := strings.Split(text, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return h, errPassword
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.lanes); err != nil ||
+		h.memory > maxArgonMemory || h.passes < 1 || h.passes > maxArgonPasses || h.lanes < 1 || h.lanes > maxArgonLanes {
+		return h, errPassword
+	}
+	if h.salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil || len(h.salt) < 8 || len(h.salt) > 64 {
+		return h, errPassword
+	}
+	if h.key, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil || len(h.key) < 16 || len(h.key) > 64 {
+		return h, errPassword
+	}
+	return h, nil
+}
 
 // matches reports whether the password is the one that was hashed.
 func matches(hash, password string) (bool, error) {
-	parts := strings.Split(hash, "$")
-	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
-		return false, errHash
+	h, err := parseHash(hash)
+	if err != nil {
+		return false, err
 	}
-	var memory, passes uint32
-	var lanes uint8
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &passes, &lanes); err != nil ||
-		memory > maxArgonMemory || passes < 1 || passes > maxArgonPasses || lanes < 1 || lanes > maxArgonLanes {
-		return false, errHash
-	}
-	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
-	if err != nil || len(salt) < 8 || len(salt) > 64 {
-		return false, errHash
-	}
-	key, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil || len(key) < 16 || len(key) > 64 {
-		return false, errHash
-	}
-	got := argon2.IDKey([]byte(password), salt, passes, memory, lanes, uint32(len(key)))
-	return subtle.ConstantTimeCompare(got, key) == 1, nil
+	got := argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(len(h.key)))
+	return subtle.ConstantTimeCompare(got, h.key) == 1, nil
 }
 
 // nobodys is a hash that no password has. Whoever signs in as nobody waits for

@@ -20,7 +20,7 @@ import (
 )
 
 // Config is what a Service works with. All fields but Provider,
-// Altered and Unrecorded are required.
+// Altered, Unrecorded and Damaged are required.
 type Config struct {
 	// Ledger keeps the histories of accounts and of accesses, and Secrets what no
 	// history may hold.
@@ -41,6 +41,9 @@ type Config struct {
 	// takes no entry of it, with the reason as an entry has it and what hinders; nil for
 	// nobody.
 	Unrecorded func(username, device, reason string, why error)
+	// Damaged is called where something that accounts sign in with cannot be read, and
+	// told whose it is and what to do; nil for nobody.
+	Damaged func(what string)
 }
 
 // A Service is the accounts with the rules by which they change. Each change is
@@ -305,6 +308,7 @@ func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) 
 	if err := s.Secrets.DeleteSecret(ctx, passwordSecret(id)); err != nil {
 		return nil, err
 	}
+	s.forgetDevices(ctx, id, -1)
 	return s.Get(id)
 }
 
@@ -330,11 +334,18 @@ func (s *Service) ResetPassword(ctx context.Context, by, id string) (oneTime str
 
 // newGeneration signs out all of an account's devices.
 func (s *Service) newGeneration(ctx context.Context, by, id string, kind ledger.Kind) error {
-	return s.change(ctx, by, kind, func(st *state) (*content, error) {
+	err := s.change(ctx, by, kind, func(st *state) (*content, error) {
 		a, err := st.find(id)
 		if err != nil {
 			return nil, err
 		}
 		return &content{AccountID: id, Username: a.Username}, nil
 	})
+	if err != nil {
+		return err
+	}
+	if a, err := s.Get(id); err == nil {
+		s.forgetDevices(ctx, id, a.generation)
+	}
+	return nil
 }

@@ -30,16 +30,6 @@ const (
 	MaxRefreshToken = 512
 )
 
-func passwordSecret(account string) string { return "password/" + account }
-
-// A passwordRecord is what is stored of a password.
-type passwordRecord struct {
-	Hash string `json:"hash"`
-	// OneTime tells that it has to be changed with its first use, until Expires.
-	OneTime bool      `json:"one_time,omitempty"`
-	Expires time.Time `json:"expires,omitzero"`
-}
-
 // Tokens are what a device calls with.
 type Tokens struct {
 	Access         string
@@ -133,15 +123,16 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	case err != nil:
 		return nil, Tokens{}, err
 	default:
-		if err := json.Unmarshal(value, &record); err != nil {
-			return nil, Tokens{}, errHash
+		if record, err = readPassword(value); err != nil {
+			s.damaged(passwordSecret(id))
+			return nil, Tokens{}, err
 		}
 	}
 	right := false
 	if hashed := s.hashing(ctx, func() { right, err = matches(record.Hash, in.Password) }); hashed != nil {
 		return nil, Tokens{}, hashed
 	}
-	if errors.Is(err, errHash) {
+	if err != nil {
 		return nil, Tokens{}, err
 	}
 	if a == nil || !right || !a.Disabled.IsZero() || record.OneTime && !s.Now().Before(record.Expires) {
@@ -201,9 +192,10 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	if err != nil {
 		return Tokens{}, err
 	}
-	var record passwordRecord
-	if err := json.Unmarshal(value, &record); err != nil {
-		return Tokens{}, errHash
+	record, err := readPassword(value)
+	if err != nil {
+		s.damaged(passwordSecret(c.Account.ID))
+		return Tokens{}, err
 	}
 	right := false
 	if hashed := s.hashing(ctx, func() { right, err = matches(record.Hash, old) }); hashed != nil {
@@ -218,16 +210,12 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	s.throttle.succeed(c.Account.Username, address)
 	name := ""
 	if value, _, err := s.Secrets.Secret(ctx, deviceSecret(c.Account.ID, c.Device)); err == nil {
-		var d deviceRecord
-		if json.Unmarshal(value, &d) == nil {
+		if d, err := readDevice(value); err == nil {
 			name = d.Name
 		}
 	}
 	a, err := s.replacePassword(ctx, c.Account, password, revision, old)
 	if err != nil {
-		return Tokens{}, err
-	}
-	if err := s.Secrets.DeleteSecret(ctx, deviceSecret(a.ID, c.Device)); err != nil {
 		return Tokens{}, err
 	}
 	return s.newDevice(ctx, a, name)
@@ -329,9 +317,11 @@ func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, To
 		if err != nil {
 			return nil, Tokens{}, err
 		}
-		var d deviceRecord
-		if err := json.Unmarshal(value, &d); err != nil {
-			return nil, Tokens{}, errors.New("a stored device cannot be read")
+		d, err := readDevice(value)
+		if err != nil {
+			// The phone then asks for the password, and is a new device.
+			s.damaged(deviceSecret(t.account, t.device))
+			return nil, Tokens{}, errors.Join(err, s.Secrets.DeleteSecret(ctx, deviceSecret(t.account, t.device)))
 		}
 		if !same(d.Family, hash(t.family)) || d.Generation != a.generation || !s.Now().Before(d.Expires) {
 			return nil, Tokens{}, ErrToken

@@ -80,18 +80,22 @@ func (s *Service) readKeys(ctx context.Context) (*keyRing, error) {
 		return nil, err
 	}
 	ring.revision = revision
-	if err := json.Unmarshal(value, &ring.keys); err != nil {
-		ring.keys = nil
-		return ring, fmt.Errorf("%w: %w: the stored keys cannot be read", ledger.ErrUnavailable, ledger.ErrDamaged) // and the error may quote them
+	ring.keys, err = parseKeys(value)
+	return ring, err
+}
+
+// parseKeys reads what is stored of the keys.
+func parseKeys(value []byte) (keys []signingKey, err error) {
+	if err := json.Unmarshal(value, &keys); err != nil {
+		return nil, fmt.Errorf("%w: %w: the stored keys cannot be read", ledger.ErrUnavailable, ledger.ErrDamaged) // and the error may quote them
 	}
-	for i, k := range ring.keys {
+	for i, k := range keys {
 		if len(k.Seed) != ed25519.SeedSize {
-			ring.keys = nil
-			return ring, fmt.Errorf("%w: %w: a stored key has the wrong length", ledger.ErrUnavailable, ledger.ErrDamaged)
+			return nil, fmt.Errorf("%w: %w: a stored key has the wrong length", ledger.ErrUnavailable, ledger.ErrDamaged)
 		}
-		ring.keys[i].private = ed25519.NewKeyFromSeed(k.Seed)
+		keys[i].private = ed25519.NewKeyFromSeed(k.Seed)
 	}
-	return ring, nil
+	return keys, nil
 }
 
 // RotateKeys lets a new key sign. Tokens that others have signed stay valid, so

@@ -92,3 +92,34 @@ func TestAppendBehindAnAlteredHead(t *testing.T) {
 		t.Errorf("got %v, want ErrAltered", err)
 	}
 }
+
+// A secret in whose place somebody has put something else is one that nobody can read,
+// and keeps nobody from the others. It can be replaced.
+func TestAlteredSecret(t *testing.T) {
+	s := openAt(t, server.Database(t))
+	for _, name := range []string{"a", "b", "c"} {
+		if err := s.PutSecret(t.Context(), name, 0, []byte(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.secrets.UpdateOne(t.Context(), bson.D{is("name", "b")}, bson.D{{Key: "$set", Value: bson.D{is("value", "text")}}}); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	if err := s.Secrets(t.Context(), "", func(name string, value []byte) error { got += name + "=" + string(value) + " "; return nil }); err != nil || got != "a=a b= c=c " {
+		t.Errorf("got %s, %v", got, err)
+	}
+	value, revision, err := s.Secret(t.Context(), "b")
+	if err != nil || len(value) > 0 || revision != 1 {
+		t.Errorf("got %q at %d, %v", value, revision, err)
+	}
+	if err := s.PutSecret(t.Context(), "b", 1, []byte("new")); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.secrets.UpdateOne(t.Context(), bson.D{is("name", "a")}, bson.D{{Key: "$set", Value: bson.D{is("revision", "one")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Secret(t.Context(), "a"); !errors.Is(err, ledger.ErrDamaged) {
+		t.Errorf("got %v, want ErrDamaged", err)
+	}
+}

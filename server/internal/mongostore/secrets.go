@@ -26,14 +26,29 @@ type secretDoc struct {
 	Value    []byte `bson:"value"`
 }
 
+// readSecret reads a revision of a secret as it is stored. A value that somebody has put
+// another kind of in is empty, which no secret is; so one does not hide the others.
+func readSecret(raw bson.Raw) (doc secretDoc, err error) {
+	doc.Name, _ = raw.Lookup("name").StringValueOK()
+	_, doc.Value, _ = raw.Lookup("value").BinaryOK()
+	var ok bool
+	if doc.Revision, ok = raw.Lookup("revision").AsInt64OK(); !ok || doc.Revision < 1 {
+		return doc, fmt.Errorf("%w: %w: the revision of the secret %s was changed", ledger.ErrUnavailable, ledger.ErrDamaged, doc.Name)
+	}
+	return doc, nil
+}
+
 // newestSecret returns the newest revision of a secret; one that is not there
 // has revision 0.
 func (s *Store) newestSecret(ctx context.Context, name string) (doc secretDoc, err error) {
-	err = s.secrets.FindOne(ctx, bson.D{is("name", name)}, options.FindOne().SetSort(bson.D{{Key: "revision", Value: -1}})).Decode(&doc)
+	raw, err := s.secrets.FindOne(ctx, bson.D{is("name", name)}, options.FindOne().SetSort(bson.D{{Key: "revision", Value: -1}})).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		err = nil
+		return doc, nil
 	}
-	return doc, err
+	if err != nil {
+		return doc, err
+	}
+	return readSecret(raw)
 }
 
 // Secret implements accounts.Secrets.
@@ -88,7 +103,7 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 
 // Secrets implements accounts.Secrets.
 func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
-	var docs []secretDoc
+	var docs []bson.Raw
 	err := s.do(ctx, func(ctx context.Context) error {
 		cursor, err := s.secrets.Find(ctx, bson.D{is("name", bson.D{{Key: "$regex", Value: "^" + regexp.QuoteMeta(prefix)}})},
 			options.Find().SetSort(bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: 1}}))
@@ -100,10 +115,11 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 	if err != nil {
 		return err
 	}
-	for i, d := range docs {
-		if i+1 < len(docs) && docs[i+1].Name == d.Name {
+	for i, raw := range docs {
+		if i+1 < len(docs) && docs[i+1].Lookup("name").Equal(raw.Lookup("name")) {
 			continue
 		}
+		d, _ := readSecret(raw) // whatever its revision
 		if err := each(d.Name, d.Value); err != nil {
 			return err
 		}

@@ -276,6 +276,35 @@ func TestAlteredRosterAndAccounts(t *testing.T) {
 	}
 }
 
+// TestUnreadableSecrets ensures that a phone whose device cannot be read asks for the
+// password, and that nobody is told that a password is wrong which cannot be read.
+func TestUnreadableSecrets(t *testing.T) {
+	w := newWorld(t)
+	w.create(t, "root", accounts.Admin, "511600")
+	people := xunchav1.NewAccountServiceClient(w.conn)
+	signIn := func() (*xunchav1.LoginResponse, error) {
+		return people.Login(t.Context(), &xunchav1.LoginRequest{Username: "root", Password: testPassword})
+	}
+	tokens := must(signIn())(t)
+	for _, prefix := range []string{"device/", "password/"} {
+		var name string
+		if err := w.accounts.Secrets.Secrets(t.Context(), prefix, func(n string, _ []byte) error { name = n; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		_, revision, err := w.accounts.Secrets.Secret(t.Context(), name)
+		if err == nil {
+			err = w.accounts.Secrets.PutSecret(t.Context(), name, revision, []byte("{"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := people.RefreshToken(t.Context(), &xunchav1.RefreshTokenRequest{RefreshToken: tokens.RefreshToken})
+	wantStatus(t, err, codes.Unauthenticated, "TOKEN_INVALID", "")
+	_, err = signIn()
+	wantAltered(t, "signing in", err)
+}
+
 // TestServerStatus ensures that those who run a server see what is wrong with it, and of
 // sites what lies in their divisions.
 func TestServerStatus(t *testing.T) {

@@ -42,3 +42,10 @@ func logUnrecorded(log *slog.Logger) func(username, device, reason string, why e
 		log.Error("a device was signed out, and that is not on record", "account", username, "device", device, "reason", reason, "error", why.Error())
 	}
 }
+
+// logDamaged returns what says in the log which secret cannot be read.
+func logDamaged(log *slog.Logger) func(what string) {
+	return func(what string) {
+		log.Error("something that accounts sign in with cannot be read", "error", what)
+	}
+}
