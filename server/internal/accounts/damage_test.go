@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -123,5 +124,75 @@ func TestUnreadableKeys(t *testing.T) {
 		if _, tokens, err = s.Refresh(t.Context(), tokens.Refresh, ""); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// check returns what a check of all secrets finds.
+func (w *world) check(t testing.TB) (out []string) {
+	t.Helper()
+	if err := accounts.CheckSecrets(t.Context(), w.store, w.store, func(why string) { out = append(out, why) }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A check names all that accounts sign in with and that is not what was stored, and
+// nothing else, whatever has become of the accounts.
+func TestCheckSecrets(t *testing.T) {
+	w := newWorld(t)
+	tokens := w.login(t, right())
+	if _, _, err := w.Refresh(t.Context(), tokens.Refresh, "retry"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+		t.Fatal(err)
+	}
+	gone, _, err := w.Create(t.Context(), "root", accounts.NewAccount{Username: "gone", Role: accounts.Head, Divisions: w.officer.Divisions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Disable(t.Context(), "root", gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Login(t.Context(), root()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.check(t); len(got) != 0 {
+		t.Fatalf("found %q, want nothing", got)
+	}
+	forms := maps.Clone(forms)
+	forms["another field"] = func(b []byte) []byte {
+		return []byte(strings.NewReplacer(`"expires"`, `"expirez"`, `"created"`, `"creaded"`).Replace(string(b)))
+	}
+	for form, change := range forms {
+		for prefix, want := range map[string]string{
+			"keys":                     "the keys of the accounts cannot be read; account replace-keys makes new ones",
+			"password/" + w.officer.ID: "the password of the account li.wei cannot be read; reset it",
+			"device/":                  "a device of the account root cannot be read; it has to sign in again",
+		} {
+			if form == "another key" && prefix == "keys" {
+				continue // which have no such field
+			}
+			var name string
+			var whole []byte
+			if err := w.store.Secrets(t.Context(), prefix, func(n string, value []byte) error { name, whole = n, value; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			w.damage(t, name, change)
+			if got := w.check(t); len(got) != 1 || got[0] != want {
+				t.Errorf("%s, %s: found %q, want %q", name, form, got, want)
+			}
+			w.damage(t, name, func([]byte) []byte { return whole })
+		}
+	}
+	if err := w.store.PutSecret(t.Context(), "pasSword/x", 0, []byte("s3cret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.DeleteSecret(t.Context(), "password/"+w.officer.ID); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`"pasSword/x" lies among what accounts sign in with, and nobody looks for it`, "the password of the account li.wei is missing; reset it"}
+	if got := w.check(t); !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
 	}
 }

@@ -185,6 +185,9 @@ func TestOpenAtRestVersion1(t *testing.T) {
 	if got := mustReadAll(t, s); len(got) != 4 {
 		t.Errorf("got %d entries, want 4", len(got))
 	}
+	if err := s.Secrets(t.Context(), "", func(name string, _ []byte) error { return errors.New(name) }); err != nil {
+		t.Errorf("secrets of a version that had none: %v", err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,10 @@ import (
 
 var _ accounts.Secrets = (*Store)(nil)
 
+// secretsSince is the schema version since which there are secrets. A folder that is
+// read at rest may have an earlier one.
+const secretsSince = 2
+
 const (
 	secretByName = `SELECT value, revision FROM secrets WHERE name = +?`
 	// What is greater than a name and does not begin with it ends the walk.
@@ -76,6 +80,9 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 	}
 	var all []secret
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		if version, err := number(conn, `PRAGMA user_version`); err != nil || version < secretsSince {
+			return err
+		}
 		return query(conn, secretsFrom, math.MaxInt,
 			func(stmt *sqlite.Stmt) { stmt.BindText(1, prefix) },
 			func(stmt *sqlite.Stmt) {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/command/outcome"
 	"xuncha/server/internal/mongostore"
 	"xuncha/server/internal/sqlitestore"
@@ -50,6 +51,10 @@ func CheckStore(ctx context.Context, c AtRest, photoFiles bool, stderr io.Writer
 	x, err := examine(ctx, store, bar)
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", where, err)
+	}
+	err = accounts.CheckSecrets(ctx, store, store, func(why string) { x.Findings = append(x.Findings, outcome.Finding{Why: why}) })
+	if err != nil {
+		return r, fmt.Errorf("%s: reading what accounts sign in with: %w", where, err)
 	}
 	bar.finish()
 	x.Where, x.Photos = where, -1
