@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -141,11 +142,12 @@ func checkIndexes(ctx context.Context, conn *sqlite.Conn, i *ids, wrong func(str
 	for _, r := range lacking {
 		// Where another one has the place, one of them was slipped in.
 		taken := false
-		places := []int64{r.history<<32 | r.sequence}
-		if _, said, ok := historyIn(r.record); ok {
-			places = append(places, r.history<<32|int64(said))
+		sequences := placesFor(ledger.Sequence(r.sequence), names[r.history], r.record)
+		if len(sequences) == 0 {
+			continue // it has none
 		}
-		for _, place := range places {
+		for _, q := range sequences {
+			place := r.history<<32 | int64(q)
 			err := query(conn, `SELECT 1 FROM places p CROSS JOIN entries e ON e.entry = p.entry WHERE p.place = +?`, 1,
 				func(stmt *sqlite.Stmt) { stmt.BindInt64(1, place) }, func(*sqlite.Stmt) { taken = true })
 			if err != nil {
@@ -244,9 +246,20 @@ func (s *Store) Reindex(ctx context.Context) error {
 	return s.write(ctx, func(w *writer) error { return w.reindex(ctx) })
 }
 
-// reindex gives each entry its place and its slot. Where its columns and its record say
-// different sequences, its place is the lower one, or else the other: nothing that comes
-// later is to find its place taken. Of two at one place, the older one has it.
+// placesFor returns at which sequences an entry may have its place, the best one first.
+// Where its column and its record say different ones, that is the lower one: nothing that
+// comes later is to find its place taken. An entry may have none.
+func placesFor(stored ledger.Sequence, h ledger.History, record []byte) []ledger.Sequence {
+	said := stored
+	if of, q, ok := historyIn(record); ok && of == h {
+		said = q
+	}
+	out := []ledger.Sequence{min(stored, said), max(stored, said)}
+	return slices.DeleteFunc(out, func(q ledger.Sequence) bool { return !hasPlace(q) })
+}
+
+// reindex gives each entry its place and its slot. Of two at one place, the older one has
+// it.
 func (w *writer) reindex(ctx context.Context) error {
 	if w.indexing != nil || len(w.recent.unindexed) > 0 {
 		return refused{fmt.Errorf("%w: entries wait to be indexed", ledger.ErrUnavailable)}
@@ -264,7 +277,8 @@ func (w *writer) reindex(ctx context.Context) error {
 		return err
 	}
 	type row struct {
-		entry, place, other, slot int64
+		entry, history, slot int64
+		sequences            []ledger.Sequence
 	}
 	for last := int64(0); ; {
 		if err := ctx.Err(); err != nil {
@@ -274,21 +288,16 @@ func (w *writer) reindex(ctx context.Context) error {
 		err := query(w.conn, entriesAfter, feedPage, func(stmt *sqlite.Stmt) { stmt.BindInt64(1, last) }, func(stmt *sqlite.Stmt) {
 			history := stmt.ColumnInt64(8)
 			e := readEntry(stmt, names[history], new(arena).record(stmt))
-			said := e.Sequence
-			if read, err := ledger.Parse(e.Record); err == nil && read.History == e.History {
-				said = read.Sequence
-			}
 			last = stmt.ColumnInt64(7)
-			place := func(q ledger.Sequence) int64 { return history<<32 | int64(q) }
-			page = append(page, row{last, place(min(said, e.Sequence)), place(max(said, e.Sequence)), w.ids.slotOf(e.History, e.ID)})
+			page = append(page, row{last, history, w.ids.slotOf(e.History, e.ID), placesFor(e.Sequence, e.History, e.Record)})
 		})
 		if err != nil {
 			return err
 		}
 		for _, r := range page {
-			for _, place := range []int64{r.place, r.other} {
+			for _, q := range r.sequences {
 				err := w.bound(`INSERT INTO places (place, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
-					stmt.BindInt64(1, place)
+					stmt.BindInt64(1, r.history<<32|int64(q))
 					stmt.BindInt64(2, r.entry)
 				})
 				if err != nil {

@@ -368,7 +368,7 @@ func (c *checker) checkPlaces(after int64) (next int64, n int, err error) {
 }
 
 // checkOrder checks that a place follows from the one that was checked before it: the
-// places of a history have no gaps, and end with its newest.
+// places of a history have no gaps, and end with its newest. One of no history is no harm.
 func (c *checker) checkOrder(conn *sqlite.Conn, place int64, name ledger.History) error {
 	before := c.prev
 	c.prev = place
@@ -380,11 +380,11 @@ func (c *checker) checkOrder(conn *sqlite.Conn, place int64, name ledger.History
 		if err != nil && !isDamage(err) {
 			return err
 		}
-		if last := ledger.Sequence(before & maxSequence); top != before {
+		if last := ledger.Sequence(before & maxSequence); top != before && c.names[before>>32] != "" {
 			c.fault(c.names[before>>32], last, "the index of its entries is not in order there; xuncha copy to a new folder makes it anew")
 		}
 	}
-	if place>>32 <= before>>32 || place&maxSequence != 1 {
+	if name != "" && (place>>32 <= before>>32 || place&maxSequence != 1) {
 		c.fault(name, ledger.Sequence(place&maxSequence), "the index of its entries is not in order there; xuncha copy to a new folder makes it anew")
 	}
 	return nil

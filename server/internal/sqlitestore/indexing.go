@@ -53,6 +53,9 @@ func (w *writer) indexSome(n int) (done int, err error) {
 	if i.done < count {
 		done = min(i.done+n, count)
 		for _, row := range i.rows[i.done:done] {
+			if !hasPlace(row.Sequence) {
+				continue
+			}
 			if err := w.bound(`INSERT INTO places (place, entry) VALUES (?, ?) ON CONFLICT DO NOTHING`, func(stmt *sqlite.Stmt) {
 				stmt.BindInt64(1, row.history<<32|int64(row.Sequence))
 				stmt.BindInt64(2, row.entry)

@@ -17,6 +17,10 @@ import (
 // maxSequence is the greatest sequence that a place has room for.
 const maxSequence = 1<<32 - 1
 
+// hasPlace reports whether there is a place for the sequence. That of any other one would
+// be among those of another history.
+func hasPlace(q ledger.Sequence) bool { return q >= 1 && q <= maxSequence }
+
 const (
 	entryColumns = `e.sequence, e.id, e.kind, e.time, e.account, e.hash, e.record`
 
