@@ -225,6 +225,15 @@ func (c *checker) checkEntries(after int64) (next int64, n int, err error) {
 				return err
 			default:
 				w.noPlace = at != row
+				if w.noPlace && at != 0 && at < row {
+					older, of, found, err := readRow(conn, at)
+					if err != nil {
+						return err
+					}
+					// Of two at one place, the older one has it; whoever verifies names the other.
+					older.History = e.History
+					w.noPlace = !found || of != history || older.Sequence != e.Sequence || !older.Whole()
+				}
 			}
 			found, err = c.slotLeads(conn, w.slot, row, history, e.ID)
 			if err != nil && !c.isBroken("of ids", err) {

@@ -264,9 +264,21 @@ func (s *Store) gatherUnindexed(w *writer, files ...string) error {
 		return err
 	}
 	row, lost := after, false
+	tops := map[int64]ledger.Sequence{} // the newest that the index has, by history
 	take := func(e ledger.Entry, row, history int64) {
 		if e.Whole() {
 			w.add(e, row, history)
+			// Somebody may have put it in. As the newest in memory it would hide what the
+			// indexes have behind it.
+			top, known := tops[history]
+			if !known {
+				place, err := topPlace(w.conn, history)
+				if err == nil {
+					top = ledger.Sequence(place & maxSequence)
+				}
+				tops[history] = top
+			}
+			w.rows[len(w.rows)-1].past = e.Sequence <= top
 		} else if of, err := historyRow(w.conn, e.History); err == nil {
 			history = of
 		}

@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"xuncha/ledger"
@@ -66,5 +67,41 @@ func TestPlaceOfNoHistory(t *testing.T) {
 	s := altering(t, 3, `INSERT INTO places (place, entry) VALUES (77 << 32 | 5, 3), (78 << 32 | 1, 4)`)
 	if list := indexFaults(t, s); len(list) > 0 {
 		t.Errorf("got %q", list)
+	}
+}
+
+// A copy of an entry that somebody has put in hides none of those that come behind it, and
+// takes nobody's place.
+func TestCopyBehindTheNewest(t *testing.T) {
+	for _, id := range []string{"id", "'another'"} {
+		s := altering(t, 6, `INSERT INTO entries (history, sequence, id, kind, time, account, hash, record)
+			SELECT history, sequence, `+id+`, kind, time, account, hash, CAST(replace(CAST(record AS TEXT), '"id":"' || id || '"', '"id":"' || `+id+` || '"') AS BLOB)
+			FROM entries WHERE entry = 5`)
+		if !slices.ContainsFunc(s.recent.unindexedRows(), func(r indexRow) bool { return r.past }) {
+			t.Fatal("the copy is not whole")
+		}
+		h := flipHistory(1)
+		for range 2 {
+			newest, err := s.Newest(t.Context(), h, 0, 9)
+			if err != nil || len(newest) != 6 || newest[0].Sequence != 6 {
+				t.Errorf("got %d of the newest entries, %v; want all 6", len(newest), err)
+			}
+			all, err := s.Span(t.Context(), h, 0, 9)
+			if err != nil || len(all) != 6 || all[5].Sequence != 6 {
+				t.Errorf("got %d entries, %v; want all 6", len(all), err)
+			}
+			if e, existed, err := s.Append(t.Context(), flipDraft(1, 5)); err != nil || !existed || e.Sequence != 6 {
+				t.Errorf("a repeat of the newest: got %d, %v, %v", e.Sequence, existed, err)
+			}
+			if err := s.indexNow(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if list := indexFaults(t, s); len(list) > 0 {
+				t.Errorf("got %q; the copy is for whoever verifies the history", list)
+			}
+		}
+		if e := mustAppend(t, s, flipDraft(1, 6)); e.Sequence != 7 {
+			t.Errorf("the next one is at %d, want 7", e.Sequence)
+		}
 	}
 }

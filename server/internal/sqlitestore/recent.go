@@ -40,6 +40,8 @@ type indexRow struct {
 	entry, history int64
 	ledger.Sequence
 	slot int64
+	// past tells that an index leads past it already, so that it is not among the newest.
+	past bool
 }
 
 // An entryID is the key by which a writer knows an entry.
@@ -138,6 +140,10 @@ func (r *recent) publish(fresh []indexRow, entries []ledger.Entry) {
 	defer r.mu.Unlock()
 	for i, e := range entries {
 		row := fresh[i]
+		if row.past {
+			r.unindexed = append(r.unindexed, row)
+			continue
+		}
 		t := r.tails[e.History]
 		if len(t) > 0 {
 			e.History = t[0].History // so that each name is in memory once
@@ -161,7 +167,9 @@ func (r *recent) indexed(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, row := range r.unindexed[:n] {
-		delete(r.ids, row.entryID)
+		if !row.past {
+			delete(r.ids, row.entryID)
+		}
 	}
 	r.unindexed = slices.Clone(r.unindexed[n:])
 	r.shrink()
@@ -196,7 +204,9 @@ func (r *recent) remember(h ledger.History, newestFirst []ledger.Entry, asOf int
 func (r *recent) shrink() {
 	waiting := map[ledger.History]int{}
 	for _, row := range r.unindexed {
-		waiting[row.History]++
+		if !row.past {
+			waiting[row.History]++
+		}
 	}
 	for h, t := range r.tails {
 		if over := len(t) - max(keepTail, waiting[h]); over > 0 {
