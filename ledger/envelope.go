@@ -40,6 +40,17 @@ func (e *Entry) saysItself() bool {
 // record that was sealed, only its history tells.
 func (e Entry) Whole() bool { return e.saysItself() }
 
+// home returns the sequence that the entry's record says, where that alone is not what
+// stands beside it: somebody has moved it.
+func (e Entry) home() (q Sequence, moved bool) {
+	read, err := Parse(e.Record)
+	if err != nil || read.Sequence == e.Sequence {
+		return e.Sequence, false
+	}
+	e.Sequence = read.Sequence
+	return read.Sequence, e.saysItself()
+}
+
 // differs says what stands beside the record that is not what the record says.
 func (e *Entry) differs() string {
 	read, err := Parse(e.Record)

@@ -66,7 +66,9 @@ func (c *chain) oddly() *oddities {
 // take is Verifier.Take for an entry that is not as nearly all are.
 func (c *chain) take(e Entry, now func() time.Time) (verified bool) {
 	if e.Sequence <= c.known {
-		return c.takeKnown(e, now)
+		if q, moved := e.home(); !moved || q <= c.known {
+			return c.takeKnown(e, now)
+		}
 	}
 	odd := c.oddly()
 	at := place{c.Sequence, odd.maybe}
@@ -107,7 +109,12 @@ func (c *chain) takeKnown(e Entry, now func() time.Time) bool {
 	if why == "" {
 		return true
 	}
-	c.flaw(Fault{e.History, e.Sequence, why, now()}, AsideOf(e))
+	aside := AsideOf(e)
+	if q, moved := e.home(); moved {
+		// It is known by its place, where those who read the history meet it.
+		e.Sequence, aside.Sequence = q, q
+	}
+	c.flaw(Fault{e.History, e.Sequence, why, now()}, aside)
 	return false
 }
 
