@@ -92,7 +92,9 @@ func (v *Verifier) BeginAside(h History, sequences []Sequence) {
 
 // Adopt takes over what another verifier has found that was given more lately the same
 // entries, from the beginning: which flaws are none any more, and what was set aside.
-func (v *Verifier) Adopt(other *Verifier) {
+// Before are the FlawedHeads of when the other one had been given nothing yet: where a
+// history has not moved since, the other knows all of it, also where it has less.
+func (v *Verifier) Adopt(other *Verifier, before map[History]Head) {
 	flawed := map[History]bool{}
 	for _, f := range other.Flaws() {
 		flawed[f.History] = true
@@ -104,7 +106,7 @@ func (v *Verifier) Adopt(other *Verifier) {
 			continue
 		}
 		c, unlock := v.of(f.History)
-		if c.Sequence <= head.Sequence {
+		if was, flawed := before[f.History]; c.Sequence <= head.Sequence || flawed && c.Head == was {
 			*c = chain{Head: head, known: head.Sequence}
 		} else {
 			c.odd.flaws = slices.DeleteFunc(c.odd.flaws, func(f Flaw) bool { return f.Sequence <= head.Sequence })
@@ -114,6 +116,18 @@ func (v *Verifier) Adopt(other *Verifier) {
 	for h, sequences := range aside {
 		v.BeginAside(h, sequences)
 	}
+}
+
+// FlawedHeads returns the newest entries, as far as the verifier was given them, of the
+// histories that have flaws.
+func (v *Verifier) FlawedHeads() map[History]Head {
+	out := map[History]Head{}
+	for _, f := range v.Flaws() {
+		if _, known := out[f.History]; !known {
+			out[f.History] = v.Head(f.History)
+		}
+	}
+	return out
 }
 
 // Take checks the next entry of a history and reports whether it verifies. Nobody is to

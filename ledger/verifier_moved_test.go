@@ -32,3 +32,32 @@ func TestVerifierNamesWhatWasMovedByItsPlace(t *testing.T) {
 		t.Errorf("the record of 6 at 3: got %q", namesOf(f))
 	}
 }
+
+// Where an entry ahead of the others is gone when all are read again, nothing is missing
+// before it.
+func TestVerifierAdoptsThatOneAheadIsGone(t *testing.T) {
+	const h = History("site/1")
+	entries := sealed(h, 6)
+	ahead := entries[2]
+	ahead.ID, ahead.Sequence = "another", 9
+	v := newTestVerifier()
+	verified(v, append(slices.Clone(entries[:5]), ahead))
+	if len(v.FlawsOf(h)) == 0 {
+		t.Fatal("the entry ahead is no flaw")
+	}
+	before, again := v.FlawedHeads(), newTestVerifier()
+	verified(again, entries[:5])
+	v.Adopt(again, before)
+	if !v.Take(entries[5]) || len(v.Flaws()) > 0 {
+		t.Errorf("got %q, want that the next entry verifies", namesOf(v.Flaws()))
+	}
+	// What has come since the others were read again, they do not know.
+	v = newTestVerifier()
+	verified(v, entries[:5])
+	before = v.FlawedHeads()
+	v.Take(ahead)
+	v.Adopt(again, before)
+	if len(v.Flaws()) == 0 {
+		t.Error("a flaw is forgotten that was found later")
+	}
+}

@@ -89,7 +89,7 @@ type indexed interface {
 // store does not answer, it goes on once it does. Where progress is not nil, it is called
 // with how many entries were read.
 func (v *verification) round(ctx context.Context, store ledger.Store, rate float64, progress func(entries int64)) error {
-	chain := ledger.NewVerifier(v.now)
+	chain, before := ledger.NewVerifier(v.now), v.chain.FlawedHeads()
 	pace := &pace{ctx: ctx, rate: rate, begun: time.Now(), progress: progress}
 	feed := ledger.NewFollower(store, "", func(e ledger.Entry) error {
 		if chain.Take(e) && v.altered.Of(e.History) != nil && v.recount != nil {
@@ -116,7 +116,7 @@ func (v *verification) round(ctx context.Context, store ledger.Store, rate float
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	v.replace(chain)
+	v.replace(chain, before)
 	if s, ok := store.(indexed); ok {
 		if err := v.checkIndexes(ctx, s, pace); err != nil {
 			return err
@@ -127,16 +127,18 @@ func (v *verification) round(ctx context.Context, store ledger.Store, rate float
 	return nil
 }
 
-// replace lets what a round has found stand for what was known before.
-func (v *verification) replace(chain *ledger.Verifier) {
+// replace lets what a round has found stand for what was known before, with the heads of
+// flawed histories from when the round began.
+func (v *verification) replace(chain *ledger.Verifier, before map[ledger.History]ledger.Head) {
 	was := v.chain.Flaws()
 	chain.Publish(v.altered)
 	for _, f := range was {
-		if f.Sequence > chain.Head(f.History).Sequence {
+		at, flawed := before[f.History]
+		if f.Sequence > chain.Head(f.History).Sequence && !(flawed && v.chain.Head(f.History) == at) {
 			v.altered.Add(f.Fault) // which came behind the round
 		}
 	}
-	v.chain.Adopt(chain)
+	v.chain.Adopt(chain, before)
 	v.takeBackAll()
 }
 

@@ -118,6 +118,30 @@ func TestVerification(t *testing.T) {
 	}
 }
 
+// Where somebody takes out again an entry that stood ahead of the others, a round finds
+// that nothing is missing, and the history goes on.
+func TestVerificationOfOneAheadThatIsTakenOut(t *testing.T) {
+	store := ledgertest.New(t)
+	putEntries(t, store, 4, "site/a")
+	ledgertest.Alter(store, "site/a", func(e []ledger.Entry) []ledger.Entry {
+		ahead := e[1]
+		ahead.ID, ahead.Sequence = "another", 7
+		return append(e, ahead)
+	})
+	v := newVerification(slog.New(slog.DiscardHandler), new(ledger.Alterations), time.Now)
+	reread(t, v, store)
+	if alteredAt(v) == nil {
+		t.Fatal("the entry ahead is not named")
+	}
+	ledgertest.Alter(store, "site/a", func(e []ledger.Entry) []ledger.Entry { return e[:4] })
+	if err := v.round(t.Context(), store, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := alteredAt(v); got != nil {
+		t.Errorf("after it was taken out: %v", got)
+	}
+}
+
 // What a repair settles is not flagged at a start, although it comes before the repair.
 func TestVerificationOfARepairedHistory(t *testing.T) {
 	store, log := ledgertest.New(t), &lines{}
