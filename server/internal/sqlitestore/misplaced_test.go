@@ -29,7 +29,9 @@ func altering(t *testing.T, n int, sql ...string) *Store {
 func indexFaults(t *testing.T, s *Store) (list []string) {
 	t.Helper()
 	err := s.CheckIndexes(t.Context(), func(int) error { return nil },
-		func(h ledger.History, q ledger.Sequence, why string) { list = append(list, fmt.Sprint(h, " ", q, " ", why)) },
+		func(h ledger.History, q ledger.Sequence, why string) {
+			list = append(list, fmt.Sprint(h, " ", q, " ", why))
+		},
 		func(string, bool) {})
 	if err != nil {
 		t.Fatal(err)
