@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// farthest is how many entries may be missing in one place. What stands farther ahead
+// Farthest is how many entries may be missing in one place. What stands farther ahead
 // has a sequence that was changed.
-const farthest = 50_000
+const Farthest = 50_000
 
 // maxFlaws is how many flaws of one history are named.
-const maxFlaws = 2 * farthest
+const maxFlaws = 2 * Farthest
 
 // A chain is a history on its way through a verifier. Its Head is that of the newest
 // entry.
@@ -206,14 +206,14 @@ func (c *chain) pushed(e Entry, now time.Time) (verified bool) {
 // doesNotFit takes an entry that follows from nothing.
 func (c *chain) doesNotFit(e Entry, at place, now time.Time) {
 	odd := c.odd
-	if e.Hash == (Hash{}) && len(e.Record) == 0 && e.Sequence > c.Sequence && e.Sequence <= c.Sequence+farthest {
+	if e.Hash == (Hash{}) && len(e.Record) == 0 && e.Sequence > c.Sequence && e.Sequence <= c.Sequence+Farthest {
 		c.missing(e.History, e.Sequence-1, now)
 		c.flaw(Fault{e.History, e.Sequence, "it cannot be read from the disk", now}, Aside{Sequence: e.Sequence})
 		odd.before, odd.maybe, c.Sequence = at, nil, e.Sequence
 		return
 	}
 	aside := AsideOf(e)
-	if read, err := Parse(e.Record); err == nil && read.History == e.History && (e.Sequence < 1 || e.Sequence > c.Sequence+farthest) && read.Sequence <= c.Sequence {
+	if read, err := Parse(e.Record); err == nil && read.History == e.History && (e.Sequence < 1 || e.Sequence > c.Sequence+Farthest) && read.Sequence <= c.Sequence {
 		// It was moved, and is known by its place: where it is read depends on what has come
 		// since.
 		e.Sequence, aside.Sequence = read.Sequence, read.Sequence
@@ -226,7 +226,7 @@ func (c *chain) doesNotFit(e Entry, at place, now time.Time) {
 		}
 		return
 	}
-	if e.Sequence > c.Sequence+1 && e.Sequence <= c.Sequence+farthest {
+	if e.Sequence > c.Sequence+1 && e.Sequence <= c.Sequence+Farthest {
 		c.missing(e.History, e.Sequence-1, now)
 	}
 	why := "its hash does not follow from its record and the entry before"

@@ -34,6 +34,9 @@ func TestAlteredDocuments(t *testing.T) {
 		{"a record that is a number", func(h string) { change(h, 3, "$set", "record", 7) }},
 		{"a time that is a fraction", func(h string) { change(h, 2, "$set", "time", 1.5) }},
 		{"a sequence far ahead", func(h string) { change(h, 3, "$set", "sequence", int64(1)<<62) }},
+		{"the newest one's sequence is the next", func(h string) { change(h, 3, "$set", "sequence", int64(4)) }},
+		{"the newest one's sequence is a bit ahead", func(h string) { change(h, 3, "$set", "sequence", int64(6)) }},
+		{"a sequence that is a bit ahead", func(h string) { change(h, 2, "$set", "sequence", int64(5)) }},
 		{"a name that is no mark", func(h string) {
 			doc := a.document(t, h, 3)
 			doc["_id"], doc["sequence"], doc["id"] = "no mark", int64(4), "another"

@@ -65,9 +65,24 @@ func (s *Store) PutAsIs(ctx context.Context, entries []ledger.Entry) error {
 // CheckFile finds nothing: MongoDB checks its own files.
 func (s *Store) CheckFile(context.Context, func(string, bool)) error { return nil }
 
-// Lacking knows of nothing.
-func (s *Store) Lacking(context.Context, func(ledger.History) ledger.Sequence, func(ledger.History, ledger.Sequence)) error {
-	return nil
+// Lacking calls lacks with the histories of which somebody has moved an entry ahead of the
+// newest that is there, which newest returns. No other entry can have the sequence that it
+// has now, nor can the history go on past it.
+func (s *Store) Lacking(ctx context.Context, newest func(ledger.History) ledger.Sequence, lacks func(ledger.History, ledger.Sequence)) error {
+	return s.Heads(ctx, func(h ledger.History, head ledger.Head) error {
+		at := newest(h)
+		if head.Sequence <= at {
+			return nil
+		}
+		list, err := s.find(ctx, bson.D{is("history", string(h)), is("sequence", bson.D{
+			{Key: "$gt", Value: int64(at)}, {Key: "$lte", Value: int64(at) + ledger.Farthest},
+		})}, newestFirst, maxOdd)
+		// What is as it was sealed, a server has stored meanwhile.
+		if i := slices.IndexFunc(list, func(e ledger.Entry) bool { return !e.Whole() }); i >= 0 {
+			lacks(h, list[i].Sequence)
+		}
+		return translate(ctx, err)
+	})
 }
 
 // Reindex does nothing: MongoDB keeps its own indexes.
