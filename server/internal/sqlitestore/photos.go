@@ -200,12 +200,16 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 	}
 	var file newFile
 	err = p.onWrites(ctx, func() (err error) {
-		// The photo is only put on record once it is kept. Where that is interrupted, what
-		// has come tells that it is still to be done.
-		if err := engine.SyncFolder(filepath.Join(p.dir, incomingFolder)); err != nil {
+		if file, err = write(); err != nil {
 			return err
 		}
-		file, err = write()
+		// The photo is only put on record once it is kept. Where that is interrupted, what
+		// has come tells that it is still to be done. Behind the flush of the file, most
+		// file systems have nothing left to do here.
+		err = engine.SyncFolder(filepath.Join(p.dir, incomingFolder))
+		if err != nil {
+			err = errors.Join(err, engine.Remove(file.path))
+		}
 		return err
 	})
 	if err != nil {
