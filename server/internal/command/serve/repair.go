@@ -157,7 +157,6 @@ func (c *RepairCommand) plan(x *examination) (out []plannedRepair, err error) {
 		}
 		left := x.verifier.FlawsOf(p.history)
 		if len(left) > 0 && !slices.ContainsFunc(left, unnamed) { // which the next look names
-
 			return nil, fmt.Errorf("%s cannot be repaired: at sequence %d, %s. Bring it back from a backup", p.history, left[0].Sequence, left[0].Why)
 		}
 	}
@@ -203,7 +202,7 @@ func (c *RepairCommand) list(ctx context.Context, x *examination, plan []planned
 	}
 	what := []string{}
 	if entries > 0 {
-		what = append(what, fmt.Sprintf("To be set aside: %d entries of %d histories. They count nowhere any more; a backup may still have them.", entries, len(plan)))
+		what = append(what, fmt.Sprintf("Entries to be set aside: %d, in histories: %d. They count nowhere any more; a backup may still have them.", entries, len(plan)))
 	}
 	if x.reindex {
 		what = append(what, "The indexes do not agree with the entries and are to be made anew.")
