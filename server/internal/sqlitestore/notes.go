@@ -3,7 +3,6 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -13,10 +12,7 @@ import (
 
 var _ clock.Notes = (*Store)(nil)
 
-const (
-	noteByName = `SELECT value, revision FROM notes WHERE name = +?`
-	lastTime   = `SELECT time, record FROM entries ORDER BY entry DESC`
-)
+const noteByName = `SELECT value, revision FROM notes WHERE name = +?`
 
 // Note implements clock.Notes.
 func (s *Store) Note(ctx context.Context, name string) (value []byte, revision int64, err error) {
@@ -29,25 +25,6 @@ func (s *Store) Note(ctx context.Context, name string) (value []byte, revision i
 		err = fmt.Errorf("%s: %w", name, clock.ErrNoNote)
 	}
 	return value, revision, err
-}
-
-// LastTime returns the time of the entry that was stored last; zero where there is none, or
-// its record does not say the same. An entry before it can have a later time, where the
-// clock was set back since.
-func (s *Store) LastTime(ctx context.Context) (t time.Time, err error) {
-	var record []byte
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return query(conn, lastTime, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
-			t, record = time.Unix(0, stmt.ColumnInt64(0)).UTC(), bytesOf(stmt, 1)
-		})
-	})
-	if err != nil || record == nil {
-		return time.Time{}, err
-	}
-	if e, err := ledger.Parse(record); err != nil || !e.Time.Equal(t) {
-		return time.Time{}, nil
-	}
-	return t, nil
 }
 
 // PutNote implements clock.Notes.

@@ -277,3 +277,24 @@ func (s *Store) Rows(ctx context.Context, sum string) (rows []byte, err error) {
 	}
 	return rows, err
 }
+
+const lastTime = `SELECT time, record FROM entries ORDER BY entry DESC`
+
+// LastTime returns the time of the entry that was stored last; zero where there is none, or
+// its record does not say the same. An entry before it can have a later time, where the
+// clock was set back since.
+func (s *Store) LastTime(ctx context.Context) (t time.Time, err error) {
+	var record []byte
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return query(conn, lastTime, 1, func(*sqlite.Stmt) {}, func(stmt *sqlite.Stmt) {
+			t, record = time.Unix(0, stmt.ColumnInt64(0)).UTC(), bytesOf(stmt, 1)
+		})
+	})
+	if err != nil || record == nil {
+		return time.Time{}, err
+	}
+	if e, err := ledger.Parse(record); err != nil || !e.Time.Equal(t) {
+		return time.Time{}, nil
+	}
+	return t, nil
+}
