@@ -24,6 +24,12 @@ var (
 	ErrBeforeOrder = errors.New("lies before the closure order")
 	// ErrFuture means that the visit lies in the future.
 	ErrFuture = errors.New("lies in the future")
+	// ErrPhotoFormat means that photos of the declared type are not kept.
+	ErrPhotoFormat = errors.New("photos of this type are not kept")
+	// ErrPhotoTooLarge means that a declared photo has more bytes than are kept.
+	ErrPhotoTooLarge = errors.New("photo has too many bytes")
+	// ErrTooManyPhotos means that a check-in has as many photos as are kept of one.
+	ErrTooManyPhotos = errors.New("check-in has too many photos")
 	// ErrNotRegistered means that the site is not registered at the time.
 	ErrNotRegistered = errors.New("site is not registered at that time")
 )

@@ -36,6 +36,15 @@ var (
 	ErrInvalid = errors.New("invalid value")
 	// ErrRowsUnknown means that no rows are stored under the SHA-256.
 	ErrRowsUnknown = errors.New("no such rows")
+	// ErrChangeUnknown means that the roster has no change with the revision, or none that
+	// whoever asks may take back.
+	ErrChangeUnknown = errors.New("no such change")
+	// ErrRestedOn means that a later change rests on the one that is to be taken back. The
+	// error is a *RestedOnError, which names it.
+	ErrRestedOn = errors.New("a later change rests on it")
+	// ErrNotRevocable means that a change was taken back already, or is of a kind that
+	// cannot be.
+	ErrNotRevocable = errors.New("change cannot be taken back")
 	// ErrImportRejected means that rows of an import are wrong and that nothing
 	// of it was stored. The error is an *ImportError, which lists them.
 	ErrImportRejected = errors.New("import rejected")
@@ -73,3 +82,16 @@ func (e invalidError) Error() string { return string(e) }
 
 // Unwrap returns ErrInvalid.
 func (e invalidError) Unwrap() error { return ErrInvalid }
+
+// A RestedOnError names the change that rests on one that is to be taken back.
+type RestedOnError struct {
+	// Revision is that change's, which is to be taken back first.
+	Revision int64
+}
+
+func (e *RestedOnError) Error() string {
+	return fmt.Sprintf("%v: revision %d", ErrRestedOn, e.Revision)
+}
+
+// Unwrap returns ErrRestedOn.
+func (e *RestedOnError) Unwrap() error { return ErrRestedOn }

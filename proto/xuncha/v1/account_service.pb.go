@@ -609,7 +609,11 @@ type CreateAccountRequest struct {
 	// The account; its id and times are the server's to give.
 	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// Its password, 15 to 128 characters; empty asks for a one-time password.
-	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// A UUID that the caller makes for this request, as in ImportHeader. A repeat
+	// gives a new one-time password, and the first is not valid any more; where the first
+	// was used, it gives none.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -658,13 +662,20 @@ func (x *CreateAccountRequest) GetPassword() string {
 	return ""
 }
 
+func (x *CreateAccountRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Response of CreateAccount.
 type CreateAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account as it was created.
 	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// A password that is good for one Login within 7 days, which replaces it;
-	// empty where the request has one.
+	// empty where the request has one, and in the answer to a repeat after that Login.
 	OneTimePassword string `protobuf:"bytes,2,opt,name=one_time_password,json=oneTimePassword,proto3" json:"one_time_password,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -725,6 +736,8 @@ type UpdateAccountRequest struct {
 	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=xuncha.v1.Role" json:"role,omitempty"`
 	// Other divisions, all of them; none leaves them as they are.
 	DivisionCodes []string `protobuf:"bytes,4,rep,name=division_codes,json=divisionCodes,proto3" json:"division_codes,omitempty"`
+	// A UUID that the caller makes for this request, as in ImportHeader.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -787,6 +800,13 @@ func (x *UpdateAccountRequest) GetDivisionCodes() []string {
 	return nil
 }
 
+func (x *UpdateAccountRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Response of UpdateAccount.
 type UpdateAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -837,7 +857,9 @@ func (x *UpdateAccountResponse) GetAccount() *Account {
 type DisableAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account to disable.
-	AccountId     string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// A UUID that the caller makes for this request, as in ImportHeader.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -875,6 +897,13 @@ func (*DisableAccountRequest) Descriptor() ([]byte, []int) {
 func (x *DisableAccountRequest) GetAccountId() string {
 	if x != nil {
 		return x.AccountId
+	}
+	return ""
+}
+
+func (x *DisableAccountRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -929,7 +958,9 @@ func (x *DisableAccountResponse) GetAccount() *Account {
 type ResetPasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account whose password is lost.
-	AccountId     string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// As in CreateAccountRequest.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -971,10 +1002,18 @@ func (x *ResetPasswordRequest) GetAccountId() string {
 	return ""
 }
 
+func (x *ResetPasswordRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Response of ResetPassword.
 type ResetPasswordResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A password that is good for one Login within 7 days, which replaces it.
+	// A password that is good for one Login within 7 days, which replaces it. Empty in
+	// the answer to a repeat after that, or after the password was reset once more.
 	OneTimePassword string `protobuf:"bytes,1,opt,name=one_time_password,json=oneTimePassword,proto3" json:"one_time_password,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1170,30 +1209,38 @@ const file_xuncha_v1_account_service_proto_rawDesc = "" +
 	"\x13refresh_expire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x11refreshExpireTime\"\x0e\n" +
 	"\fGetMeRequest\"=\n" +
 	"\rGetMeResponse\x12,\n" +
-	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"r\n" +
+	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"\x9e\x01\n" +
 	"\x14CreateAccountRequest\x124\n" +
 	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountB\x06\xbaH\x03\xc8\x01\x01R\aaccount\x12$\n" +
-	"\bpassword\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bpassword\"q\n" +
+	"\bpassword\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bpassword\x12*\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"q\n" +
 	"\x15CreateAccountResponse\x12,\n" +
 	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\x12*\n" +
-	"\x11one_time_password\x18\x02 \x01(\tR\x0foneTimePassword\"\xe2\x01\n" +
+	"\x11one_time_password\x18\x02 \x01(\tR\x0foneTimePassword\"\x8e\x02\n" +
 	"\x14UpdateAccountRequest\x12'\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\x12/\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@H\x00R\vdisplayName\x88\x01\x01\x12-\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x0f.xuncha.v1.RoleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x120\n" +
-	"\x0edivision_codes\x18\x04 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\rdivisionCodesB\x0f\n" +
+	"\x0edivision_codes\x18\x04 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\rdivisionCodes\x12*\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestIdB\x0f\n" +
 	"\r_display_name\"E\n" +
 	"\x15UpdateAccountResponse\x12,\n" +
-	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"@\n" +
+	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"l\n" +
 	"\x15DisableAccountRequest\x12'\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\"F\n" +
+	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\x12*\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"F\n" +
 	"\x16DisableAccountResponse\x12,\n" +
-	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"?\n" +
+	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"k\n" +
 	"\x14ResetPasswordRequest\x12'\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\"C\n" +
+	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\x12*\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"C\n" +
 	"\x15ResetPasswordResponse\x12*\n" +
 	"\x11one_time_password\x18\x01 \x01(\tR\x0foneTimePassword\"Z\n" +
 	"\x13ListAccountsRequest\x12$\n" +

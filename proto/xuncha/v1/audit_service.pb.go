@@ -65,6 +65,8 @@ const (
 	EntryKind_ENTRY_KIND_PHOTO_PURGED EntryKind = 17
 	// Entries that do not verify were set aside.
 	EntryKind_ENTRY_KIND_HISTORY_REPAIRED EntryKind = 18
+	// A change of the roster was taken back.
+	EntryKind_ENTRY_KIND_CHANGE_REVOKED EntryKind = 19
 )
 
 // Enum value maps for EntryKind.
@@ -89,6 +91,7 @@ var (
 		16: "ENTRY_KIND_PHOTO_STORED",
 		17: "ENTRY_KIND_PHOTO_PURGED",
 		18: "ENTRY_KIND_HISTORY_REPAIRED",
+		19: "ENTRY_KIND_CHANGE_REVOKED",
 	}
 	EntryKind_value = map[string]int32{
 		"ENTRY_KIND_UNSPECIFIED":          0,
@@ -110,6 +113,7 @@ var (
 		"ENTRY_KIND_PHOTO_STORED":         16,
 		"ENTRY_KIND_PHOTO_PURGED":         17,
 		"ENTRY_KIND_HISTORY_REPAIRED":     18,
+		"ENTRY_KIND_CHANGE_REVOKED":       19,
 	}
 )
 
@@ -155,7 +159,7 @@ type PhotoEvent struct {
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Of one that has arrived, the site of the check-in for which the same picture
 	// was used first, also in a file with other metadata; empty where that is its
-	// own.
+	// own, or of a site that the caller cannot see.
 	FirstSiteId string `protobuf:"bytes,6,opt,name=first_site_id,json=firstSiteId,proto3" json:"first_site_id,omitempty"`
 	// That check-in.
 	FirstCheckInId string `protobuf:"bytes,7,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
@@ -493,15 +497,19 @@ type HistoryEntry struct {
 	//	*HistoryEntry_AccountEvent
 	//	*HistoryEntry_PhotoEvent
 	//	*HistoryEntry_RepairEvent
+	//	*HistoryEntry_RevokeEvent
 	Content isHistoryEntry_Content `protobuf_oneof:"content"`
 	// Whether the entry does not verify: its record is not what was hashed, it does
 	// not follow from the entry before, or it cannot be read.
 	Altered bool `protobuf:"varint,15,opt,name=altered,proto3" json:"altered,omitempty"`
 	// Whether the entry was set aside by a later one because it does not verify. It
 	// counts nowhere.
-	SetAside      bool `protobuf:"varint,16,opt,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SetAside bool `protobuf:"varint,16,opt,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`
+	// Of a change of the roster that was taken back, the sequence of the entry that says
+	// so; 0 where none does.
+	RevokedBySequence int64 `protobuf:"varint,19,opt,name=revoked_by_sequence,json=revokedBySequence,proto3" json:"revoked_by_sequence,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *HistoryEntry) Reset() {
@@ -660,6 +668,15 @@ func (x *HistoryEntry) GetRepairEvent() *RepairEvent {
 	return nil
 }
 
+func (x *HistoryEntry) GetRevokeEvent() *RevokeEvent {
+	if x != nil {
+		if x, ok := x.Content.(*HistoryEntry_RevokeEvent); ok {
+			return x.RevokeEvent
+		}
+	}
+	return nil
+}
+
 func (x *HistoryEntry) GetAltered() bool {
 	if x != nil {
 		return x.Altered
@@ -672,6 +689,13 @@ func (x *HistoryEntry) GetSetAside() bool {
 		return x.SetAside
 	}
 	return false
+}
+
+func (x *HistoryEntry) GetRevokedBySequence() int64 {
+	if x != nil {
+		return x.RevokedBySequence
+	}
+	return 0
 }
 
 type isHistoryEntry_Content interface {
@@ -714,6 +738,11 @@ type HistoryEntry_RepairEvent struct {
 	RepairEvent *RepairEvent `protobuf:"bytes,17,opt,name=repair_event,json=repairEvent,proto3,oneof"`
 }
 
+type HistoryEntry_RevokeEvent struct {
+	// Of a change of the roster that was taken back.
+	RevokeEvent *RevokeEvent `protobuf:"bytes,18,opt,name=revoke_event,json=revokeEvent,proto3,oneof"`
+}
+
 func (*HistoryEntry_CheckIn) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_Site) isHistoryEntry_Content() {}
@@ -727,6 +756,63 @@ func (*HistoryEntry_AccountEvent) isHistoryEntry_Content() {}
 func (*HistoryEntry_PhotoEvent) isHistoryEntry_Content() {}
 
 func (*HistoryEntry_RepairEvent) isHistoryEntry_Content() {}
+
+func (*HistoryEntry_RevokeEvent) isHistoryEntry_Content() {}
+
+// A change of the roster that was taken back: since then it is as if it had never been.
+type RevokeEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence of that change's entry.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Why, in the words of who did it.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeEvent) Reset() {
+	*x = RevokeEvent{}
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeEvent) ProtoMessage() {}
+
+func (x *RevokeEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeEvent.ProtoReflect.Descriptor instead.
+func (*RevokeEvent) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RevokeEvent) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
 
 // Entries that were set aside because they do not verify. They stay where they are
 // and count nowhere.
@@ -742,7 +828,7 @@ type RepairEvent struct {
 
 func (x *RepairEvent) Reset() {
 	*x = RepairEvent{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +840,7 @@ func (x *RepairEvent) String() string {
 func (*RepairEvent) ProtoMessage() {}
 
 func (x *RepairEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[4]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +853,7 @@ func (x *RepairEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairEvent.ProtoReflect.Descriptor instead.
 func (*RepairEvent) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{4}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RepairEvent) GetSequences() []int64 {
@@ -801,7 +887,7 @@ type ListSiteHistoryRequest struct {
 
 func (x *ListSiteHistoryRequest) Reset() {
 	*x = ListSiteHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +899,7 @@ func (x *ListSiteHistoryRequest) String() string {
 func (*ListSiteHistoryRequest) ProtoMessage() {}
 
 func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[5]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +912,7 @@ func (x *ListSiteHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{5}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListSiteHistoryRequest) GetSiteId() string {
@@ -870,7 +956,7 @@ type ListSiteHistoryResponse struct {
 
 func (x *ListSiteHistoryResponse) Reset() {
 	*x = ListSiteHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +968,7 @@ func (x *ListSiteHistoryResponse) String() string {
 func (*ListSiteHistoryResponse) ProtoMessage() {}
 
 func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[6]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +981,7 @@ func (x *ListSiteHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSiteHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListSiteHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{6}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListSiteHistoryResponse) GetEntries() []*HistoryEntry {
@@ -943,7 +1029,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1041,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[7]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1054,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{7}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Access) GetSequence() int64 {
@@ -1065,7 +1151,7 @@ type ListAccessesRequest struct {
 
 func (x *ListAccessesRequest) Reset() {
 	*x = ListAccessesRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1163,7 @@ func (x *ListAccessesRequest) String() string {
 func (*ListAccessesRequest) ProtoMessage() {}
 
 func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[8]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1176,7 @@ func (x *ListAccessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessesRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{8}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAccessesRequest) GetDivisionCode() string {
@@ -1156,7 +1242,7 @@ type ListAccessesResponse struct {
 
 func (x *ListAccessesResponse) Reset() {
 	*x = ListAccessesResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1254,7 @@ func (x *ListAccessesResponse) String() string {
 func (*ListAccessesResponse) ProtoMessage() {}
 
 func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[9]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1267,7 @@ func (x *ListAccessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessesResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{9}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAccessesResponse) GetAccesses() []*Access {
@@ -1215,7 +1301,7 @@ type ListAccountHistoryRequest struct {
 
 func (x *ListAccountHistoryRequest) Reset() {
 	*x = ListAccountHistoryRequest{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1313,7 @@ func (x *ListAccountHistoryRequest) String() string {
 func (*ListAccountHistoryRequest) ProtoMessage() {}
 
 func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[10]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1326,7 @@ func (x *ListAccountHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{10}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAccountHistoryRequest) GetAccountId() string {
@@ -1285,7 +1371,7 @@ type ListAccountHistoryResponse struct {
 
 func (x *ListAccountHistoryResponse) Reset() {
 	*x = ListAccountHistoryResponse{}
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1383,7 @@ func (x *ListAccountHistoryResponse) String() string {
 func (*ListAccountHistoryResponse) ProtoMessage() {}
 
 func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_audit_service_proto_msgTypes[11]
+	mi := &file_xuncha_v1_audit_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1396,7 @@ func (x *ListAccountHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{11}
+	return file_xuncha_v1_audit_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListAccountHistoryResponse) GetEntries() []*HistoryEntry {
@@ -1361,7 +1447,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xe7\x05\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xd4\x06\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +
@@ -1380,10 +1466,15 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\raccount_event\x18\r \x01(\v2\x17.xuncha.v1.AccountEventH\x00R\faccountEvent\x128\n" +
 	"\vphoto_event\x18\x0e \x01(\v2\x15.xuncha.v1.PhotoEventH\x00R\n" +
 	"photoEvent\x12;\n" +
-	"\frepair_event\x18\x11 \x01(\v2\x16.xuncha.v1.RepairEventH\x00R\vrepairEvent\x12\x18\n" +
+	"\frepair_event\x18\x11 \x01(\v2\x16.xuncha.v1.RepairEventH\x00R\vrepairEvent\x12;\n" +
+	"\frevoke_event\x18\x12 \x01(\v2\x16.xuncha.v1.RevokeEventH\x00R\vrevokeEvent\x12\x18\n" +
 	"\aaltered\x18\x0f \x01(\bR\aaltered\x12\x1b\n" +
-	"\tset_aside\x18\x10 \x01(\bR\bsetAsideB\t\n" +
-	"\acontent\"C\n" +
+	"\tset_aside\x18\x10 \x01(\bR\bsetAside\x12.\n" +
+	"\x13revoked_by_sequence\x18\x13 \x01(\x03R\x11revokedBySequenceB\t\n" +
+	"\acontent\"A\n" +
+	"\vRevokeEvent\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"C\n" +
 	"\vRepairEvent\x12\x1c\n" +
 	"\tsequences\x18\x01 \x03(\x03R\tsequences\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb3\x01\n" +
@@ -1432,7 +1523,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x0finclude_records\x18\x04 \x01(\bR\x0eincludeRecords\"w\n" +
 	"\x1aListAccountHistoryResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.xuncha.v1.HistoryEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xe0\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xff\x04\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENTRY_KIND_CHECK_IN\x10\x01\x12!\n" +
@@ -1453,7 +1544,8 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x19ENTRY_KIND_DEVICE_REVOKED\x10\x0f\x12\x1b\n" +
 	"\x17ENTRY_KIND_PHOTO_STORED\x10\x10\x12\x1b\n" +
 	"\x17ENTRY_KIND_PHOTO_PURGED\x10\x11\x12\x1f\n" +
-	"\x1bENTRY_KIND_HISTORY_REPAIRED\x10\x122\xab\x02\n" +
+	"\x1bENTRY_KIND_HISTORY_REPAIRED\x10\x12\x12\x1d\n" +
+	"\x19ENTRY_KIND_CHANGE_REVOKED\x10\x132\xab\x02\n" +
 	"\fAuditService\x12]\n" +
 	"\x0fListSiteHistory\x12!.xuncha.v1.ListSiteHistoryRequest\x1a\".xuncha.v1.ListSiteHistoryResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\fListAccesses\x12\x1e.xuncha.v1.ListAccessesRequest\x1a\x1f.xuncha.v1.ListAccessesResponse\"\x03\x90\x02\x01\x12f\n" +
@@ -1474,57 +1566,59 @@ func file_xuncha_v1_audit_service_proto_rawDescGZIP() []byte {
 }
 
 var file_xuncha_v1_audit_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_xuncha_v1_audit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_xuncha_v1_audit_service_proto_goTypes = []any{
 	(EntryKind)(0),                     // 0: xuncha.v1.EntryKind
 	(*PhotoEvent)(nil),                 // 1: xuncha.v1.PhotoEvent
 	(*ImportEvent)(nil),                // 2: xuncha.v1.ImportEvent
 	(*AccountEvent)(nil),               // 3: xuncha.v1.AccountEvent
 	(*HistoryEntry)(nil),               // 4: xuncha.v1.HistoryEntry
-	(*RepairEvent)(nil),                // 5: xuncha.v1.RepairEvent
-	(*ListSiteHistoryRequest)(nil),     // 6: xuncha.v1.ListSiteHistoryRequest
-	(*ListSiteHistoryResponse)(nil),    // 7: xuncha.v1.ListSiteHistoryResponse
-	(*Access)(nil),                     // 8: xuncha.v1.Access
-	(*ListAccessesRequest)(nil),        // 9: xuncha.v1.ListAccessesRequest
-	(*ListAccessesResponse)(nil),       // 10: xuncha.v1.ListAccessesResponse
-	(*ListAccountHistoryRequest)(nil),  // 11: xuncha.v1.ListAccountHistoryRequest
-	(*ListAccountHistoryResponse)(nil), // 12: xuncha.v1.ListAccountHistoryResponse
-	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
-	(Role)(0),                          // 14: xuncha.v1.Role
-	(*CheckIn)(nil),                    // 15: xuncha.v1.CheckIn
-	(*Site)(nil),                       // 16: xuncha.v1.Site
-	(*ClosureOrder)(nil),               // 17: xuncha.v1.ClosureOrder
+	(*RevokeEvent)(nil),                // 5: xuncha.v1.RevokeEvent
+	(*RepairEvent)(nil),                // 6: xuncha.v1.RepairEvent
+	(*ListSiteHistoryRequest)(nil),     // 7: xuncha.v1.ListSiteHistoryRequest
+	(*ListSiteHistoryResponse)(nil),    // 8: xuncha.v1.ListSiteHistoryResponse
+	(*Access)(nil),                     // 9: xuncha.v1.Access
+	(*ListAccessesRequest)(nil),        // 10: xuncha.v1.ListAccessesRequest
+	(*ListAccessesResponse)(nil),       // 11: xuncha.v1.ListAccessesResponse
+	(*ListAccountHistoryRequest)(nil),  // 12: xuncha.v1.ListAccountHistoryRequest
+	(*ListAccountHistoryResponse)(nil), // 13: xuncha.v1.ListAccountHistoryResponse
+	(*timestamppb.Timestamp)(nil),      // 14: google.protobuf.Timestamp
+	(Role)(0),                          // 15: xuncha.v1.Role
+	(*CheckIn)(nil),                    // 16: xuncha.v1.CheckIn
+	(*Site)(nil),                       // 17: xuncha.v1.Site
+	(*ClosureOrder)(nil),               // 18: xuncha.v1.ClosureOrder
 }
 var file_xuncha_v1_audit_service_proto_depIdxs = []int32{
-	13, // 0: xuncha.v1.PhotoEvent.closure_order_end_time:type_name -> google.protobuf.Timestamp
-	13, // 1: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
-	14, // 2: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
+	14, // 0: xuncha.v1.PhotoEvent.closure_order_end_time:type_name -> google.protobuf.Timestamp
+	14, // 1: xuncha.v1.ImportEvent.effective_time:type_name -> google.protobuf.Timestamp
+	15, // 2: xuncha.v1.AccountEvent.role:type_name -> xuncha.v1.Role
 	0,  // 3: xuncha.v1.HistoryEntry.kind:type_name -> xuncha.v1.EntryKind
-	13, // 4: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
-	15, // 5: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
-	16, // 6: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
-	17, // 7: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
+	14, // 4: xuncha.v1.HistoryEntry.receive_time:type_name -> google.protobuf.Timestamp
+	16, // 5: xuncha.v1.HistoryEntry.check_in:type_name -> xuncha.v1.CheckIn
+	17, // 6: xuncha.v1.HistoryEntry.site:type_name -> xuncha.v1.Site
+	18, // 7: xuncha.v1.HistoryEntry.closure_order:type_name -> xuncha.v1.ClosureOrder
 	2,  // 8: xuncha.v1.HistoryEntry.import_event:type_name -> xuncha.v1.ImportEvent
 	3,  // 9: xuncha.v1.HistoryEntry.account_event:type_name -> xuncha.v1.AccountEvent
 	1,  // 10: xuncha.v1.HistoryEntry.photo_event:type_name -> xuncha.v1.PhotoEvent
-	5,  // 11: xuncha.v1.HistoryEntry.repair_event:type_name -> xuncha.v1.RepairEvent
-	4,  // 12: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	13, // 13: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
-	13, // 14: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
-	13, // 15: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
-	8,  // 16: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
-	4,  // 17: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
-	6,  // 18: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
-	9,  // 19: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
-	11, // 20: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
-	7,  // 21: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
-	10, // 22: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
-	12, // 23: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	6,  // 11: xuncha.v1.HistoryEntry.repair_event:type_name -> xuncha.v1.RepairEvent
+	5,  // 12: xuncha.v1.HistoryEntry.revoke_event:type_name -> xuncha.v1.RevokeEvent
+	4,  // 13: xuncha.v1.ListSiteHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	14, // 14: xuncha.v1.Access.access_time:type_name -> google.protobuf.Timestamp
+	14, // 15: xuncha.v1.ListAccessesRequest.start_time:type_name -> google.protobuf.Timestamp
+	14, // 16: xuncha.v1.ListAccessesRequest.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 17: xuncha.v1.ListAccessesResponse.accesses:type_name -> xuncha.v1.Access
+	4,  // 18: xuncha.v1.ListAccountHistoryResponse.entries:type_name -> xuncha.v1.HistoryEntry
+	7,  // 19: xuncha.v1.AuditService.ListSiteHistory:input_type -> xuncha.v1.ListSiteHistoryRequest
+	10, // 20: xuncha.v1.AuditService.ListAccesses:input_type -> xuncha.v1.ListAccessesRequest
+	12, // 21: xuncha.v1.AuditService.ListAccountHistory:input_type -> xuncha.v1.ListAccountHistoryRequest
+	8,  // 22: xuncha.v1.AuditService.ListSiteHistory:output_type -> xuncha.v1.ListSiteHistoryResponse
+	11, // 23: xuncha.v1.AuditService.ListAccesses:output_type -> xuncha.v1.ListAccessesResponse
+	13, // 24: xuncha.v1.AuditService.ListAccountHistory:output_type -> xuncha.v1.ListAccountHistoryResponse
+	22, // [22:25] is the sub-list for method output_type
+	19, // [19:22] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_audit_service_proto_init() }
@@ -1544,6 +1638,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 		(*HistoryEntry_AccountEvent)(nil),
 		(*HistoryEntry_PhotoEvent)(nil),
 		(*HistoryEntry_RepairEvent)(nil),
+		(*HistoryEntry_RevokeEvent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1551,7 +1646,7 @@ func file_xuncha_v1_audit_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_audit_service_proto_rawDesc), len(file_xuncha_v1_audit_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

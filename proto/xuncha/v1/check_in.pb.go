@@ -210,7 +210,8 @@ func (Flag) EnumDescriptor() ([]byte, []int) {
 // and then dropped: the record keeps the distance alone.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Degrees north, -90 to 90.
+	// Degrees north, -90 to 90. Latitude and longitude both 0 is what phones say that do
+	// not know where they are, and counts as no location.
 	Latitude float64 `protobuf:"fixed64,1,opt,name=latitude,proto3" json:"latitude,omitempty"`
 	// Degrees east, -180 to 180.
 	Longitude float64 `protobuf:"fixed64,2,opt,name=longitude,proto3" json:"longitude,omitempty"`
@@ -290,13 +291,18 @@ type Photo struct {
 	// image/jpeg, image/png or image/webp.
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// The site of the check-in that the same photo was declared for first; empty
-	// where that is this one. Set by the server, also where the caller cannot
-	// see that site.
+	// where that is this one, or one of a site that the caller cannot see. Set by the
+	// server.
 	FirstSiteId string `protobuf:"bytes,4,opt,name=first_site_id,json=firstSiteId,proto3" json:"first_site_id,omitempty"`
 	// That check-in. Set by the server.
 	FirstCheckInId string `protobuf:"bytes,5,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Its width in pixels, if the phone knows it; 0 where not. It is judged when the
+	// check-in arrives, so that nothing is uploaded for nothing.
+	Width int32 `protobuf:"varint,6,opt,name=width,proto3" json:"width,omitempty"`
+	// Its height in pixels; 0 where the phone does not know it.
+	Height        int32 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Photo) Reset() {
@@ -362,6 +368,20 @@ func (x *Photo) GetFirstCheckInId() string {
 		return x.FirstCheckInId
 	}
 	return ""
+}
+
+func (x *Photo) GetWidth() int32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Photo) GetHeight() int32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
 }
 
 // What an officer reports of one visit to one site: premises and counts, never
@@ -514,6 +534,70 @@ func (x *CheckIn) GetFlags() []Flag {
 	return nil
 }
 
+// Why a declared photo is not taken. Its check-in is stored all the same.
+type PhotoRefusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PHOTO_FORMAT_UNSUPPORTED, PHOTO_TOO_LARGE, PICTURE_TOO_LARGE or TOO_MANY_PHOTOS.
+	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=xuncha.v1.ErrorReason" json:"reason,omitempty"`
+	// The language of the message: "en" or "zh-CN", as the call's accept-language prefers.
+	Locale string `protobuf:"bytes,2,opt,name=locale,proto3" json:"locale,omitempty"`
+	// What is wrong and what to do, for the officer.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhotoRefusal) Reset() {
+	*x = PhotoRefusal{}
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhotoRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhotoRefusal) ProtoMessage() {}
+
+func (x *PhotoRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhotoRefusal.ProtoReflect.Descriptor instead.
+func (*PhotoRefusal) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PhotoRefusal) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *PhotoRefusal) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *PhotoRefusal) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // How much of a declared photo the server has.
 type PhotoReceipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -525,14 +609,16 @@ type PhotoReceipt struct {
 	ReceivedBytes int64 `protobuf:"varint,3,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	// Whether the time for which it is kept is over. It is not shown any more, and deleted
 	// within some days.
-	Purged        bool `protobuf:"varint,4,opt,name=purged,proto3" json:"purged,omitempty"`
+	Purged bool `protobuf:"varint,4,opt,name=purged,proto3" json:"purged,omitempty"`
+	// Why it is not taken; absent where it is. Nothing is to be uploaded then.
+	Refused       *PhotoRefusal `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PhotoReceipt) Reset() {
 	*x = PhotoReceipt{}
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[3]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +630,7 @@ func (x *PhotoReceipt) String() string {
 func (*PhotoReceipt) ProtoMessage() {}
 
 func (x *PhotoReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[3]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +643,7 @@ func (x *PhotoReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhotoReceipt.ProtoReflect.Descriptor instead.
 func (*PhotoReceipt) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{3}
+	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PhotoReceipt) GetSha256() []byte {
@@ -588,6 +674,13 @@ func (x *PhotoReceipt) GetPurged() bool {
 	return false
 }
 
+func (x *PhotoReceipt) GetRefused() *PhotoRefusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 // What the server says when a check-in is stored for good.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -614,7 +707,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[4]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +719,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[4]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +732,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{4}
+	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Receipt) GetCheckInId() string {
@@ -711,7 +804,7 @@ type CheckInItem struct {
 
 func (x *CheckInItem) Reset() {
 	*x = CheckInItem{}
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[5]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +816,7 @@ func (x *CheckInItem) String() string {
 func (*CheckInItem) ProtoMessage() {}
 
 func (x *CheckInItem) ProtoReflect() protoreflect.Message {
-	mi := &file_xuncha_v1_check_in_proto_msgTypes[5]
+	mi := &file_xuncha_v1_check_in_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +829,7 @@ func (x *CheckInItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckInItem.ProtoReflect.Descriptor instead.
 func (*CheckInItem) Descriptor() ([]byte, []int) {
-	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{5}
+	return file_xuncha_v1_check_in_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckInItem) GetCheckIn() *CheckIn {
@@ -757,14 +850,14 @@ var File_xuncha_v1_check_in_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
-	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n" +
+	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cxuncha/v1/error_reason.proto\"\xe2\x01\n" +
 	"\bLocation\x123\n" +
 	"\blatitude\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0R\blatitude\x125\n" +
 	"\tlongitude\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\tlongitude\x126\n" +
 	"\n" +
 	"accuracy_m\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00R\taccuracyM\x122\n" +
 	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xf1\x01\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xb1\x02\n" +
 	"\x05Photo\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12+\n" +
 	"\n" +
@@ -774,7 +867,9 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"image/jpegR\timage/pngR\n" +
 	"image/webpR\vcontentType\x12\"\n" +
 	"\rfirst_site_id\x18\x04 \x01(\tR\vfirstSiteId\x12)\n" +
-	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\"\xe5\x04\n" +
+	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\x12\x1d\n" +
+	"\x05width\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x05width\x12\x1f\n" +
+	"\x06height\x18\a \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06height\"\xe5\x04\n" +
 	"\aCheckIn\x12(\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
 	"\asite_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12E\n" +
@@ -793,12 +888,17 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
 	"distance_m\x18\v \x01(\x01H\x00R\tdistanceM\x88\x01\x01\x12%\n" +
 	"\x05flags\x18\f \x03(\x0e2\x0f.xuncha.v1.FlagR\x05flagsB\r\n" +
-	"\v_distance_m\"}\n" +
+	"\v_distance_m\"p\n" +
+	"\fPhotoRefusal\x12.\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x16.xuncha.v1.ErrorReasonR\x06reason\x12\x16\n" +
+	"\x06locale\x18\x02 \x01(\tR\x06locale\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xb0\x01\n" +
 	"\fPhotoReceipt\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\bR\x06stored\x12%\n" +
 	"\x0ereceived_bytes\x18\x03 \x01(\x03R\rreceivedBytes\x12\x16\n" +
-	"\x06purged\x18\x04 \x01(\bR\x06purged\"\xb2\x02\n" +
+	"\x06purged\x18\x04 \x01(\bR\x06purged\x121\n" +
+	"\arefused\x18\x05 \x01(\v2\x17.xuncha.v1.PhotoRefusalR\arefused\"\xb2\x02\n" +
 	"\aReceipt\x12\x1e\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tR\tcheckInId\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12\x1a\n" +
@@ -845,7 +945,7 @@ func file_xuncha_v1_check_in_proto_rawDescGZIP() []byte {
 }
 
 var file_xuncha_v1_check_in_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_xuncha_v1_check_in_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_xuncha_v1_check_in_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_xuncha_v1_check_in_proto_goTypes = []any{
 	(Finding)(0),                  // 0: xuncha.v1.Finding
 	(Datum)(0),                    // 1: xuncha.v1.Datum
@@ -853,28 +953,32 @@ var file_xuncha_v1_check_in_proto_goTypes = []any{
 	(*Location)(nil),              // 3: xuncha.v1.Location
 	(*Photo)(nil),                 // 4: xuncha.v1.Photo
 	(*CheckIn)(nil),               // 5: xuncha.v1.CheckIn
-	(*PhotoReceipt)(nil),          // 6: xuncha.v1.PhotoReceipt
-	(*Receipt)(nil),               // 7: xuncha.v1.Receipt
-	(*CheckInItem)(nil),           // 8: xuncha.v1.CheckInItem
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*PhotoRefusal)(nil),          // 6: xuncha.v1.PhotoRefusal
+	(*PhotoReceipt)(nil),          // 7: xuncha.v1.PhotoReceipt
+	(*Receipt)(nil),               // 8: xuncha.v1.Receipt
+	(*CheckInItem)(nil),           // 9: xuncha.v1.CheckInItem
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(ErrorReason)(0),              // 11: xuncha.v1.ErrorReason
 }
 var file_xuncha_v1_check_in_proto_depIdxs = []int32{
 	1,  // 0: xuncha.v1.Location.datum:type_name -> xuncha.v1.Datum
-	9,  // 1: xuncha.v1.CheckIn.capture_time:type_name -> google.protobuf.Timestamp
+	10, // 1: xuncha.v1.CheckIn.capture_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: xuncha.v1.CheckIn.finding:type_name -> xuncha.v1.Finding
 	3,  // 3: xuncha.v1.CheckIn.location:type_name -> xuncha.v1.Location
 	4,  // 4: xuncha.v1.CheckIn.photos:type_name -> xuncha.v1.Photo
 	2,  // 5: xuncha.v1.CheckIn.flags:type_name -> xuncha.v1.Flag
-	9,  // 6: xuncha.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
-	6,  // 7: xuncha.v1.Receipt.photos:type_name -> xuncha.v1.PhotoReceipt
-	2,  // 8: xuncha.v1.Receipt.flags:type_name -> xuncha.v1.Flag
-	5,  // 9: xuncha.v1.CheckInItem.check_in:type_name -> xuncha.v1.CheckIn
-	7,  // 10: xuncha.v1.CheckInItem.receipt:type_name -> xuncha.v1.Receipt
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 6: xuncha.v1.PhotoRefusal.reason:type_name -> xuncha.v1.ErrorReason
+	6,  // 7: xuncha.v1.PhotoReceipt.refused:type_name -> xuncha.v1.PhotoRefusal
+	10, // 8: xuncha.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
+	7,  // 9: xuncha.v1.Receipt.photos:type_name -> xuncha.v1.PhotoReceipt
+	2,  // 10: xuncha.v1.Receipt.flags:type_name -> xuncha.v1.Flag
+	5,  // 11: xuncha.v1.CheckInItem.check_in:type_name -> xuncha.v1.CheckIn
+	8,  // 12: xuncha.v1.CheckInItem.receipt:type_name -> xuncha.v1.Receipt
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_check_in_proto_init() }
@@ -882,6 +986,7 @@ func file_xuncha_v1_check_in_proto_init() {
 	if File_xuncha_v1_check_in_proto != nil {
 		return
 	}
+	file_xuncha_v1_error_reason_proto_init()
 	file_xuncha_v1_check_in_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -889,7 +994,7 @@ func file_xuncha_v1_check_in_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_check_in_proto_rawDesc), len(file_xuncha_v1_check_in_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -50,8 +50,11 @@ type ClosureOrder struct {
 	// The end with which the order was issued; it differs from end_time where
 	// the order was ended early. Set by the server.
 	PlannedEndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=planned_end_time,json=plannedEndTime,proto3" json:"planned_end_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The roster's revision that issued or ended it last, for RevokeChange. Set by the
+	// server.
+	Revision      int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClosureOrder) Reset() {
@@ -154,11 +157,18 @@ func (x *ClosureOrder) GetPlannedEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ClosureOrder) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_xuncha_v1_closure_order_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_closure_order_proto_rawDesc = "" +
 	"\n" +
-	"\x1dxuncha/v1/closure_order.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x04\n" +
+	"\x1dxuncha/v1/closure_order.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x04\n" +
 	"\fClosureOrder\x12(\n" +
 	"\x10closure_order_id\x18\x01 \x01(\tR\x0eclosureOrderId\x12\x1f\n" +
 	"\x06number\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06number\x12\x1e\n" +
@@ -172,7 +182,8 @@ const file_xuncha_v1_closure_order_proto_rawDesc = "" +
 	"\bend_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12J\n" +
 	"\x13inspection_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x12inspectionInterval\x12D\n" +
 	"\x10planned_end_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x0eplannedEndTimeB\x88\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0eplannedEndTime\x12\x1a\n" +
+	"\brevision\x18\v \x01(\x03R\brevisionB\x88\x01\n" +
 	"\rcom.xuncha.v1B\x11ClosureOrderProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

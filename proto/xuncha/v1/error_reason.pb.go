@@ -157,7 +157,8 @@ const (
 	// INVALID_ARGUMENT: the file is no whole JPEG, PNG or WebP picture, or of a kind
 	// that is not kept. Sending it again is of no use.
 	ErrorReason_ERROR_REASON_NOT_A_PICTURE ErrorReason = 58
-	// INVALID_ARGUMENT: the picture has more than 50 megapixels.
+	// INVALID_ARGUMENT: the picture has more pixels than are kept: 50 megapixels, and 250
+	// of a JPEG unless the server is set otherwise.
 	ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE ErrorReason = 59
 	// FAILED_PRECONDITION: the picture is too large, or too damaged, for a small one
 	// to be made of it. VARIANT_FULL shows it.
@@ -175,6 +176,25 @@ const (
 	// UNAVAILABLE: the check-in would be refused because of the time, and the server's
 	// clock waits for somebody to confirm it. Keep what you have and try again later.
 	ErrorReason_ERROR_REASON_CLOCK_UNCONFIRMED ErrorReason = 64
+	// ALREADY_EXISTS: the request_id was used for a request with other content, or by
+	// another account.
+	ErrorReason_ERROR_REASON_REQUEST_CONFLICT ErrorReason = 65
+	// INVALID_ARGUMENT: photos of this type are not kept. Take the photo as a JPEG.
+	ErrorReason_ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED ErrorReason = 66
+	// INVALID_ARGUMENT: the photo has more bytes than are kept: 20,971,520, and 41,943,040
+	// of a JPEG unless the server is set otherwise.
+	ErrorReason_ERROR_REASON_PHOTO_TOO_LARGE ErrorReason = 67
+	// INVALID_ARGUMENT: of a check-in no more than 10 photos are kept.
+	ErrorReason_ERROR_REASON_TOO_MANY_PHOTOS ErrorReason = 68
+	// NOT_FOUND: the roster has no change with the revision, or none whose divisions are
+	// all the caller's.
+	ErrorReason_ERROR_REASON_CHANGE_NOT_FOUND ErrorReason = 69
+	// FAILED_PRECONDITION: a later change rests on this one. "revision" in the ErrorInfo's
+	// metadata is the one to take back first.
+	ErrorReason_ERROR_REASON_CHANGE_RESTED_ON ErrorReason = 70
+	// FAILED_PRECONDITION: the change was taken back already, or is of a kind that cannot
+	// be.
+	ErrorReason_ERROR_REASON_CHANGE_NOT_REVOCABLE ErrorReason = 71
 )
 
 // Enum value maps for ErrorReason.
@@ -245,6 +265,13 @@ var (
 		62: "ERROR_REASON_REPORT_TOO_LARGE",
 		63: "ERROR_REASON_HISTORY_ALTERED",
 		64: "ERROR_REASON_CLOCK_UNCONFIRMED",
+		65: "ERROR_REASON_REQUEST_CONFLICT",
+		66: "ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED",
+		67: "ERROR_REASON_PHOTO_TOO_LARGE",
+		68: "ERROR_REASON_TOO_MANY_PHOTOS",
+		69: "ERROR_REASON_CHANGE_NOT_FOUND",
+		70: "ERROR_REASON_CHANGE_RESTED_ON",
+		71: "ERROR_REASON_CHANGE_NOT_REVOCABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -312,6 +339,13 @@ var (
 		"ERROR_REASON_REPORT_TOO_LARGE":              62,
 		"ERROR_REASON_HISTORY_ALTERED":               63,
 		"ERROR_REASON_CLOCK_UNCONFIRMED":             64,
+		"ERROR_REASON_REQUEST_CONFLICT":              65,
+		"ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED":      66,
+		"ERROR_REASON_PHOTO_TOO_LARGE":               67,
+		"ERROR_REASON_TOO_MANY_PHOTOS":               68,
+		"ERROR_REASON_CHANGE_NOT_FOUND":              69,
+		"ERROR_REASON_CHANGE_RESTED_ON":              70,
+		"ERROR_REASON_CHANGE_NOT_REVOCABLE":          71,
 	}
 )
 
@@ -346,7 +380,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xd0\x11\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xcf\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -413,7 +447,14 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_WINDOW_TOO_LONG\x10=\x12!\n" +
 	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10>\x12 \n" +
 	"\x1cERROR_REASON_HISTORY_ALTERED\x10?\x12\"\n" +
-	"\x1eERROR_REASON_CLOCK_UNCONFIRMED\x10@B\x87\x01\n" +
+	"\x1eERROR_REASON_CLOCK_UNCONFIRMED\x10@\x12!\n" +
+	"\x1dERROR_REASON_REQUEST_CONFLICT\x10A\x12)\n" +
+	"%ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED\x10B\x12 \n" +
+	"\x1cERROR_REASON_PHOTO_TOO_LARGE\x10C\x12 \n" +
+	"\x1cERROR_REASON_TOO_MANY_PHOTOS\x10D\x12!\n" +
+	"\x1dERROR_REASON_CHANGE_NOT_FOUND\x10E\x12!\n" +
+	"\x1dERROR_REASON_CHANGE_RESTED_ON\x10F\x12%\n" +
+	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10GB\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

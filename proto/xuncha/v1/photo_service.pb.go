@@ -366,7 +366,9 @@ type GetPhotoUploadResponse struct {
 	// within some days.
 	Purged bool `protobuf:"varint,3,opt,name=purged,proto3" json:"purged,omitempty"`
 	// How many bytes the check-in declares.
-	SizeBytes     int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Why it is not taken; absent where it is. Nothing is to be uploaded then.
+	Refused       *PhotoRefusal `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +429,13 @@ func (x *GetPhotoUploadResponse) GetSizeBytes() int64 {
 		return x.SizeBytes
 	}
 	return 0
+}
+
+func (x *GetPhotoUploadResponse) GetRefused() *PhotoRefusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
 }
 
 // Asks for a photo.
@@ -658,7 +667,7 @@ var File_xuncha_v1_photo_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_photo_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dxuncha/v1/photo_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\"\xa0\x01\n" +
+	"\x1dxuncha/v1/photo_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18xuncha/v1/check_in.proto\"\xa0\x01\n" +
 	"\x0fPhotoUploadSpec\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12(\n" +
 	"\vcheck_in_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
@@ -674,13 +683,14 @@ const file_xuncha_v1_photo_service_proto_rawDesc = "" +
 	"\x15GetPhotoUploadRequest\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12(\n" +
 	"\vcheck_in_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
-	"\asite_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\"\x8e\x01\n" +
+	"\asite_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\"\xc1\x01\n" +
 	"\x16GetPhotoUploadResponse\x12%\n" +
 	"\x0ereceived_bytes\x18\x01 \x01(\x03R\rreceivedBytes\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\bR\x06stored\x12\x16\n" +
 	"\x06purged\x18\x03 \x01(\bR\x06purged\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\"\xbc\x01\n" +
+	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\x121\n" +
+	"\arefused\x18\x05 \x01(\v2\x17.xuncha.v1.PhotoRefusalR\arefused\"\xbc\x01\n" +
 	"\x14DownloadPhotoRequest\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12(\n" +
 	"\vcheck_in_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
@@ -730,22 +740,24 @@ var file_xuncha_v1_photo_service_proto_goTypes = []any{
 	(*DownloadPhotoRequest)(nil),   // 6: xuncha.v1.DownloadPhotoRequest
 	(*PhotoFile)(nil),              // 7: xuncha.v1.PhotoFile
 	(*DownloadPhotoResponse)(nil),  // 8: xuncha.v1.DownloadPhotoResponse
+	(*PhotoRefusal)(nil),           // 9: xuncha.v1.PhotoRefusal
 }
 var file_xuncha_v1_photo_service_proto_depIdxs = []int32{
 	1, // 0: xuncha.v1.UploadPhotoRequest.spec:type_name -> xuncha.v1.PhotoUploadSpec
-	0, // 1: xuncha.v1.DownloadPhotoRequest.variant:type_name -> xuncha.v1.Variant
-	7, // 2: xuncha.v1.DownloadPhotoResponse.file:type_name -> xuncha.v1.PhotoFile
-	2, // 3: xuncha.v1.PhotoService.UploadPhoto:input_type -> xuncha.v1.UploadPhotoRequest
-	4, // 4: xuncha.v1.PhotoService.GetPhotoUpload:input_type -> xuncha.v1.GetPhotoUploadRequest
-	6, // 5: xuncha.v1.PhotoService.DownloadPhoto:input_type -> xuncha.v1.DownloadPhotoRequest
-	3, // 6: xuncha.v1.PhotoService.UploadPhoto:output_type -> xuncha.v1.UploadPhotoResponse
-	5, // 7: xuncha.v1.PhotoService.GetPhotoUpload:output_type -> xuncha.v1.GetPhotoUploadResponse
-	8, // 8: xuncha.v1.PhotoService.DownloadPhoto:output_type -> xuncha.v1.DownloadPhotoResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9, // 1: xuncha.v1.GetPhotoUploadResponse.refused:type_name -> xuncha.v1.PhotoRefusal
+	0, // 2: xuncha.v1.DownloadPhotoRequest.variant:type_name -> xuncha.v1.Variant
+	7, // 3: xuncha.v1.DownloadPhotoResponse.file:type_name -> xuncha.v1.PhotoFile
+	2, // 4: xuncha.v1.PhotoService.UploadPhoto:input_type -> xuncha.v1.UploadPhotoRequest
+	4, // 5: xuncha.v1.PhotoService.GetPhotoUpload:input_type -> xuncha.v1.GetPhotoUploadRequest
+	6, // 6: xuncha.v1.PhotoService.DownloadPhoto:input_type -> xuncha.v1.DownloadPhotoRequest
+	3, // 7: xuncha.v1.PhotoService.UploadPhoto:output_type -> xuncha.v1.UploadPhotoResponse
+	5, // 8: xuncha.v1.PhotoService.GetPhotoUpload:output_type -> xuncha.v1.GetPhotoUploadResponse
+	8, // 9: xuncha.v1.PhotoService.DownloadPhoto:output_type -> xuncha.v1.DownloadPhotoResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_photo_service_proto_init() }
@@ -753,6 +765,7 @@ func file_xuncha_v1_photo_service_proto_init() {
 	if File_xuncha_v1_photo_service_proto != nil {
 		return
 	}
+	file_xuncha_v1_check_in_proto_init()
 	file_xuncha_v1_photo_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*UploadPhotoRequest_Spec)(nil),
 		(*UploadPhotoRequest_Data)(nil),

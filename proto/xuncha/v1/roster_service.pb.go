@@ -274,7 +274,12 @@ type ImportHeader struct {
 	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// What the table is called in the roster's history, such as the name of its
 	// file. At most 200 characters.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// A UUID that the caller makes for this request, and sends again with every repeat of
+	// it. The repeat of a request that changed something returns the first answer, on every
+	// server and for ever; with other content, or from another account, it is
+	// ALREADY_EXISTS (REQUEST_CONFLICT). Empty asks for nothing of that.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +331,13 @@ func (x *ImportHeader) GetDryRun() bool {
 func (x *ImportHeader) GetSource() string {
 	if x != nil {
 		return x.Source
+	}
+	return ""
+}
+
+func (x *ImportHeader) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -599,8 +611,15 @@ type ImportDivisionsResponse struct {
 	DisplacedSiteCount int32 `protobuf:"varint,12,opt,name=displaced_site_count,json=displacedSiteCount,proto3" json:"displaced_site_count,omitempty"`
 	// How many orphaned orders there are in all.
 	OrphanedOrderCount int32 `protobuf:"varint,13,opt,name=orphaned_order_count,json=orphanedOrderCount,proto3" json:"orphaned_order_count,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The accounts, disabled ones left out, that are bound to a division that ends, and
+	// that the caller keeps. They see nothing there from the effective date on, until an
+	// administrator gives them other divisions. Where there are very many, these are the
+	// first of them.
+	OrphanedAccounts []*Account `protobuf:"bytes,14,rep,name=orphaned_accounts,json=orphanedAccounts,proto3" json:"orphaned_accounts,omitempty"`
+	// How many orphaned accounts there are in all.
+	OrphanedAccountCount int32 `protobuf:"varint,15,opt,name=orphaned_account_count,json=orphanedAccountCount,proto3" json:"orphaned_account_count,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ImportDivisionsResponse) Reset() {
@@ -720,6 +739,20 @@ func (x *ImportDivisionsResponse) GetDisplacedSiteCount() int32 {
 func (x *ImportDivisionsResponse) GetOrphanedOrderCount() int32 {
 	if x != nil {
 		return x.OrphanedOrderCount
+	}
+	return 0
+}
+
+func (x *ImportDivisionsResponse) GetOrphanedAccounts() []*Account {
+	if x != nil {
+		return x.OrphanedAccounts
+	}
+	return nil
+}
+
+func (x *ImportDivisionsResponse) GetOrphanedAccountCount() int32 {
+	if x != nil {
+		return x.OrphanedAccountCount
 	}
 	return 0
 }
@@ -1055,7 +1088,9 @@ type CreateSiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The site: registration_no, name and division_code are required. An absent
 	// registered_time means now. site_id, deregistered_time and etag are ignored.
-	Site          *Site `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Site *Site `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1095,6 +1130,13 @@ func (x *CreateSiteRequest) GetSite() *Site {
 		return x.Site
 	}
 	return nil
+}
+
+func (x *CreateSiteRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // The site that was registered.
@@ -1158,7 +1200,9 @@ type UpdateSiteRequest struct {
 	// The corrected latitude in degrees, WGS 84; both coordinates or none.
 	Latitude *float64 `protobuf:"fixed64,5,opt,name=latitude,proto3,oneof" json:"latitude,omitempty"`
 	// The corrected longitude in degrees, WGS 84.
-	Longitude     *float64 `protobuf:"fixed64,6,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	Longitude *float64 `protobuf:"fixed64,6,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1235,6 +1279,13 @@ func (x *UpdateSiteRequest) GetLongitude() float64 {
 	return 0
 }
 
+func (x *UpdateSiteRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // The site as it is now.
 type UpdateSiteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1297,7 +1348,9 @@ type MoveSiteRequest struct {
 	// The new latitude in degrees, WGS 84; absent where not known.
 	Latitude *float64 `protobuf:"fixed64,6,opt,name=latitude,proto3,oneof" json:"latitude,omitempty"`
 	// The new longitude in degrees, WGS 84.
-	Longitude     *float64 `protobuf:"fixed64,7,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	Longitude *float64 `protobuf:"fixed64,7,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1381,6 +1434,13 @@ func (x *MoveSiteRequest) GetLongitude() float64 {
 	return 0
 }
 
+func (x *MoveSiteRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // The site as it is now.
 type MoveSiteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1436,6 +1496,8 @@ type DeregisterSiteRequest struct {
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// From when on; absent means now.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1489,6 +1551,13 @@ func (x *DeregisterSiteRequest) GetEffectiveTime() *timestamppb.Timestamp {
 		return x.EffectiveTime
 	}
 	return nil
+}
+
+func (x *DeregisterSiteRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // The site as it is now.
@@ -1773,7 +1842,9 @@ type CreateClosureOrderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The order. closure_order_id and planned_end_time are ignored; all else is
 	// required.
-	ClosureOrder  *ClosureOrder `protobuf:"bytes,1,opt,name=closure_order,json=closureOrder,proto3" json:"closure_order,omitempty"`
+	ClosureOrder *ClosureOrder `protobuf:"bytes,1,opt,name=closure_order,json=closureOrder,proto3" json:"closure_order,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1813,6 +1884,13 @@ func (x *CreateClosureOrderRequest) GetClosureOrder() *ClosureOrder {
 		return x.ClosureOrder
 	}
 	return nil
+}
+
+func (x *CreateClosureOrderRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // The order that was issued.
@@ -1867,7 +1945,9 @@ type EndClosureOrderRequest struct {
 	// Which order.
 	ClosureOrderId string `protobuf:"bytes,1,opt,name=closure_order_id,json=closureOrderId,proto3" json:"closure_order_id,omitempty"`
 	// The first moment after the order, within it; absent means now.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1914,6 +1994,13 @@ func (x *EndClosureOrderRequest) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *EndClosureOrderRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // The order as it is now.
@@ -2174,11 +2261,396 @@ func (x *ListClosureOrdersResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Takes back a change.
+type RevokeChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The roster's revision that the change made, as ListChanges, an import, and the
+	// revision of a Site and of a ClosureOrder tell it.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Why, for the history: 1 to 500 characters. No person may be named in it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As in ImportHeader.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeChangeRequest) Reset() {
+	*x = RevokeChangeRequest{}
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeChangeRequest) ProtoMessage() {}
+
+func (x *RevokeChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeChangeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeChangeRequest) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_roster_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RevokeChangeRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeChangeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RevokeChangeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Says that the change is taken back.
+type RevokeChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The roster's revision afterwards.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The change that was taken back.
+	Change        *RosterChange `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeChangeResponse) Reset() {
+	*x = RevokeChangeResponse{}
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeChangeResponse) ProtoMessage() {}
+
+func (x *RevokeChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeChangeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeChangeResponse) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_roster_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RevokeChangeResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeChangeResponse) GetChange() *RosterChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// Asks for the changes of the roster.
+type ListChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many; 0 means 50, and more than 200 means 200.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous response; empty starts at the newest.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesRequest) Reset() {
+	*x = ListChangesRequest{}
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesRequest) ProtoMessage() {}
+
+func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListChangesRequest) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_roster_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListChangesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListChangesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of changes.
+type ListChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The changes, newest first. There may be fewer than asked for, or none, before the
+	// end.
+	Changes []*RosterChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// For the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesResponse) Reset() {
+	*x = ListChangesResponse{}
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesResponse) ProtoMessage() {}
+
+func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListChangesResponse) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_roster_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListChangesResponse) GetChanges() []*RosterChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ListChangesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A change of the roster.
+type RosterChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The roster's revision that it made.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What it is.
+	Kind EntryKind `protobuf:"varint,2,opt,name=kind,proto3,enum=xuncha.v1.EntryKind" json:"kind,omitempty"`
+	// When the server received it.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The username of who made it.
+	Account string `protobuf:"bytes,4,opt,name=account,proto3" json:"account,omitempty"`
+	// Of one site, its id.
+	SiteId string `protobuf:"bytes,5,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
+	// Of one site, its registration number.
+	RegistrationNo string `protobuf:"bytes,6,opt,name=registration_no,json=registrationNo,proto3" json:"registration_no,omitempty"`
+	// Of an order, its id.
+	ClosureOrderId string `protobuf:"bytes,7,opt,name=closure_order_id,json=closureOrderId,proto3" json:"closure_order_id,omitempty"`
+	// Of an order, its number.
+	ClosureOrderNumber string `protobuf:"bytes,8,opt,name=closure_order_number,json=closureOrderNumber,proto3" json:"closure_order_number,omitempty"`
+	// Of an import, what the table is called.
+	Source string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	// Of an import, from when on what it says holds.
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	// The revision that took it back; 0 where none did.
+	RevokedByRevision int64 `protobuf:"varint,11,opt,name=revoked_by_revision,json=revokedByRevision,proto3" json:"revoked_by_revision,omitempty"`
+	// Of one that takes another back, the revision of that.
+	RevokedRevision int64 `protobuf:"varint,12,opt,name=revoked_revision,json=revokedRevision,proto3" json:"revoked_revision,omitempty"`
+	// Of one that takes another back, why.
+	Reason        string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RosterChange) Reset() {
+	*x = RosterChange{}
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RosterChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RosterChange) ProtoMessage() {}
+
+func (x *RosterChange) ProtoReflect() protoreflect.Message {
+	mi := &file_xuncha_v1_roster_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RosterChange.ProtoReflect.Descriptor instead.
+func (*RosterChange) Descriptor() ([]byte, []int) {
+	return file_xuncha_v1_roster_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RosterChange) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RosterChange) GetKind() EntryKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EntryKind_ENTRY_KIND_UNSPECIFIED
+}
+
+func (x *RosterChange) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *RosterChange) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *RosterChange) GetSiteId() string {
+	if x != nil {
+		return x.SiteId
+	}
+	return ""
+}
+
+func (x *RosterChange) GetRegistrationNo() string {
+	if x != nil {
+		return x.RegistrationNo
+	}
+	return ""
+}
+
+func (x *RosterChange) GetClosureOrderId() string {
+	if x != nil {
+		return x.ClosureOrderId
+	}
+	return ""
+}
+
+func (x *RosterChange) GetClosureOrderNumber() string {
+	if x != nil {
+		return x.ClosureOrderNumber
+	}
+	return ""
+}
+
+func (x *RosterChange) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *RosterChange) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
+}
+
+func (x *RosterChange) GetRevokedByRevision() int64 {
+	if x != nil {
+		return x.RevokedByRevision
+	}
+	return 0
+}
+
+func (x *RosterChange) GetRevokedRevision() int64 {
+	if x != nil {
+		return x.RevokedRevision
+	}
+	return 0
+}
+
+func (x *RosterChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_xuncha_v1_roster_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1exuncha/v1/roster_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x18xuncha/v1/division.proto\x1a\x14xuncha/v1/site.proto\"\xe9\x01\n" +
+	"\x1exuncha/v1/roster_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x1dxuncha/v1/audit_service.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x18xuncha/v1/division.proto\x1a\x14xuncha/v1/site.proto\"\xe9\x01\n" +
 	"\x14ListDivisionsRequest\x12H\n" +
 	"\vparent_code\x18\x01 \x01(\tB'\xbaH$r\"2 ^([0-9]{6}|[0-9]{9}|[0-9]{12})?$R\n" +
 	"parentCode\x128\n" +
@@ -2196,11 +2668,13 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"as_of_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"y\n" +
 	"\x13GetDivisionResponse\x12/\n" +
 	"\bdivision\x18\x01 \x01(\v2\x13.xuncha.v1.DivisionR\bdivision\x121\n" +
-	"\tancestors\x18\x02 \x03(\v2\x13.xuncha.v1.DivisionR\tancestors\"y\n" +
+	"\tancestors\x18\x02 \x03(\v2\x13.xuncha.v1.DivisionR\tancestors\"\xa5\x01\n" +
 	"\fImportHeader\x12.\n" +
 	"\x0eeffective_date\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\reffectiveDate\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12 \n" +
-	"\x06source\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06source\"\xa6\x01\n" +
+	"\x06source\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06source\x12*\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"\xa6\x01\n" +
 	"\vDivisionRow\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x12\x1c\n" +
 	"\x04code\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x04code\x12\x1c\n" +
@@ -2215,7 +2689,7 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\rImportProblem\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"\x90\x04\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"\x87\x05\n" +
 	"\x17ImportDivisionsResponse\x12\x18\n" +
 	"\achanged\x18\x01 \x01(\bR\achanged\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x05R\acreated\x12\x14\n" +
@@ -2230,7 +2704,9 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	" \x01(\x05R\fproblemCount\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x03R\brevision\x120\n" +
 	"\x14displaced_site_count\x18\f \x01(\x05R\x12displacedSiteCount\x120\n" +
-	"\x14orphaned_order_count\x18\r \x01(\x05R\x12orphanedOrderCount\"\xef\x02\n" +
+	"\x14orphaned_order_count\x18\r \x01(\x05R\x12orphanedOrderCount\x12?\n" +
+	"\x11orphaned_accounts\x18\x0e \x03(\v2\x12.xuncha.v1.AccountR\x10orphanedAccounts\x124\n" +
+	"\x16orphaned_account_count\x18\x0f \x01(\x05R\x14orphanedAccountCount\"\xef\x02\n" +
 	"\aSiteRow\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x121\n" +
 	"\x0fregistration_no\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x0eregistrationNo\x12\x1c\n" +
@@ -2256,18 +2732,22 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\tunchanged\x18\x06 \x01(\x05R\tunchanged\x124\n" +
 	"\bproblems\x18\a \x03(\v2\x18.xuncha.v1.ImportProblemR\bproblems\x12#\n" +
 	"\rproblem_count\x18\b \x01(\x05R\fproblemCount\x12\x1a\n" +
-	"\brevision\x18\t \x01(\x03R\brevision\"@\n" +
+	"\brevision\x18\t \x01(\x03R\brevision\"l\n" +
 	"\x11CreateSiteRequest\x12+\n" +
-	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteB\x06\xbaH\x03\xc8\x01\x01R\x04site\"9\n" +
+	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteB\x06\xbaH\x03\xc8\x01\x01R\x04site\x12*\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"9\n" +
 	"\x12CreateSiteResponse\x12#\n" +
-	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\xc5\x02\n" +
+	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\xf1\x02\n" +
 	"\x11UpdateSiteRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12!\n" +
 	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x00R\x04name\x88\x01\x01\x12'\n" +
 	"\aaddress\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02H\x01R\aaddress\x88\x01\x01\x128\n" +
 	"\blatitude\x18\x05 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0H\x02R\blatitude\x88\x01\x01\x12:\n" +
-	"\tlongitude\x18\x06 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0H\x03R\tlongitude\x88\x01\x01B\a\n" +
+	"\tlongitude\x18\x06 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0H\x03R\tlongitude\x88\x01\x01\x12*\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestIdB\a\n" +
 	"\x05_nameB\n" +
 	"\n" +
 	"\b_addressB\v\n" +
@@ -2275,7 +2755,7 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\n" +
 	"_longitude\"9\n" +
 	"\x12UpdateSiteResponse\x12#\n" +
-	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\x82\x03\n" +
+	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\xae\x03\n" +
 	"\x0fMoveSiteRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x127\n" +
@@ -2283,16 +2763,20 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\x0eeffective_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\"\n" +
 	"\aaddress\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\aaddress\x128\n" +
 	"\blatitude\x18\x06 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0H\x00R\blatitude\x88\x01\x01\x12:\n" +
-	"\tlongitude\x18\a \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0H\x01R\tlongitude\x88\x01\x01B\v\n" +
+	"\tlongitude\x18\a \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0H\x01R\tlongitude\x88\x01\x01\x12*\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestIdB\v\n" +
 	"\t_latitudeB\f\n" +
 	"\n" +
 	"_longitude\"7\n" +
 	"\x10MoveSiteResponse\x12#\n" +
-	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\x9a\x01\n" +
+	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"\xc6\x01\n" +
 	"\x15DeregisterSiteRequest\x12!\n" +
 	"\asite_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12A\n" +
-	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"=\n" +
+	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12*\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"=\n" +
 	"\x16DeregisterSiteResponse\x12#\n" +
 	"\x04site\x18\x01 \x01(\v2\x0f.xuncha.v1.SiteR\x04site\"m\n" +
 	"\x0eGetSiteRequest\x12!\n" +
@@ -2310,14 +2794,18 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"b\n" +
 	"\x11ListSitesResponse\x12%\n" +
 	"\x05sites\x18\x01 \x03(\v2\x0f.xuncha.v1.SiteR\x05sites\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"a\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8d\x01\n" +
 	"\x19CreateClosureOrderRequest\x12D\n" +
-	"\rclosure_order\x18\x01 \x01(\v2\x17.xuncha.v1.ClosureOrderB\x06\xbaH\x03\xc8\x01\x01R\fclosureOrder\"Z\n" +
+	"\rclosure_order\x18\x01 \x01(\v2\x17.xuncha.v1.ClosureOrderB\x06\xbaH\x03\xc8\x01\x01R\fclosureOrder\x12*\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"Z\n" +
 	"\x1aCreateClosureOrderResponse\x12<\n" +
-	"\rclosure_order\x18\x01 \x01(\v2\x17.xuncha.v1.ClosureOrderR\fclosureOrder\"\x83\x01\n" +
+	"\rclosure_order\x18\x01 \x01(\v2\x17.xuncha.v1.ClosureOrderR\fclosureOrder\"\xaf\x01\n" +
 	"\x16EndClosureOrderRequest\x122\n" +
 	"\x10closure_order_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0eclosureOrderId\x125\n" +
-	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"W\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12*\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"W\n" +
 	"\x17EndClosureOrderResponse\x12<\n" +
 	"\rclosure_order\x18\x01 \x01(\v2\x17.xuncha.v1.ClosureOrderR\fclosureOrder\"L\n" +
 	"\x16GetClosureOrderRequest\x122\n" +
@@ -2331,7 +2819,38 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x83\x01\n" +
 	"\x19ListClosureOrdersResponse\x12>\n" +
 	"\x0eclosure_orders\x18\x01 \x03(\v2\x17.xuncha.v1.ClosureOrderR\rclosureOrders\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd6\t\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x01\n" +
+	"\x13RevokeChangeRequest\x12#\n" +
+	"\brevision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\x12*\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"c\n" +
+	"\x14RevokeChangeResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12/\n" +
+	"\x06change\x18\x02 \x01(\v2\x17.xuncha.v1.RosterChangeR\x06change\"c\n" +
+	"\x12ListChangesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"p\n" +
+	"\x13ListChangesResponse\x121\n" +
+	"\achanges\x18\x01 \x03(\v2\x17.xuncha.v1.RosterChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x04\n" +
+	"\fRosterChange\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12(\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x14.xuncha.v1.EntryKindR\x04kind\x12=\n" +
+	"\freceive_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x18\n" +
+	"\aaccount\x18\x04 \x01(\tR\aaccount\x12\x17\n" +
+	"\asite_id\x18\x05 \x01(\tR\x06siteId\x12'\n" +
+	"\x0fregistration_no\x18\x06 \x01(\tR\x0eregistrationNo\x12(\n" +
+	"\x10closure_order_id\x18\a \x01(\tR\x0eclosureOrderId\x120\n" +
+	"\x14closure_order_number\x18\b \x01(\tR\x12closureOrderNumber\x12\x16\n" +
+	"\x06source\x18\t \x01(\tR\x06source\x12A\n" +
+	"\x0eeffective_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12.\n" +
+	"\x13revoked_by_revision\x18\v \x01(\x03R\x11revokedByRevision\x12)\n" +
+	"\x10revoked_revision\x18\f \x01(\x03R\x0frevokedRevision\x12\x16\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason2\xff\n" +
+	"\n" +
 	"\rRosterService\x12W\n" +
 	"\rListDivisions\x12\x1f.xuncha.v1.ListDivisionsRequest\x1a .xuncha.v1.ListDivisionsResponse\"\x03\x90\x02\x01\x12Q\n" +
 	"\vGetDivision\x12\x1d.xuncha.v1.GetDivisionRequest\x1a\x1e.xuncha.v1.GetDivisionResponse\"\x03\x90\x02\x01\x12_\n" +
@@ -2348,7 +2867,9 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\x12CreateClosureOrder\x12$.xuncha.v1.CreateClosureOrderRequest\x1a%.xuncha.v1.CreateClosureOrderResponse\"\x03\x90\x02\x00\x12]\n" +
 	"\x0fEndClosureOrder\x12!.xuncha.v1.EndClosureOrderRequest\x1a\".xuncha.v1.EndClosureOrderResponse\"\x03\x90\x02\x00\x12]\n" +
 	"\x0fGetClosureOrder\x12!.xuncha.v1.GetClosureOrderRequest\x1a\".xuncha.v1.GetClosureOrderResponse\"\x03\x90\x02\x01\x12c\n" +
-	"\x11ListClosureOrders\x12#.xuncha.v1.ListClosureOrdersRequest\x1a$.xuncha.v1.ListClosureOrdersResponse\"\x03\x90\x02\x01B\x89\x01\n" +
+	"\x11ListClosureOrders\x12#.xuncha.v1.ListClosureOrdersRequest\x1a$.xuncha.v1.ListClosureOrdersResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\fRevokeChange\x12\x1e.xuncha.v1.RevokeChangeRequest\x1a\x1f.xuncha.v1.RevokeChangeResponse\"\x03\x90\x02\x00\x12Q\n" +
+	"\vListChanges\x12\x1d.xuncha.v1.ListChangesRequest\x1a\x1e.xuncha.v1.ListChangesResponse\"\x03\x90\x02\x01B\x89\x01\n" +
 	"\rcom.xuncha.v1B\x12RosterServiceProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 
@@ -2364,7 +2885,7 @@ func file_xuncha_v1_roster_service_proto_rawDescGZIP() []byte {
 	return file_xuncha_v1_roster_service_proto_rawDescData
 }
 
-var file_xuncha_v1_roster_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_xuncha_v1_roster_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_xuncha_v1_roster_service_proto_goTypes = []any{
 	(*ListDivisionsRequest)(nil),       // 0: xuncha.v1.ListDivisionsRequest
 	(*ListDivisionsResponse)(nil),      // 1: xuncha.v1.ListDivisionsResponse
@@ -2398,76 +2919,93 @@ var file_xuncha_v1_roster_service_proto_goTypes = []any{
 	(*GetClosureOrderResponse)(nil),    // 29: xuncha.v1.GetClosureOrderResponse
 	(*ListClosureOrdersRequest)(nil),   // 30: xuncha.v1.ListClosureOrdersRequest
 	(*ListClosureOrdersResponse)(nil),  // 31: xuncha.v1.ListClosureOrdersResponse
-	(*timestamppb.Timestamp)(nil),      // 32: google.protobuf.Timestamp
-	(*Division)(nil),                   // 33: xuncha.v1.Division
-	(*Site)(nil),                       // 34: xuncha.v1.Site
-	(*ClosureOrder)(nil),               // 35: xuncha.v1.ClosureOrder
+	(*RevokeChangeRequest)(nil),        // 32: xuncha.v1.RevokeChangeRequest
+	(*RevokeChangeResponse)(nil),       // 33: xuncha.v1.RevokeChangeResponse
+	(*ListChangesRequest)(nil),         // 34: xuncha.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),        // 35: xuncha.v1.ListChangesResponse
+	(*RosterChange)(nil),               // 36: xuncha.v1.RosterChange
+	(*timestamppb.Timestamp)(nil),      // 37: google.protobuf.Timestamp
+	(*Division)(nil),                   // 38: xuncha.v1.Division
+	(*Site)(nil),                       // 39: xuncha.v1.Site
+	(*ClosureOrder)(nil),               // 40: xuncha.v1.ClosureOrder
+	(*Account)(nil),                    // 41: xuncha.v1.Account
+	(EntryKind)(0),                     // 42: xuncha.v1.EntryKind
 }
 var file_xuncha_v1_roster_service_proto_depIdxs = []int32{
-	32, // 0: xuncha.v1.ListDivisionsRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	33, // 1: xuncha.v1.ListDivisionsResponse.divisions:type_name -> xuncha.v1.Division
-	32, // 2: xuncha.v1.GetDivisionRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	33, // 3: xuncha.v1.GetDivisionResponse.division:type_name -> xuncha.v1.Division
-	33, // 4: xuncha.v1.GetDivisionResponse.ancestors:type_name -> xuncha.v1.Division
+	37, // 0: xuncha.v1.ListDivisionsRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	38, // 1: xuncha.v1.ListDivisionsResponse.divisions:type_name -> xuncha.v1.Division
+	37, // 2: xuncha.v1.GetDivisionRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	38, // 3: xuncha.v1.GetDivisionResponse.division:type_name -> xuncha.v1.Division
+	38, // 4: xuncha.v1.GetDivisionResponse.ancestors:type_name -> xuncha.v1.Division
 	4,  // 5: xuncha.v1.ImportDivisionsRequest.header:type_name -> xuncha.v1.ImportHeader
 	5,  // 6: xuncha.v1.ImportDivisionsRequest.row:type_name -> xuncha.v1.DivisionRow
-	34, // 7: xuncha.v1.ImportDivisionsResponse.displaced_sites:type_name -> xuncha.v1.Site
-	35, // 8: xuncha.v1.ImportDivisionsResponse.orphaned_orders:type_name -> xuncha.v1.ClosureOrder
+	39, // 7: xuncha.v1.ImportDivisionsResponse.displaced_sites:type_name -> xuncha.v1.Site
+	40, // 8: xuncha.v1.ImportDivisionsResponse.orphaned_orders:type_name -> xuncha.v1.ClosureOrder
 	7,  // 9: xuncha.v1.ImportDivisionsResponse.problems:type_name -> xuncha.v1.ImportProblem
-	4,  // 10: xuncha.v1.ImportSitesRequest.header:type_name -> xuncha.v1.ImportHeader
-	9,  // 11: xuncha.v1.ImportSitesRequest.row:type_name -> xuncha.v1.SiteRow
-	7,  // 12: xuncha.v1.ImportSitesResponse.problems:type_name -> xuncha.v1.ImportProblem
-	34, // 13: xuncha.v1.CreateSiteRequest.site:type_name -> xuncha.v1.Site
-	34, // 14: xuncha.v1.CreateSiteResponse.site:type_name -> xuncha.v1.Site
-	34, // 15: xuncha.v1.UpdateSiteResponse.site:type_name -> xuncha.v1.Site
-	32, // 16: xuncha.v1.MoveSiteRequest.effective_time:type_name -> google.protobuf.Timestamp
-	34, // 17: xuncha.v1.MoveSiteResponse.site:type_name -> xuncha.v1.Site
-	32, // 18: xuncha.v1.DeregisterSiteRequest.effective_time:type_name -> google.protobuf.Timestamp
-	34, // 19: xuncha.v1.DeregisterSiteResponse.site:type_name -> xuncha.v1.Site
-	32, // 20: xuncha.v1.GetSiteRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	34, // 21: xuncha.v1.GetSiteResponse.site:type_name -> xuncha.v1.Site
-	32, // 22: xuncha.v1.ListSitesRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	34, // 23: xuncha.v1.ListSitesResponse.sites:type_name -> xuncha.v1.Site
-	35, // 24: xuncha.v1.CreateClosureOrderRequest.closure_order:type_name -> xuncha.v1.ClosureOrder
-	35, // 25: xuncha.v1.CreateClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
-	32, // 26: xuncha.v1.EndClosureOrderRequest.end_time:type_name -> google.protobuf.Timestamp
-	35, // 27: xuncha.v1.EndClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
-	35, // 28: xuncha.v1.GetClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
-	32, // 29: xuncha.v1.ListClosureOrdersRequest.in_force_time:type_name -> google.protobuf.Timestamp
-	35, // 30: xuncha.v1.ListClosureOrdersResponse.closure_orders:type_name -> xuncha.v1.ClosureOrder
-	0,  // 31: xuncha.v1.RosterService.ListDivisions:input_type -> xuncha.v1.ListDivisionsRequest
-	2,  // 32: xuncha.v1.RosterService.GetDivision:input_type -> xuncha.v1.GetDivisionRequest
-	6,  // 33: xuncha.v1.RosterService.ImportDivisions:input_type -> xuncha.v1.ImportDivisionsRequest
-	10, // 34: xuncha.v1.RosterService.ImportSites:input_type -> xuncha.v1.ImportSitesRequest
-	12, // 35: xuncha.v1.RosterService.CreateSite:input_type -> xuncha.v1.CreateSiteRequest
-	14, // 36: xuncha.v1.RosterService.UpdateSite:input_type -> xuncha.v1.UpdateSiteRequest
-	16, // 37: xuncha.v1.RosterService.MoveSite:input_type -> xuncha.v1.MoveSiteRequest
-	18, // 38: xuncha.v1.RosterService.DeregisterSite:input_type -> xuncha.v1.DeregisterSiteRequest
-	20, // 39: xuncha.v1.RosterService.GetSite:input_type -> xuncha.v1.GetSiteRequest
-	22, // 40: xuncha.v1.RosterService.ListSites:input_type -> xuncha.v1.ListSitesRequest
-	24, // 41: xuncha.v1.RosterService.CreateClosureOrder:input_type -> xuncha.v1.CreateClosureOrderRequest
-	26, // 42: xuncha.v1.RosterService.EndClosureOrder:input_type -> xuncha.v1.EndClosureOrderRequest
-	28, // 43: xuncha.v1.RosterService.GetClosureOrder:input_type -> xuncha.v1.GetClosureOrderRequest
-	30, // 44: xuncha.v1.RosterService.ListClosureOrders:input_type -> xuncha.v1.ListClosureOrdersRequest
-	1,  // 45: xuncha.v1.RosterService.ListDivisions:output_type -> xuncha.v1.ListDivisionsResponse
-	3,  // 46: xuncha.v1.RosterService.GetDivision:output_type -> xuncha.v1.GetDivisionResponse
-	8,  // 47: xuncha.v1.RosterService.ImportDivisions:output_type -> xuncha.v1.ImportDivisionsResponse
-	11, // 48: xuncha.v1.RosterService.ImportSites:output_type -> xuncha.v1.ImportSitesResponse
-	13, // 49: xuncha.v1.RosterService.CreateSite:output_type -> xuncha.v1.CreateSiteResponse
-	15, // 50: xuncha.v1.RosterService.UpdateSite:output_type -> xuncha.v1.UpdateSiteResponse
-	17, // 51: xuncha.v1.RosterService.MoveSite:output_type -> xuncha.v1.MoveSiteResponse
-	19, // 52: xuncha.v1.RosterService.DeregisterSite:output_type -> xuncha.v1.DeregisterSiteResponse
-	21, // 53: xuncha.v1.RosterService.GetSite:output_type -> xuncha.v1.GetSiteResponse
-	23, // 54: xuncha.v1.RosterService.ListSites:output_type -> xuncha.v1.ListSitesResponse
-	25, // 55: xuncha.v1.RosterService.CreateClosureOrder:output_type -> xuncha.v1.CreateClosureOrderResponse
-	27, // 56: xuncha.v1.RosterService.EndClosureOrder:output_type -> xuncha.v1.EndClosureOrderResponse
-	29, // 57: xuncha.v1.RosterService.GetClosureOrder:output_type -> xuncha.v1.GetClosureOrderResponse
-	31, // 58: xuncha.v1.RosterService.ListClosureOrders:output_type -> xuncha.v1.ListClosureOrdersResponse
-	45, // [45:59] is the sub-list for method output_type
-	31, // [31:45] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	41, // 10: xuncha.v1.ImportDivisionsResponse.orphaned_accounts:type_name -> xuncha.v1.Account
+	4,  // 11: xuncha.v1.ImportSitesRequest.header:type_name -> xuncha.v1.ImportHeader
+	9,  // 12: xuncha.v1.ImportSitesRequest.row:type_name -> xuncha.v1.SiteRow
+	7,  // 13: xuncha.v1.ImportSitesResponse.problems:type_name -> xuncha.v1.ImportProblem
+	39, // 14: xuncha.v1.CreateSiteRequest.site:type_name -> xuncha.v1.Site
+	39, // 15: xuncha.v1.CreateSiteResponse.site:type_name -> xuncha.v1.Site
+	39, // 16: xuncha.v1.UpdateSiteResponse.site:type_name -> xuncha.v1.Site
+	37, // 17: xuncha.v1.MoveSiteRequest.effective_time:type_name -> google.protobuf.Timestamp
+	39, // 18: xuncha.v1.MoveSiteResponse.site:type_name -> xuncha.v1.Site
+	37, // 19: xuncha.v1.DeregisterSiteRequest.effective_time:type_name -> google.protobuf.Timestamp
+	39, // 20: xuncha.v1.DeregisterSiteResponse.site:type_name -> xuncha.v1.Site
+	37, // 21: xuncha.v1.GetSiteRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	39, // 22: xuncha.v1.GetSiteResponse.site:type_name -> xuncha.v1.Site
+	37, // 23: xuncha.v1.ListSitesRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	39, // 24: xuncha.v1.ListSitesResponse.sites:type_name -> xuncha.v1.Site
+	40, // 25: xuncha.v1.CreateClosureOrderRequest.closure_order:type_name -> xuncha.v1.ClosureOrder
+	40, // 26: xuncha.v1.CreateClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
+	37, // 27: xuncha.v1.EndClosureOrderRequest.end_time:type_name -> google.protobuf.Timestamp
+	40, // 28: xuncha.v1.EndClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
+	40, // 29: xuncha.v1.GetClosureOrderResponse.closure_order:type_name -> xuncha.v1.ClosureOrder
+	37, // 30: xuncha.v1.ListClosureOrdersRequest.in_force_time:type_name -> google.protobuf.Timestamp
+	40, // 31: xuncha.v1.ListClosureOrdersResponse.closure_orders:type_name -> xuncha.v1.ClosureOrder
+	36, // 32: xuncha.v1.RevokeChangeResponse.change:type_name -> xuncha.v1.RosterChange
+	36, // 33: xuncha.v1.ListChangesResponse.changes:type_name -> xuncha.v1.RosterChange
+	42, // 34: xuncha.v1.RosterChange.kind:type_name -> xuncha.v1.EntryKind
+	37, // 35: xuncha.v1.RosterChange.receive_time:type_name -> google.protobuf.Timestamp
+	37, // 36: xuncha.v1.RosterChange.effective_time:type_name -> google.protobuf.Timestamp
+	0,  // 37: xuncha.v1.RosterService.ListDivisions:input_type -> xuncha.v1.ListDivisionsRequest
+	2,  // 38: xuncha.v1.RosterService.GetDivision:input_type -> xuncha.v1.GetDivisionRequest
+	6,  // 39: xuncha.v1.RosterService.ImportDivisions:input_type -> xuncha.v1.ImportDivisionsRequest
+	10, // 40: xuncha.v1.RosterService.ImportSites:input_type -> xuncha.v1.ImportSitesRequest
+	12, // 41: xuncha.v1.RosterService.CreateSite:input_type -> xuncha.v1.CreateSiteRequest
+	14, // 42: xuncha.v1.RosterService.UpdateSite:input_type -> xuncha.v1.UpdateSiteRequest
+	16, // 43: xuncha.v1.RosterService.MoveSite:input_type -> xuncha.v1.MoveSiteRequest
+	18, // 44: xuncha.v1.RosterService.DeregisterSite:input_type -> xuncha.v1.DeregisterSiteRequest
+	20, // 45: xuncha.v1.RosterService.GetSite:input_type -> xuncha.v1.GetSiteRequest
+	22, // 46: xuncha.v1.RosterService.ListSites:input_type -> xuncha.v1.ListSitesRequest
+	24, // 47: xuncha.v1.RosterService.CreateClosureOrder:input_type -> xuncha.v1.CreateClosureOrderRequest
+	26, // 48: xuncha.v1.RosterService.EndClosureOrder:input_type -> xuncha.v1.EndClosureOrderRequest
+	28, // 49: xuncha.v1.RosterService.GetClosureOrder:input_type -> xuncha.v1.GetClosureOrderRequest
+	30, // 50: xuncha.v1.RosterService.ListClosureOrders:input_type -> xuncha.v1.ListClosureOrdersRequest
+	32, // 51: xuncha.v1.RosterService.RevokeChange:input_type -> xuncha.v1.RevokeChangeRequest
+	34, // 52: xuncha.v1.RosterService.ListChanges:input_type -> xuncha.v1.ListChangesRequest
+	1,  // 53: xuncha.v1.RosterService.ListDivisions:output_type -> xuncha.v1.ListDivisionsResponse
+	3,  // 54: xuncha.v1.RosterService.GetDivision:output_type -> xuncha.v1.GetDivisionResponse
+	8,  // 55: xuncha.v1.RosterService.ImportDivisions:output_type -> xuncha.v1.ImportDivisionsResponse
+	11, // 56: xuncha.v1.RosterService.ImportSites:output_type -> xuncha.v1.ImportSitesResponse
+	13, // 57: xuncha.v1.RosterService.CreateSite:output_type -> xuncha.v1.CreateSiteResponse
+	15, // 58: xuncha.v1.RosterService.UpdateSite:output_type -> xuncha.v1.UpdateSiteResponse
+	17, // 59: xuncha.v1.RosterService.MoveSite:output_type -> xuncha.v1.MoveSiteResponse
+	19, // 60: xuncha.v1.RosterService.DeregisterSite:output_type -> xuncha.v1.DeregisterSiteResponse
+	21, // 61: xuncha.v1.RosterService.GetSite:output_type -> xuncha.v1.GetSiteResponse
+	23, // 62: xuncha.v1.RosterService.ListSites:output_type -> xuncha.v1.ListSitesResponse
+	25, // 63: xuncha.v1.RosterService.CreateClosureOrder:output_type -> xuncha.v1.CreateClosureOrderResponse
+	27, // 64: xuncha.v1.RosterService.EndClosureOrder:output_type -> xuncha.v1.EndClosureOrderResponse
+	29, // 65: xuncha.v1.RosterService.GetClosureOrder:output_type -> xuncha.v1.GetClosureOrderResponse
+	31, // 66: xuncha.v1.RosterService.ListClosureOrders:output_type -> xuncha.v1.ListClosureOrdersResponse
+	33, // 67: xuncha.v1.RosterService.RevokeChange:output_type -> xuncha.v1.RevokeChangeResponse
+	35, // 68: xuncha.v1.RosterService.ListChanges:output_type -> xuncha.v1.ListChangesResponse
+	53, // [53:69] is the sub-list for method output_type
+	37, // [37:53] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_roster_service_proto_init() }
@@ -2475,6 +3013,8 @@ func file_xuncha_v1_roster_service_proto_init() {
 	if File_xuncha_v1_roster_service_proto != nil {
 		return
 	}
+	file_xuncha_v1_account_proto_init()
+	file_xuncha_v1_audit_service_proto_init()
 	file_xuncha_v1_closure_order_proto_init()
 	file_xuncha_v1_division_proto_init()
 	file_xuncha_v1_site_proto_init()
@@ -2494,7 +3034,7 @@ func file_xuncha_v1_roster_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_xuncha_v1_roster_service_proto_rawDesc), len(file_xuncha_v1_roster_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

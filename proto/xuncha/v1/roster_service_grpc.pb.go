@@ -33,6 +33,8 @@ const (
 	RosterService_EndClosureOrder_FullMethodName    = "/xuncha.v1.RosterService/EndClosureOrder"
 	RosterService_GetClosureOrder_FullMethodName    = "/xuncha.v1.RosterService/GetClosureOrder"
 	RosterService_ListClosureOrders_FullMethodName  = "/xuncha.v1.RosterService/ListClosureOrders"
+	RosterService_RevokeChange_FullMethodName       = "/xuncha.v1.RosterService/RevokeChange"
+	RosterService_ListChanges_FullMethodName        = "/xuncha.v1.RosterService/ListChanges"
 )
 
 // RosterServiceClient is the client API for RosterService service.
@@ -78,6 +80,15 @@ type RosterServiceClient interface {
 	GetClosureOrder(ctx context.Context, in *GetClosureOrderRequest, opts ...grpc.CallOption) (*GetClosureOrderResponse, error)
 	// Lists the closure orders, newest start first.
 	ListClosureOrders(ctx context.Context, in *ListClosureOrdersRequest, opts ...grpc.CallOption) (*ListClosureOrdersResponse, error)
+	// Takes a change of the roster back as if it had never been, from now on: an order
+	// issued or ended, a site registered, corrected, moved or struck off, an import.
+	// Answers for an earlier known_time still show it, and check-ins stay. Where a later
+	// change rests on it, it is FAILED_PRECONDITION (CHANGE_RESTED_ON), and "revision" in
+	// the ErrorInfo's metadata is the one to take back first.
+	RevokeChange(ctx context.Context, in *RevokeChangeRequest, opts ...grpc.CallOption) (*RevokeChangeResponse, error)
+	// Lists the changes of the roster that touch the caller's divisions and no others,
+	// newest first.
+	ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error)
 }
 
 type rosterServiceClient struct {
@@ -234,6 +245,26 @@ func (c *rosterServiceClient) ListClosureOrders(ctx context.Context, in *ListClo
 	return out, nil
 }
 
+func (c *rosterServiceClient) RevokeChange(ctx context.Context, in *RevokeChangeRequest, opts ...grpc.CallOption) (*RevokeChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeChangeResponse)
+	err := c.cc.Invoke(ctx, RosterService_RevokeChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rosterServiceClient) ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListChangesResponse)
+	err := c.cc.Invoke(ctx, RosterService_ListChanges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RosterServiceServer is the server API for RosterService service.
 // All implementations must embed UnimplementedRosterServiceServer
 // for forward compatibility.
@@ -277,6 +308,15 @@ type RosterServiceServer interface {
 	GetClosureOrder(context.Context, *GetClosureOrderRequest) (*GetClosureOrderResponse, error)
 	// Lists the closure orders, newest start first.
 	ListClosureOrders(context.Context, *ListClosureOrdersRequest) (*ListClosureOrdersResponse, error)
+	// Takes a change of the roster back as if it had never been, from now on: an order
+	// issued or ended, a site registered, corrected, moved or struck off, an import.
+	// Answers for an earlier known_time still show it, and check-ins stay. Where a later
+	// change rests on it, it is FAILED_PRECONDITION (CHANGE_RESTED_ON), and "revision" in
+	// the ErrorInfo's metadata is the one to take back first.
+	RevokeChange(context.Context, *RevokeChangeRequest) (*RevokeChangeResponse, error)
+	// Lists the changes of the roster that touch the caller's divisions and no others,
+	// newest first.
+	ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error)
 	mustEmbedUnimplementedRosterServiceServer()
 }
 
@@ -328,6 +368,12 @@ func (UnimplementedRosterServiceServer) GetClosureOrder(context.Context, *GetClo
 }
 func (UnimplementedRosterServiceServer) ListClosureOrders(context.Context, *ListClosureOrdersRequest) (*ListClosureOrdersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListClosureOrders not implemented")
+}
+func (UnimplementedRosterServiceServer) RevokeChange(context.Context, *RevokeChangeRequest) (*RevokeChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeChange not implemented")
+}
+func (UnimplementedRosterServiceServer) ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListChanges not implemented")
 }
 func (UnimplementedRosterServiceServer) mustEmbedUnimplementedRosterServiceServer() {}
 func (UnimplementedRosterServiceServer) testEmbeddedByValue()                       {}
@@ -580,6 +626,42 @@ func _RosterService_ListClosureOrders_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RosterService_RevokeChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).RevokeChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_RevokeChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).RevokeChange(ctx, req.(*RevokeChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RosterService_ListChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).ListChanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_ListChanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).ListChanges(ctx, req.(*ListChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RosterService_ServiceDesc is the grpc.ServiceDesc for RosterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -634,6 +716,14 @@ var RosterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListClosureOrders",
 			Handler:    _RosterService_ListClosureOrders_Handler,
+		},
+		{
+			MethodName: "RevokeChange",
+			Handler:    _RosterService_RevokeChange_Handler,
+		},
+		{
+			MethodName: "ListChanges",
+			Handler:    _RosterService_ListChanges_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

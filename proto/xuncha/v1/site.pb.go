@@ -47,7 +47,9 @@ type Site struct {
 	// The first moment after its registration; absent while it is registered.
 	DeregisteredTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=deregistered_time,json=deregisteredTime,proto3" json:"deregistered_time,omitempty"`
 	// Names this state of the site; it changes with every change. Opaque.
-	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The roster's revision that changed it last, for RevokeChange. Set by the server.
+	Revision      int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,11 +154,18 @@ func (x *Site) GetEtag() string {
 	return ""
 }
 
+func (x *Site) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_xuncha_v1_site_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_site_proto_rawDesc = "" +
 	"\n" +
-	"\x14xuncha/v1/site.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
+	"\x14xuncha/v1/site.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x04\n" +
 	"\x04Site\x12\x17\n" +
 	"\asite_id\x18\x01 \x01(\tR\x06siteId\x120\n" +
 	"\x0fregistration_no\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x0eregistrationNo\x12\x1c\n" +
@@ -168,7 +177,8 @@ const file_xuncha_v1_site_proto_rawDesc = "" +
 	"\x0fregistered_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x0eregisteredTime\x12G\n" +
 	"\x11deregistered_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x10deregisteredTime\x12\x1b\n" +
 	"\x04etag\x18\n" +
-	" \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etagB\v\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12\x1a\n" +
+	"\brevision\x18\v \x01(\x03R\brevisionB\v\n" +
 	"\t_latitudeB\f\n" +
 	"\n" +
 	"_longitudeB\x80\x01\n" +

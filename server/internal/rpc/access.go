@@ -118,6 +118,8 @@ var accesses = map[string]access{
 		return s.order(m.ClosureOrderId)
 	}),
 	xunchav1.RosterService_ListClosureOrders_FullMethodName: {roles: anyone},
+	xunchav1.RosterService_RevokeChange_FullMethodName:      {roles: admins},
+	xunchav1.RosterService_ListChanges_FullMethodName:       {roles: operators},
 
 	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(s *scope, m *xunchav1.SubmitCheckInRequest) error {
 		return s.sure(s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime))

@@ -114,6 +114,7 @@ var pageSizes = map[protoreflect.Name]struct{ standard, most int32 }{
 	"ListDivisionsRequest":      {200, 1000},
 	"ListSitesRequest":          {100, 1000},
 	"ListClosureOrdersRequest":  {50, 200},
+	"ListChangesRequest":        {50, 200},
 	"ListCheckInsRequest":       {50, 200},
 	"ListDueSitesRequest":       {100, 1000},
 	"ListSiteHistoryRequest":    {50, 200},

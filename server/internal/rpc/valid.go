@@ -44,7 +44,7 @@ func validCheckIn(c *xunchav1.CheckIn) bool {
 		return false
 	}
 	for _, p := range c.Photos {
-		if len(p.GetSha256()) != 32 || p.SizeBytes < 1 || p.SizeBytes > inspections.MaxPhotoSize {
+		if len(p.GetSha256()) != 32 || p.SizeBytes < 1 || p.SizeBytes > inspections.MaxPhotoSize || p.Width < 0 || p.Height < 0 {
 			return false
 		}
 		switch p.ContentType {
