@@ -69,11 +69,11 @@ func TestSubmitToAlteredSite(t *testing.T) {
 	for name, c := range map[string]inspections.CheckIn{
 		"a new one": w.checkIn(5), "one that would be refused": early, "an invalid one": invalid, "one whose entry does not verify": w.checkIn(2),
 	} {
-		if _, _, err := s.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
+		if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
 			t.Errorf("%s: got %v, want ErrAltered", name, err)
 		}
 	}
-	again, duplicate, err := s.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
+	again, duplicate, err := s.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(1), time.Time{})
 	if err != nil || !duplicate || again.Entry.Hash != first.Entry.Hash {
 		t.Errorf("a repeat: got %v, %v, want the first receipt", duplicate, err)
 	}
@@ -108,7 +108,7 @@ func TestSubmitWithAlteredRoster(t *testing.T) {
 		{"in the future", ahead, inspections.ErrFuture},
 		{"one that is in order", w.checkIn(5), nil},
 	} {
-		if _, _, err := s.Submit(t.Context(), "test", test.checkIn, time.Time{}); !errors.Is(err, test.want) {
+		if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, test.checkIn, time.Time{}); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", test.name, err, test.want)
 		}
 	}
@@ -127,7 +127,7 @@ func TestSetAside(t *testing.T) {
 	s := inspections.New(inspections.Config{Ledger: ledger.Guard(w.Ledger, altered), Claims: w.claims, Roster: w.Roster, Now: w.Clock, Altered: altered})
 	must(t, ledger.NewFollower(w.Ledger, "", s.Take).CatchUp(t.Context()))
 	altered.PutAside(w.Site.ID.History(), []ledger.Sequence{2})
-	if _, _, err := s.Submit(t.Context(), "test", w.checkIn(2), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+	if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(2), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
 		t.Errorf("a repeat: got %v, want ErrConflict", err)
 	}
 	if _, err := s.Get(t.Context(), w.Site.ID, w.checkIn(2).ID); !errors.Is(err, inspections.ErrNotFound) {
@@ -138,7 +138,7 @@ func TestSetAside(t *testing.T) {
 	if err != nil || len(page.CheckIns) != 1 || page.CheckIns[0].Entry.Sequence != 1 {
 		t.Errorf("got %+v, %v, want the other one alone", page, err)
 	}
-	if _, _, err := s.Submit(t.Context(), "test", w.checkIn(3), time.Time{}); err != nil {
+	if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(3), time.Time{}); err != nil {
 		t.Errorf("the next one: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestRepeatOfChangedEntry(t *testing.T) {
 	w.submit(t, w.checkIn(2))
 	other := w.checkIn(2)
 	other.DispersedPeople = 7
-	if _, _, err := w.Submit(t.Context(), "test", other, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+	if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, other, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
 		t.Errorf("another content: got %v, want ErrConflict", err)
 	}
 	store := &tampered{Store: w.Ledger, change: func(e *ledger.Entry) {
@@ -162,11 +162,11 @@ func TestRepeatOfChangedEntry(t *testing.T) {
 	s := inspections.New(inspections.Config{Ledger: store, Claims: w.claims, Roster: w.Roster, Now: w.Clock})
 	late := w.checkIn(2)
 	late.Captured = late.Captured.Add(-400 * day) // so that the entry is asked for by its id
-	if _, _, err := s.Submit(t.Context(), "test", late, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
+	if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, late, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
 		t.Errorf("a changed record: got %v, want ErrAltered", err)
 	}
 	store.change, store.gone = func(*ledger.Entry) {}, 1
-	if _, _, err := s.Submit(t.Context(), "test", late, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
+	if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, late, time.Time{}); !errors.Is(err, ledger.ErrAltered) {
 		t.Errorf("the entry before is missing: got %v, want ErrAltered", err)
 	}
 }

@@ -19,7 +19,7 @@ func (w *world) manySites(t *testing.T, n int) {
 	for i := range rows {
 		rows[i] = sites.SiteRow{Row: i + 1, RegistrationNo: fmt.Sprintf("M%05d", i), Name: "样例", Division: string(village), RegisteredOn: "2019-12-01"}
 	}
-	_, err := w.Roster.ImportSites(t.Context(), "test", sites.Import{}, rows)
+	_, err := w.Roster.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, rows)
 	must(t, err)
 }
 
@@ -64,7 +64,7 @@ func TestQuestionsHoldUpNobody(t *testing.T) {
 			go func() { answered <- ask(t.Context(), w, q) }()
 			<-held
 			w.submit(t, w.checkIn(2))
-			_, duplicate, err := w.Submit(t.Context(), "test", w.checkIn(2), time.Time{})
+			_, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(2), time.Time{})
 			if err != nil || !duplicate {
 				t.Errorf("again: got duplicate %t, %v", duplicate, err)
 			}

@@ -76,6 +76,15 @@ func (s *Service) Snapshot(w io.Writer) error { return s.index.Snapshot(w) }
 // were counted already may be given to Take again.
 func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 
+// A By is who reports a visit.
+type By struct {
+	// Account is the name that the entry has.
+	Account string
+	// May returns nil where the account may report a visit to the site at the time, which
+	// is corrected and not after the receipt, and else the refusal; nil lets everybody.
+	May func(site *sites.Site, at time.Time) error
+}
+
 // Submit stores the check-in as the next entry of its site's history, or
 // nothing. The clientTime is the phone's clock at sending; zero means that it
 // is right.
@@ -87,7 +96,7 @@ func (s *Service) Restore(r io.Reader) error { return s.index.Restore(r) }
 // Where the site's history does not verify, or a refusal would rest on a roster that does
 // not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
 // confirmed, it is ErrClockDoubtful. The phone keeps what it has.
-func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
+func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
 	if altered := s.Altered.Of(c.Site.History()); altered != nil {
 		return s.submitAltered(ctx, &c, altered)
 	}
@@ -113,7 +122,7 @@ func (s *Service) Submit(ctx context.Context, account string, c CheckIn, clientT
 		return nil, false, err
 	}
 	e, existed, err := s.Ledger.Append(ctx, ledger.Draft{
-		History: c.Site.History(), ID: string(c.ID), Kind: KindCheckIn, Time: now, Account: account, Content: content,
+		History: c.Site.History(), ID: string(c.ID), Kind: KindCheckIn, Time: now, Account: by.Account, Content: content,
 	})
 	if err != nil {
 		return nil, false, err

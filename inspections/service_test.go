@@ -69,7 +69,7 @@ func (w *world) checkIn(n int) inspections.CheckIn {
 // submit submits a check-in that must be stored.
 func (w *world) submit(t testing.TB, c inspections.CheckIn) *inspections.Stored {
 	t.Helper()
-	stored, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{})
+	stored, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{})
 	must(t, err)
 	if duplicate {
 		t.Fatalf("%s is a duplicate", c.ID)
@@ -81,7 +81,7 @@ func (w *world) submit(t testing.TB, c inspections.CheckIn) *inspections.Stored 
 // same day leaves out is due and inspected as before.
 func TestVillageLeftOut(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.Roster.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+	_, err := w.Roster.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
 		{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
 	})
 	must(t, err)
@@ -104,9 +104,9 @@ func TestVillageLeftOut(t *testing.T) {
 
 func TestSubmitRefuses(t *testing.T) {
 	w := newWorld(t)
-	gone, err := w.Roster.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "2", Name: "样例", Division: village, Registered: start})
+	gone, err := w.Roster.CreateSite(t.Context(), sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "2", Name: "样例", Division: village, Registered: start})
 	must(t, err)
-	_, err = w.Roster.DeregisterSite(t.Context(), "test", gone.ID, "", start.Add(day))
+	_, err = w.Roster.DeregisterSite(t.Context(), sites.By{Account: "test"}, gone.ID, "", start.Add(day))
 	must(t, err)
 	photo := inspections.Photo{Size: 1, ContentType: "image/jpeg"}
 	for _, test := range []struct {
@@ -144,7 +144,7 @@ func TestSubmitRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.checkIn(1)
 			test.change(&c)
-			_, _, err := w.Submit(t.Context(), "test", c, time.Time{})
+			_, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{})
 			var f *sites.FieldError
 			if !errors.Is(err, test.want) || !errors.As(err, &f) || f.Field != test.field {
 				t.Errorf("got %v, want %v in field %s", err, test.want, test.field)
@@ -157,7 +157,7 @@ func TestSubmitRefuses(t *testing.T) {
 	t.Run("NoOrderInForce", func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = w.Order.End
-		_, _, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
+		_, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(1), time.Time{})
 		if !errors.Is(err, inspections.ErrNoOrder) {
 			t.Errorf("got %v, want ErrNoOrder", err)
 		}
@@ -222,7 +222,7 @@ func TestClockCorrection(t *testing.T) {
 			c := w.checkIn(1)
 			visit := w.Now.Add(-10 * time.Minute)
 			c.Captured = visit.Add(test.phone)
-			stored, _, err := w.Submit(t.Context(), "test", c, w.Now.Add(test.phone))
+			stored, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, w.Now.Add(test.phone))
 			must(t, err)
 			if stored.Has(inspections.ClockCorrected) != test.corrected {
 				t.Errorf("flags %v", stored.Flags)
@@ -261,7 +261,7 @@ func TestPhoneAhead(t *testing.T) {
 	receipt := w.Now
 	c := w.checkIn(1)
 	c.Captured = receipt.Add(ahead)
-	stored, _, err := w.Submit(t.Context(), "test", c, receipt.Add(ahead))
+	stored, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, receipt.Add(ahead))
 	must(t, err)
 	read, err := w.Get(t.Context(), c.Site, c.ID)
 	must(t, err)
@@ -282,15 +282,15 @@ func TestPhoneAhead(t *testing.T) {
 	figures(today, coverage.Figures{SitesInspected: 1, CheckIns: 1})
 
 	// No order that is still to come closes the site already because of the phone.
-	_, err = w.Roster.EndOrder(t.Context(), "test", w.Order.ID, w.Now)
+	_, err = w.Roster.EndOrder(t.Context(), sites.By{Account: "test"}, w.Order.ID, w.Now)
 	must(t, err)
 	next := *w.Order
 	next.ID, next.Number, next.Start, next.End, next.PlannedEnd = "", "next", w.Now.Add(time.Minute), w.Now.Add(9*day), time.Time{}
-	_, err = w.Roster.CreateOrder(t.Context(), "test", next)
+	_, err = w.Roster.CreateOrder(t.Context(), sites.By{Account: "test"}, next)
 	must(t, err)
 	c = w.checkIn(2)
 	c.Captured = w.Now.Add(ahead)
-	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, inspections.ErrNoOrder) {
+	if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, inspections.ErrNoOrder) {
 		t.Errorf("got %v, want %v", err, inspections.ErrNoOrder)
 	}
 }
@@ -382,7 +382,7 @@ func TestRepeat(t *testing.T) {
 
 	again := func(t *testing.T, c inspections.CheckIn) (*inspections.Stored, bool, error) {
 		t.Helper()
-		return w.Submit(t.Context(), "test", c, time.Time{})
+		return w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{})
 	}
 	t.Run("EqualContent", func(t *testing.T) {
 		w.Now = w.Now.Add(time.Hour)
@@ -407,9 +407,9 @@ func TestRepeat(t *testing.T) {
 		})
 	}
 	t.Run("AfterTheOrderEndedAndTheSiteWasStruckOff", func(t *testing.T) {
-		_, err := w.Roster.EndOrder(t.Context(), "test", w.Order.ID, start.Add(time.Hour))
+		_, err := w.Roster.EndOrder(t.Context(), sites.By{Account: "test"}, w.Order.ID, start.Add(time.Hour))
 		must(t, err)
-		_, err = w.Roster.DeregisterSite(t.Context(), "test", w.Site.ID, "", start.Add(time.Hour))
+		_, err = w.Roster.DeregisterSite(t.Context(), sites.By{Account: "test"}, w.Site.ID, "", start.Add(time.Hour))
 		must(t, err)
 		if _, duplicate, err := again(t, c); err != nil || !duplicate {
 			t.Errorf("got %v, %v; want the first receipt", duplicate, err)
@@ -425,11 +425,11 @@ func TestRepeat(t *testing.T) {
 func TestLostReply(t *testing.T) {
 	w := newWorld(t)
 	w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
-	if _, _, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+	if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(1), time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
 	w.Ledger.OnWrite(nil)
-	stored, duplicate, err := w.Submit(t.Context(), "test", w.checkIn(1), time.Time{})
+	stored, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.checkIn(1), time.Time{})
 	if err != nil || !duplicate || stored.Entry.Sequence != 1 {
 		t.Errorf("got %+v, %v, %v; want the entry stored at first", stored, duplicate, err)
 	}
@@ -441,7 +441,7 @@ func TestSubmitTogether(t *testing.T) {
 	hashes := make([]ledger.Hash, 100)
 	for i := range hashes {
 		group.Go(func() {
-			stored, _, err := w.Submit(context.Background(), "test", w.checkIn(1), time.Time{})
+			stored, _, err := w.Submit(context.Background(), inspections.By{Account: "test"}, w.checkIn(1), time.Time{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -483,7 +483,7 @@ func TestHistoryPages(t *testing.T) {
 			if i == 3 {
 				w.Now = w.Now.Add(time.Minute)
 				name := "样例·新名"
-				_, err := w.Roster.UpdateSite(t.Context(), "test", w.Site.ID, "", sites.SiteUpdate{Name: &name})
+				_, err := w.Roster.UpdateSite(t.Context(), sites.By{Account: "test"}, w.Site.ID, "", sites.SiteUpdate{Name: &name})
 				must(t, err)
 			}
 		}
@@ -586,7 +586,7 @@ func TestPhotoReused(t *testing.T) {
 		t.Errorf("read back, got %+v", read)
 	}
 	// A repeat of the first is still the first.
-	repeated, duplicate, err := w.Submit(t.Context(), "test", first.CheckIn, time.Time{})
+	repeated, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, first.CheckIn, time.Time{})
 	if err != nil || !duplicate || repeated.Has(inspections.PhotoReused) {
 		t.Errorf("got %+v, %v, %v", repeated, duplicate, err)
 	}
@@ -607,7 +607,7 @@ func TestRefusedUsesNoPhoto(t *testing.T) {
 		for _, fault := range []ledgertest.Fault{ledgertest.Failed, ledgertest.Refused} {
 			w := newWorld(t)
 			w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return fault })
-			if _, _, err := w.Submit(t.Context(), "test", w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, fault.Err) {
+			if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, fault.Err) {
 				t.Fatalf("got %v, want %v", err, fault.Err)
 			}
 			w.Ledger.OnWrite(nil)
@@ -617,7 +617,7 @@ func TestRefusedUsesNoPhoto(t *testing.T) {
 	t.Run("IDIsTaken", func(t *testing.T) {
 		w := newWorld(t)
 		w.submit(t, w.checkIn(1))
-		if _, _, err := w.Submit(t.Context(), "test", w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+		if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, w.withPhoto(1, inspections.Digest{1}), time.Time{}); !errors.Is(err, inspections.ErrConflict) {
 			t.Fatalf("got %v, want ErrConflict", err)
 		}
 		w.wantUnused(t, 2, inspections.Digest{1})
@@ -631,7 +631,7 @@ func TestRefusedUsesNoPhoto(t *testing.T) {
 			d.Content = content
 			return ledgertest.Moved(d)
 		})
-		if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
+		if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, inspections.ErrConflict) {
 			t.Fatalf("got %v, want ErrConflict", err)
 		}
 		w.Ledger.OnWrite(nil)
@@ -645,11 +645,11 @@ func TestLostReplyUsesThePhoto(t *testing.T) {
 	w := newWorld(t)
 	c := w.withPhoto(1, inspections.Digest{1})
 	w.Ledger.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.FailedButStored })
-	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+	if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
 	w.Ledger.OnWrite(nil)
-	if first, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate || first.Has(inspections.PhotoReused) {
+	if first, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); err != nil || !duplicate || first.Has(inspections.PhotoReused) {
 		t.Errorf("got %+v, %v, %v; want the entry stored at first", first, duplicate, err)
 	}
 	if again := w.submit(t, w.withPhoto(2, inspections.Digest{1})); len(again.Reused) != 1 || again.Reused[0].First != c.Ref() {
@@ -677,11 +677,11 @@ func TestClaimFails(t *testing.T) {
 	claims := &failingClaims{Claims: w.claims, fail: ledger.ErrUnavailable}
 	w.Service = inspections.New(inspections.Config{Ledger: w.Ledger, Claims: claims, Roster: w.Roster, Now: w.Clock})
 	c := w.withPhoto(1, inspections.Digest{1})
-	if _, _, err := w.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+	if _, _, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
 	claims.fail = nil
-	if _, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate {
+	if _, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); err != nil || !duplicate {
 		t.Errorf("got %v, %v; want the entry stored at first", duplicate, err)
 	}
 	if again := w.submit(t, w.withPhoto(2, inspections.Digest{1})); len(again.Reused) != 1 || again.Reused[0].First != c.Ref() {
@@ -711,13 +711,13 @@ func TestSubmitCannotTell(t *testing.T) {
 	w := newWorld(t)
 	c := w.checkIn(1)
 	w.submit(t, c)
-	_, err := w.Roster.EndOrder(t.Context(), "test", w.Order.ID, w.Now.Add(-time.Hour))
+	_, err := w.Roster.EndOrder(t.Context(), sites.By{Account: "test"}, w.Order.ID, w.Now.Add(-time.Hour))
 	must(t, err)
 	s := inspections.New(inspections.Config{Ledger: away{w.Ledger}, Claims: w.claims, Roster: w.Roster, Now: w.Clock})
-	if _, _, err := s.Submit(t.Context(), "test", c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
+	if _, _, err := s.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
-	if _, duplicate, err := w.Submit(t.Context(), "test", c, time.Time{}); err != nil || !duplicate {
+	if _, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, c, time.Time{}); err != nil || !duplicate {
 		t.Errorf("once it can be: duplicate %v, %v", duplicate, err)
 	}
 }

@@ -33,10 +33,10 @@ func (w *world) aside(t *testing.T, q ledger.Sequence) {
 func TestAlteredRoster(t *testing.T) {
 	w := filled(t)
 	before := w.Roster().Revision()
-	if _, err := w.CreateOrder(t.Context(), "test", order(t, "一号", "2020-02-01")); err != nil {
+	if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "一号", "2020-02-01")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateOrder(t.Context(), "test", order(t, "二号", "2020-03-01")); err != nil {
+	if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "二号", "2020-03-01")); err != nil {
 		t.Fatal(err)
 	}
 	altered := before + 1
@@ -50,7 +50,7 @@ func TestAlteredRoster(t *testing.T) {
 		t.Errorf("got revision %d with %d sites and %d orders, want what stood before at %d", got.Revision(), got.NumSites(), len(got.Orders()), before)
 	}
 	var fault *ledger.AlteredError
-	if _, err := s.CreateOrder(t.Context(), "test", order(t, "三号", "2020-04-01")); !errors.As(err, &fault) || fault.Sequence != altered {
+	if _, err := s.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "三号", "2020-04-01")); !errors.As(err, &fault) || fault.Sequence != altered {
 		t.Errorf("a change: got %v, want the fault at %d", err, altered)
 	}
 	w.aside(t, altered)
@@ -60,7 +60,7 @@ func TestAlteredRoster(t *testing.T) {
 	if got := s.Roster(); got.Revision() != altered+2 || len(got.Orders()) != 1 {
 		t.Errorf("after the repair: revision %d with %d orders, want %d with one", got.Revision(), len(got.Orders()), altered+2)
 	}
-	if _, err := s.CreateOrder(t.Context(), "test", order(t, "三号", "2020-04-01")); err != nil {
+	if _, err := s.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "三号", "2020-04-01")); err != nil {
 		t.Errorf("a change after the repair: %v", err)
 	}
 	if got, err := s.RosterKnown(t.Context(), s.Roster().Time()); err != nil || len(got.Orders()) != 2 {

@@ -88,7 +88,7 @@ type Import struct {
 // rows of what changes, and the content of the entry that names them by their
 // SHA-256. A dry run, and a plan without rows, store nothing. It returns the roster
 // afterwards.
-func importTable[T any](ctx context.Context, s *Service, account string, in Import, n int, kind ledger.Kind,
+func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int, kind ledger.Kind,
 	plan func(r *Roster, effective time.Time) (rows []T, content func(sum string) Content, err error),
 ) (changed bool, after *Roster, err error) {
 	effective, err := s.Day(in.Effective)
@@ -101,7 +101,7 @@ func importTable[T any](ctx context.Context, s *Service, account string, in Impo
 	if n == 0 || n > MaxImportRows {
 		return false, nil, Invalid("rows", "are %d; a table has 1 to %d", n, MaxImportRows)
 	}
-	after, err = s.change(ctx, account, func(r *Roster) (*decision, error) {
+	after, err = s.change(ctx, by, func(r *Roster) (*decision, error) {
 		rows, content, err := plan(r, effective)
 		changed = err == nil && !in.DryRun && len(rows) > 0
 		if !changed {

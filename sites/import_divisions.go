@@ -48,10 +48,10 @@ type DivisionImport struct {
 //
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
-func (s *Service) ImportDivisions(ctx context.Context, account string, in Import, rows []DivisionRow) (*DivisionImport, error) {
+func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []DivisionRow) (*DivisionImport, error) {
 	var table *divisionTable
 	var out *DivisionImport
-	changed, r, err := importTable(ctx, s, account, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
+	changed, r, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
 		if table == nil {
 			table = readDivisionRows(rows)
 		}

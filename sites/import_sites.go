@@ -37,12 +37,12 @@ type SiteImport struct {
 //
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
-func (s *Service) ImportSites(ctx context.Context, account string, in Import, rows []SiteRow) (*SiteImport, error) {
+func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []SiteRow) (*SiteImport, error) {
 	if in.Effective == "" {
 		in.Effective = DayOf(s.Now(), s.Zone, 0).Format(time.DateOnly)
 	}
 	var out *SiteImport
-	changed, r, err := importTable(ctx, s, account, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
+	changed, r, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
 		n := &SiteImport{}
 		plan, err := s.planSites(r, rows, effective, n)
 		out = n

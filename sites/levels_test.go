@@ -37,7 +37,7 @@ func table(t testing.TB, text string) []sites.DivisionRow {
 // take imports a table that is written as for table.
 func (w *world) take(t testing.TB, effective, text string) *sites.DivisionImport {
 	t.Helper()
-	n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: effective}, table(t, text))
+	n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: effective}, table(t, text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (w *world) take(t testing.TB, effective, text string) *sites.DivisionImport
 // "row column: what is wrong".
 func (w *world) refuse(t testing.TB, effective, text string) (out []string) {
 	t.Helper()
-	_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: effective}, table(t, text))
+	_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: effective}, table(t, text))
 	var rejected *sites.ImportError
 	if !errors.As(err, &rejected) {
 		t.Fatalf("got %v, want an *ImportError", err)
@@ -336,7 +336,7 @@ func TestProvinceOverRoots(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.take(t, "2019-10-31", fmt.Sprintf(guangan+nanchong, "", ""))
-			if _, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "1", Name: "样例", Division: village, Registered: day(t, "2019-11-01")}); err != nil {
+			if _, err := w.CreateSite(t.Context(), sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "1", Name: "样例", Division: village, Registered: day(t, "2019-11-01")}); err != nil {
 				t.Fatal(err)
 			}
 			var sum sites.DivisionImport
@@ -362,7 +362,7 @@ func TestProvinceOverRoots(t *testing.T) {
 			}
 			o := order(t, "1", "2020-02-01")
 			o.Divisions = []sites.DivisionCode{"510000"}
-			if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+			if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, o); err != nil {
 				t.Fatal(err)
 			}
 			if w.Roster().OrderAt(w.site(t, "1"), w.now) == nil {
@@ -497,7 +497,7 @@ func TestSiteCodesOf12Digits(t *testing.T) {
 	w := newWorld(t)
 	w.take(t, "2019-10-31", fmt.Sprintf(guangan, ""))
 	row := sites.SiteRow{Row: 2, RegistrationNo: "1", Name: "样例", Division: string(village), RegisteredOn: "2019-12-31"}
-	if n, err := w.ImportSites(t.Context(), "test", sites.Import{}, []sites.SiteRow{row}); err != nil || n.Registered != 1 {
+	if n, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, []sites.SiteRow{row}); err != nil || n.Registered != 1 {
 		t.Fatalf("got %+v, %v", n, err)
 	}
 	for code, want := range map[string]string{
@@ -509,7 +509,7 @@ func TestSiteCodesOf12Digits(t *testing.T) {
 	} {
 		row := row
 		row.RegistrationNo, row.Division = "2", code
-		_, err := w.ImportSites(t.Context(), "test", sites.Import{}, []sites.SiteRow{row})
+		_, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, []sites.SiteRow{row})
 		var rejected *sites.ImportError
 		if !errors.As(err, &rejected) || len(rejected.Problems) != 1 || rejected.Problems[0].Err.Error() != want {
 			t.Errorf("%s: got %v, want %s", code, err, want)
@@ -561,7 +561,7 @@ func TestAnyTables(t *testing.T) {
 			in := sites.Import{Effective: effective.Format(time.DateOnly)}
 			before := tree(w.Roster(), effective.Add(-1))
 			old := w.Roster()
-			_, err := w.ImportDivisions(t.Context(), "test", in, rows)
+			_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, in, rows)
 			if got := tree(w.Roster(), effective.Add(-1)); got != before {
 				rt.Fatalf("the day before changed from\n%sto\n%s", before, got)
 			}
@@ -603,7 +603,7 @@ func TestAnyTables(t *testing.T) {
 					rt.Fatalf("row %+v: got %+v, %v; want it in %q", row, d, ok, parent)
 				}
 			}
-			again, err := w.ImportDivisions(t.Context(), "test", in, rows)
+			again, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, in, rows)
 			if err != nil || again.Changed {
 				rt.Fatalf("the same table again: got %+v, %v; want nothing changed", again, err)
 			}

@@ -15,7 +15,7 @@ func TestGoingOn(t *testing.T) {
 	w := newWorld(t)
 	w.importDivisions(t, "2019", "2019-10-31")
 	for i := range 5 {
-		if _, err := w.CreateOrder(t.Context(), "local", sites.ClosureOrder{
+		if _, err := w.CreateOrder(t.Context(), sites.By{Account: "local"}, sites.ClosureOrder{
 			Number: fmt.Sprint(5 - i), Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 			Start: w.now.Add(time.Duration(i/2) * time.Hour), End: w.now.Add(30 * 24 * time.Hour), Interval: sites.Duration(time.Hour),
 		}); err != nil {

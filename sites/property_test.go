@@ -91,7 +91,7 @@ func (w *randomWorld) importRandom(t *rapid.T) {
 		}
 		above = here
 	}
-	_, err := w.ImportDivisions(w.ctx(), "test", sites.Import{Effective: w.today()}, rows)
+	_, err := w.ImportDivisions(w.ctx(), sites.By{Account: "test"}, sites.Import{Effective: w.today()}, rows)
 	w.noted(err)
 }
 
@@ -100,7 +100,7 @@ func (w *randomWorld) siteRandom(t *rapid.T) {
 	all := slices.Collect(w.Roster().Sites())
 	what := rapid.IntRange(0, 3).Draw(t, "what")
 	if what == 0 || len(all) == 0 {
-		_, err := w.CreateSite(w.ctx(), "test", sites.NewSite{
+		_, err := w.CreateSite(w.ctx(), sites.By{Account: "test"}, sites.NewSite{
 			RegistrationNo: fmt.Sprint("N-", rapid.IntRange(0, 20).Draw(t, "no")), Name: "样例", Division: village, Address: "路",
 			Registered: w.now.Add(time.Duration(rapid.IntRange(-40, 20).Draw(t, "since")) * time.Hour), Position: &sites.Position{Latitude: 30.5},
 		})
@@ -112,13 +112,13 @@ func (w *randomWorld) siteRandom(t *rapid.T) {
 	var err error
 	switch what {
 	case 1:
-		_, err = w.MoveSite(w.ctx(), "test", id, "", sites.Place{Division: village, From: at, Address: "街"})
+		_, err = w.MoveSite(w.ctx(), sites.By{Account: "test"}, id, "", sites.Place{Division: village, From: at, Address: "街"})
 	case 2:
 		name := rapid.SampledFrom([]string{"丙", "丁"}).Draw(t, "name")
-		_, err = w.UpdateSite(w.ctx(), "test", id, "", sites.SiteUpdate{Name: &name})
+		_, err = w.UpdateSite(w.ctx(), sites.By{Account: "test"}, id, "", sites.SiteUpdate{Name: &name})
 	case 3:
 		if rapid.Bool().Draw(t, "really") {
-			_, err = w.DeregisterSite(w.ctx(), "test", id, "", at)
+			_, err = w.DeregisterSite(w.ctx(), sites.By{Account: "test"}, id, "", at)
 		}
 	}
 	w.noted(err)
@@ -133,19 +133,19 @@ func (w *randomWorld) tableRandom(t *rapid.T) {
 			Division: string(rapid.SampledFrom(worldCodes[3]).Draw(t, "village")), RegisteredOn: "2020-01-20",
 		})
 	}
-	_, err := w.ImportSites(w.ctx(), "test", sites.Import{}, rows)
+	_, err := w.ImportSites(w.ctx(), sites.By{Account: "test"}, sites.Import{}, rows)
 	w.noted(err)
 }
 
 func (w *randomWorld) orderRandom(t *rapid.T) {
 	if all := w.Roster().Orders(); len(all) > 0 && rapid.Bool().Draw(t, "end") {
-		_, err := w.EndOrder(w.ctx(), "test", rapid.SampledFrom(all).Draw(t, "order").ID, time.Time{})
+		_, err := w.EndOrder(w.ctx(), sites.By{Account: "test"}, rapid.SampledFrom(all).Draw(t, "order").ID, time.Time{})
 		w.noted(err)
 		return
 	}
 	start := w.now.Add(time.Duration(rapid.IntRange(-50, 50).Draw(t, "start")) * time.Hour)
 	codes := rapid.SliceOfNDistinct(rapid.SampledFrom(slices.Concat(worldCodes...)), 1, 3, rapid.ID).Draw(t, "divisions")
-	_, err := w.CreateOrder(w.ctx(), "test", sites.ClosureOrder{
+	_, err := w.CreateOrder(w.ctx(), sites.By{Account: "test"}, sites.ClosureOrder{
 		Number: fmt.Sprint(rapid.IntRange(0, 30).Draw(t, "number")), Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: codes,
 		Start: start, End: start.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "length")) * time.Hour), Interval: sites.Duration(time.Hour),
 	})
@@ -260,19 +260,19 @@ func TestTouchedLeavesOthersOut(t *testing.T) {
 		want   int
 	}{
 		{"a site", func() error {
-			_, err := w.DeregisterSite(ctx, "test", w.site(t, "SC-GA-0001").ID, "", w.now)
+			_, err := w.DeregisterSite(ctx, sites.By{Account: "test"}, w.site(t, "SC-GA-0001").ID, "", w.now)
 			return err
 		}, 1},
 		{"an order of a village", func() error {
 			o := order(t, "1", "2020-02-01")
 			o.Divisions = []sites.DivisionCode{village}
-			_, err := w.CreateOrder(ctx, "test", o)
+			_, err := w.CreateOrder(ctx, sites.By{Account: "test"}, o)
 			return err
 		}, len(slices.Collect(w.Roster().SitesIn(village)))},
 		{"a new name", func() error {
 			rows := divisionRows(t, "2019")
 			rows[0].Name = "新名"
-			_, err := w.ImportDivisions(ctx, "test", sites.Import{Effective: "2020-02-01"}, rows)
+			_, err := w.ImportDivisions(ctx, sites.By{Account: "test"}, sites.Import{Effective: "2020-02-01"}, rows)
 			return err
 		}, 0},
 	} {
@@ -461,19 +461,19 @@ func TestRestoreOfAnotherHistory(t *testing.T) {
 		change func(t *testing.T)
 	}{
 		{"longer", func(t *testing.T) {
-			if _, err := other.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+			if _, err := other.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "1", "2020-02-01")); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"as long", func(t *testing.T) {
 			w.now = w.now.Add(time.Hour)
-			if _, err := w.CreateOrder(t.Context(), "test", order(t, "2", "2020-02-01")); err != nil {
+			if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "2", "2020-02-01")); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"shorter", func(t *testing.T) {
 			w.now = w.now.Add(time.Hour)
-			if _, err := w.CreateOrder(t.Context(), "test", order(t, "3", "2020-02-01")); err != nil {
+			if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "3", "2020-02-01")); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -541,7 +541,7 @@ func TestPreviewBesideChanges(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for range 5 {
-				if _, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023")); err != nil {
+				if _, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -549,7 +549,7 @@ func TestPreviewBesideChanges(t *testing.T) {
 	}
 	wg.Go(func() {
 		for i := range 100 {
-			if _, err := w.MoveSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.Place{Division: village, From: w.now.Add(time.Duration(i) * time.Hour)}); err != nil {
+			if _, err := w.MoveSite(t.Context(), sites.By{Account: "test"}, w.site(t, "SC-GA-0001").ID, "", sites.Place{Division: village, From: w.now.Add(time.Duration(i) * time.Hour)}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -598,7 +598,7 @@ func TestRosterKnownBesideARebuild(t *testing.T) {
 		for range 2 {
 			w.now = w.now.Add(time.Hour)
 			name := fmt.Sprint("样例", w.now)
-			if _, err := w.UpdateSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
+			if _, err := w.UpdateSite(t.Context(), sites.By{Account: "test"}, w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -615,7 +615,7 @@ func TestRosterKnownBesideARebuild(t *testing.T) {
 		}
 		w.now = w.now.Add(time.Hour)
 		name := "样例"
-		if _, err := s.UpdateSite(t.Context(), "test", w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
+		if _, err := s.UpdateSite(t.Context(), sites.By{Account: "test"}, w.site(t, "SC-GA-0001").ID, "", sites.SiteUpdate{Name: &name}); err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup

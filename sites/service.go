@@ -247,7 +247,7 @@ type decision struct {
 // change lets decide look at the newest roster and stores what it decides,
 // once more from the start where the roster was changed meanwhile. It returns
 // the roster afterwards.
-func (s *Service) change(ctx context.Context, account string, decide func(*Roster) (*decision, error)) (*Roster, error) {
+func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (*Roster, error) {
 	return s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
 		d, err := decide(r)
 		if err != nil || d == nil {
@@ -263,7 +263,7 @@ func (s *Service) change(ctx context.Context, account string, decide func(*Roste
 				return nil, err
 			}
 		}
-		return &ledger.Draft{ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: account, Content: content}, nil
+		return &ledger.Draft{ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
 	})
 }
 
@@ -278,7 +278,7 @@ type NewSite struct {
 }
 
 // CreateSite registers a site and returns it.
-func (s *Service) CreateSite(ctx context.Context, account string, n NewSite) (*Site, error) {
+func (s *Service) CreateSite(ctx context.Context, by By, n NewSite) (*Site, error) {
 	site := &Site{
 		ID: SiteID(s.NewID()), RegistrationNo: n.RegistrationNo, Name: n.Name, Registered: n.Registered,
 	}
@@ -287,7 +287,7 @@ func (s *Service) CreateSite(ctx context.Context, account string, n NewSite) (*S
 	}
 	site.Registered = site.Registered.UTC()
 	site.Places = []Place{{From: site.Registered, Division: n.Division, Address: n.Address, Position: n.Position}}
-	return s.changeSite(ctx, account, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
+	return s.changeSite(ctx, by, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
 		if err := checkText("registration_no", site.RegistrationNo, 1, MaxRegistrationNo); err != nil {
 			return nil, err
 		}
@@ -311,8 +311,8 @@ type SiteUpdate struct {
 // place where it stands now, also where it is to move later. Where it stands is
 // changed by MoveSite. An etag that is not empty and not the site's own is
 // ErrStale. An update that changes nothing makes no entry.
-func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, etag string, u SiteUpdate) (*Site, error) {
-	return s.changeSite(ctx, account, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
+func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string, u SiteUpdate) (*Site, error) {
+	return s.changeSite(ctx, by, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
 		if err := checkEtag(old, etag); err != nil {
 			return nil, err
 		}
@@ -341,12 +341,12 @@ func (s *Service) UpdateSite(ctx context.Context, account string, id SiteID, eta
 
 // MoveSite puts the site into another village from the place's From on; a zero
 // From means now. Without a position the new one is not known.
-func (s *Service) MoveSite(ctx context.Context, account string, id SiteID, etag string, to Place) (*Site, error) {
+func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, to Place) (*Site, error) {
 	if to.From.IsZero() {
 		to.From = s.Now()
 	}
 	to.From = to.From.UTC()
-	return s.changeSite(ctx, account, id, KindSiteMoved, func(r *Roster, old *Site) (*Site, error) {
+	return s.changeSite(ctx, by, id, KindSiteMoved, func(r *Roster, old *Site) (*Site, error) {
 		if err := checkEtag(old, etag); err != nil {
 			return nil, err
 		}
@@ -368,11 +368,11 @@ func (s *Service) MoveSite(ctx context.Context, account string, id SiteID, etag 
 
 // DeregisterSite strikes the site off the roster from the time at on; zero
 // means now. The site and its history stay.
-func (s *Service) DeregisterSite(ctx context.Context, account string, id SiteID, etag string, at time.Time) (*Site, error) {
+func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag string, at time.Time) (*Site, error) {
 	if at.IsZero() {
 		at = s.Now()
 	}
-	return s.changeSite(ctx, account, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
+	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
 		if err := checkEtag(old, etag); err != nil {
 			return nil, err
 		}
@@ -390,8 +390,8 @@ func (s *Service) DeregisterSite(ctx context.Context, account string, id SiteID,
 
 // changeSite stores what change makes of the site, which is nil where the
 // roster does not have it yet, and returns the site afterwards.
-func (s *Service) changeSite(ctx context.Context, account string, id SiteID, kind ledger.Kind, change func(*Roster, *Site) (*Site, error)) (*Site, error) {
-	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.Kind, change func(*Roster, *Site) (*Site, error)) (*Site, error) {
+	r, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
 		var old *Site
 		if kind != KindSiteRegistered {
 			var err error
@@ -413,12 +413,12 @@ func (s *Service) changeSite(ctx context.Context, account string, id SiteID, kin
 
 // CreateOrder issues a closure order and returns it. Its ID and PlannedEnd are
 // set here.
-func (s *Service) CreateOrder(ctx context.Context, account string, o ClosureOrder) (*ClosureOrder, error) {
+func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*ClosureOrder, error) {
 	o.ID = OrderID(s.NewID())
 	o.Start, o.End = o.Start.UTC(), o.End.UTC()
 	o.PlannedEnd = o.End
 	o.Divisions = slices.Clone(o.Divisions)
-	r, err := s.change(ctx, account, func(r *Roster) (*decision, error) {
+	r, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
 		if err := s.checkOrder(r, &o); err != nil {
 			return nil, err
 		}
@@ -480,12 +480,12 @@ func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
 
 // EndOrder ends the order before its time; a zero end means now. The end may
 // lie in the past, but not outside the order.
-func (s *Service) EndOrder(ctx context.Context, account string, id OrderID, end time.Time) (*ClosureOrder, error) {
+func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time) (*ClosureOrder, error) {
 	if end.IsZero() {
 		end = s.Now()
 	}
 	// It must be possible to open places again whatever else fails.
-	r, err := s.change(ledger.WithReserve(ctx), account, func(r *Roster) (*decision, error) {
+	r, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		old, err := r.Order(id)
 		if err != nil {
 			return nil, err

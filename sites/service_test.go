@@ -26,7 +26,7 @@ func TestImportSites(t *testing.T) {
 	revision := w.Roster().Revision()
 
 	t.Run("AgainChangesNothing", func(t *testing.T) {
-		n, err := w.ImportSites(t.Context(), "test", sites.Import{}, siteRows(t))
+		n, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, siteRows(t))
 		if err != nil || n.Changed || n.Unchanged != 85 || w.Roster().Revision() != revision {
 			t.Errorf("got %+v, %v", n, err)
 		}
@@ -37,7 +37,7 @@ func TestImportSites(t *testing.T) {
 		rows[1].Division = "511602001003"
 		rows[2].DeregisteredOn = "2020-03-01"
 		before := w.site(t, rows[1].RegistrationNo)
-		n, err := w.ImportSites(t.Context(), "test", sites.Import{Effective: "2020-02-10"}, rows)
+		n, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2020-02-10"}, rows)
 		if err != nil || n.Updated != 1 || n.Moved != 1 || n.Deregistered != 1 || n.Unchanged != 1 {
 			t.Fatalf("got %+v, %v", n, err)
 		}
@@ -54,7 +54,7 @@ func TestImportSites(t *testing.T) {
 	})
 	t.Run("StruckOffStaysSoWithoutADay", func(t *testing.T) {
 		rows := siteRows(t)[2:3]
-		if _, err := w.ImportSites(t.Context(), "test", sites.Import{}, rows); err != nil {
+		if _, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, rows); err != nil {
 			t.Fatal(err)
 		}
 		if w.site(t, rows[0].RegistrationNo).Deregistered.IsZero() {
@@ -66,7 +66,7 @@ func TestImportSites(t *testing.T) {
 func TestSites(t *testing.T) {
 	ctx := t.Context()
 	w := filled(t)
-	made, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
+	made, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,51 +75,51 @@ func TestSites(t *testing.T) {
 	}
 
 	t.Run("ErrRegistrationTaken", func(t *testing.T) {
-		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
+		_, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 		wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
 	})
 	t.Run("ErrNotVillage", func(t *testing.T) {
-		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: "511602001"})
+		_, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: "511602001"})
 		wantField(t, err, sites.ErrNotVillage, "division_code")
 	})
 	t.Run("Position", func(t *testing.T) {
-		_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village, Position: &sites.Position{Latitude: 91}})
+		_, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village, Position: &sites.Position{Latitude: 91}})
 		wantField(t, err, sites.ErrInvalid, "latitude")
 	})
 	t.Run("InvisibleCharacters", func(t *testing.T) {
 		for _, r := range "\x00\x1b\n\x7f\u0085\u009b\u2028\u2029\u202a\u202e\u2066\u2069" {
-			_, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-2", Name: "样" + string(r) + "例", Division: village})
+			_, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-2", Name: "样" + string(r) + "例", Division: village})
 			wantField(t, err, sites.ErrInvalid, "name")
 		}
 	})
 	t.Run("UpdateStale", func(t *testing.T) {
 		name := "样例·新名"
-		updated, err := w.UpdateSite(ctx, "test", made.ID, made.Etag(), sites.SiteUpdate{Name: &name})
+		updated, err := w.UpdateSite(ctx, sites.By{Account: "test"}, made.ID, made.Etag(), sites.SiteUpdate{Name: &name})
 		if err != nil || updated.Name != name || updated.Etag() == made.Etag() {
 			t.Fatalf("got %+v, %v", updated, err)
 		}
-		_, err = w.UpdateSite(ctx, "test", made.ID, made.Etag(), sites.SiteUpdate{Name: &made.Name})
+		_, err = w.UpdateSite(ctx, sites.By{Account: "test"}, made.ID, made.Etag(), sites.SiteUpdate{Name: &made.Name})
 		wantField(t, err, sites.ErrStale, "etag")
 		revision := w.Roster().Revision()
-		if _, err := w.UpdateSite(ctx, "test", made.ID, "", sites.SiteUpdate{Name: &name}); err != nil || w.Roster().Revision() != revision {
+		if _, err := w.UpdateSite(ctx, sites.By{Account: "test"}, made.ID, "", sites.SiteUpdate{Name: &name}); err != nil || w.Roster().Revision() != revision {
 			t.Errorf("an update that changes nothing: %v, revision %d, want %d", err, w.Roster().Revision(), revision)
 		}
 	})
 	t.Run("MoveIntoThePast", func(t *testing.T) {
-		_, err := w.MoveSite(ctx, "test", made.ID, "", sites.Place{Division: "511602002003", From: w.now.Add(-time.Hour)})
+		_, err := w.MoveSite(ctx, sites.By{Account: "test"}, made.ID, "", sites.Place{Division: "511602002003", From: w.now.Add(-time.Hour)})
 		wantField(t, err, sites.ErrInvalid, "effective_time")
 	})
 	t.Run("UpdateBeforeAMoveToCome", func(t *testing.T) {
-		site, err := w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-3", Name: "样例", Division: village, Address: "1"})
+		site, err := w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-3", Name: "样例", Division: village, Address: "1"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		move := w.now.Add(time.Hour)
-		if _, err := w.MoveSite(ctx, "test", site.ID, "", sites.Place{Division: "511602002003", Address: "2", From: move}); err != nil {
+		if _, err := w.MoveSite(ctx, sites.By{Account: "test"}, site.ID, "", sites.Place{Division: "511602002003", Address: "2", From: move}); err != nil {
 			t.Fatal(err)
 		}
 		address := "1a"
-		site, err = w.UpdateSite(ctx, "test", site.ID, "", sites.SiteUpdate{Address: &address, Position: &sites.Position{Latitude: 30}})
+		site, err = w.UpdateSite(ctx, sites.By{Account: "test"}, site.ID, "", sites.SiteUpdate{Address: &address, Position: &sites.Position{Latitude: 30}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,18 +132,18 @@ func TestSites(t *testing.T) {
 	})
 	t.Run("Deregister", func(t *testing.T) {
 		w.now = w.now.Add(time.Hour)
-		gone, err := w.DeregisterSite(ctx, "test", made.ID, "", time.Time{})
+		gone, err := w.DeregisterSite(ctx, sites.By{Account: "test"}, made.ID, "", time.Time{})
 		if err != nil || gone.RegisteredAt(w.now) || !gone.RegisteredAt(w.now.Add(-1)) {
 			t.Fatalf("got %+v, %v", gone, err)
 		}
-		if _, err := w.DeregisterSite(ctx, "test", made.ID, "", time.Time{}); !errors.Is(err, sites.ErrSiteStruckOff) {
+		if _, err := w.DeregisterSite(ctx, sites.By{Account: "test"}, made.ID, "", time.Time{}); !errors.Is(err, sites.ErrSiteStruckOff) {
 			t.Errorf("got %v, want ErrSiteStruckOff", err)
 		}
-		_, err = w.CreateSite(ctx, "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
+		_, err = w.CreateSite(ctx, sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 		wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
 	})
 	t.Run("ErrSiteUnknown", func(t *testing.T) {
-		if _, err := w.DeregisterSite(ctx, "test", "nobody", "", time.Time{}); !errors.Is(err, sites.ErrSiteUnknown) {
+		if _, err := w.DeregisterSite(ctx, sites.By{Account: "test"}, "nobody", "", time.Time{}); !errors.Is(err, sites.ErrSiteUnknown) {
 			t.Errorf("got %v, want ErrSiteUnknown", err)
 		}
 	})
@@ -173,23 +173,23 @@ func TestOrders(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			o := order(t, "1", "2020-02-01")
 			test.change(&o)
-			_, err := w.CreateOrder(ctx, "test", o)
+			_, err := w.CreateOrder(ctx, sites.By{Account: "test"}, o)
 			wantField(t, err, test.want, test.field)
 		})
 	}
 	longest := order(t, "1", "2020-02-01")
 	longest.End = longest.Start.Add(sites.MaxOrderLength)
-	made, err := w.CreateOrder(ctx, "test", longest)
+	made, err := w.CreateOrder(ctx, sites.By{Account: "test"}, longest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Run("NumberTaken", func(t *testing.T) {
-		_, err := w.CreateOrder(ctx, "test", order(t, "1", "2020-03-01"))
+		_, err := w.CreateOrder(ctx, sites.By{Account: "test"}, order(t, "1", "2020-03-01"))
 		wantField(t, err, sites.ErrOrderNumberTaken, "number")
 	})
 	t.Run("EndOutsideIt", func(t *testing.T) {
 		for _, end := range []time.Time{made.Start, made.End, made.End.Add(time.Hour)} {
-			_, err := w.EndOrder(ctx, "test", made.ID, end)
+			_, err := w.EndOrder(ctx, sites.By{Account: "test"}, made.ID, end)
 			wantField(t, err, sites.ErrOrderEnded, "end_time")
 		}
 	})
@@ -198,7 +198,7 @@ func TestOrders(t *testing.T) {
 		if w.Roster().OrderAt(site, w.now) == nil {
 			t.Fatal("the order is not in force")
 		}
-		ended, err := w.EndOrder(ctx, "test", made.ID, time.Time{})
+		ended, err := w.EndOrder(ctx, sites.By{Account: "test"}, made.ID, time.Time{})
 		if err != nil || !ended.End.Equal(w.now) || !ended.PlannedEnd.Equal(made.End) {
 			t.Fatalf("got %+v, %v", ended, err)
 		}
@@ -214,15 +214,15 @@ func TestClosures(t *testing.T) {
 	first, second := order(t, "1", "2020-02-01"), order(t, "2", "2020-02-20")
 	second.Divisions = []sites.DivisionCode{"511681"} // not where the site is
 	for _, o := range []sites.ClosureOrder{first, second} {
-		if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+		if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, o); err != nil {
 			t.Fatal(err)
 		}
 	}
 	site := w.site(t, "SC-GA-0001")
-	if _, err := w.MoveSite(t.Context(), "test", site.ID, "", sites.Place{Division: "511602002003", From: day(t, "2020-02-12")}); err != nil {
+	if _, err := w.MoveSite(t.Context(), sites.By{Account: "test"}, site.ID, "", sites.Place{Division: "511602002003", From: day(t, "2020-02-12")}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.DeregisterSite(t.Context(), "test", site.ID, "", day(t, "2020-02-15")); err != nil {
+	if _, err := w.DeregisterSite(t.Context(), sites.By{Account: "test"}, site.ID, "", day(t, "2020-02-15")); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -255,7 +255,7 @@ func TestOrderAt(t *testing.T) {
 		for _, number := range []string{"b", "a"} {
 			o := order(t, fmt.Sprint(number, i), "2020-02-01")
 			o.Divisions, o.Start = []sites.DivisionCode{code}, o.Start.AddDate(0, 0, -i)
-			if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+			if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, o); err != nil {
 				t.Fatal(err)
 			}
 			want := fmt.Sprint(number, i)
@@ -268,7 +268,7 @@ func TestOrderAt(t *testing.T) {
 	for i, code := range slices.Backward(path) {
 		o := order(t, fmt.Sprint("later", i), "2020-02-01")
 		o.Divisions = []sites.DivisionCode{code}
-		if _, err := w.CreateOrder(t.Context(), "test", o); err != nil {
+		if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, o); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.Roster().OrderAt(site, w.now); got == nil || got.Number != "a3" {
@@ -284,10 +284,10 @@ func TestReplay(t *testing.T) {
 	known := w.now
 	w.now = w.now.Add(time.Hour)
 	site := w.site(t, "SC-GA-0001")
-	if _, err := w.DeregisterSite(t.Context(), "test", site.ID, "", day(t, "2020-01-15")); err != nil {
+	if _, err := w.DeregisterSite(t.Context(), sites.By{Account: "test"}, site.ID, "", day(t, "2020-01-15")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+	if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "1", "2020-02-01")); err != nil {
 		t.Fatal(err)
 	}
 	again := w.open(t).Roster()
@@ -334,12 +334,12 @@ func snapshot(r *sites.Roster, at time.Time) any {
 func TestTwoServers(t *testing.T) {
 	w := filled(t)
 	other := w.open(t)
-	if _, err := w.CreateSite(t.Context(), "a", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village}); err != nil {
+	if _, err := w.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := other.CreateSite(t.Context(), "b", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
+	_, err := other.CreateSite(t.Context(), sites.By{Account: "b"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 	wantField(t, err, sites.ErrRegistrationTaken, "registration_no")
-	if _, err := other.CreateSite(t.Context(), "b", sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village}); err != nil {
+	if _, err := other.CreateSite(t.Context(), sites.By{Account: "b"}, sites.NewSite{RegistrationNo: "N-2", Name: "样例", Division: village}); err != nil {
 		t.Fatal(err)
 	}
 	if got := other.Roster().Revision(); got != 4 {
@@ -352,7 +352,7 @@ func TestTwoServers(t *testing.T) {
 func TestFailedAppend(t *testing.T) {
 	w := filled(t)
 	w.store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.Failed })
-	_, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
+	_, err := w.CreateSite(t.Context(), sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: village})
 	if !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
@@ -386,16 +386,16 @@ func TestPlacementsCoverAllTime(t *testing.T) {
 // An order can be ended also where the store is full; all else has to wait.
 func TestEndOrderInFullStore(t *testing.T) {
 	w := filled(t)
-	made, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01"))
+	made, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "1", "2020-02-01"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.store.Memory.Fill(true)
-	if _, err := w.CreateOrder(t.Context(), "test", order(t, "2", "2020-02-01")); !errors.Is(err, ledger.ErrFull) {
+	if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "2", "2020-02-01")); !errors.Is(err, ledger.ErrFull) {
 		t.Errorf("another order: got %v, want ErrFull", err)
 	}
 	w.now = w.now.Add(time.Hour)
-	if o, err := w.EndOrder(t.Context(), "test", made.ID, time.Time{}); err != nil || !o.End.Equal(w.now) {
+	if o, err := w.EndOrder(t.Context(), sites.By{Account: "test"}, made.ID, time.Time{}); err != nil || !o.End.Equal(w.now) {
 		t.Errorf("got %+v, %v, want it to end now", o, err)
 	}
 }

@@ -112,7 +112,7 @@ func siteRows(t testing.TB) []sites.SiteRow {
 
 func (w *world) importDivisions(t testing.TB, year, effective string) *sites.DivisionImport {
 	t.Helper()
-	n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: effective, Source: year}, divisionRows(t, year))
+	n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: effective, Source: year}, divisionRows(t, year))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func filled(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.importDivisions(t, "2019", "2019-10-31")
-	if _, err := w.ImportSites(t.Context(), "test", sites.Import{Source: "sites"}, siteRows(t)); err != nil {
+	if _, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{Source: "sites"}, siteRows(t)); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -174,13 +174,13 @@ func TestImportDivisions(t *testing.T) {
 		}
 	})
 	t.Run("DryRunStoresNothing", func(t *testing.T) {
-		n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023"))
+		n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023"))
 		if err != nil || n.Created == 0 || n.Changed || w.store.Count(ledger.Roster) != 1 {
 			t.Errorf("got %+v, %v with %d entries", n, err, w.store.Count(ledger.Roster))
 		}
 	})
 	t.Run("DayBeforeTheTable", func(t *testing.T) {
-		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-30"}, divisionRows(t, "2023"))
+		_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2019-10-30"}, divisionRows(t, "2023"))
 		wantField(t, err, sites.ErrInvalid, "effective_date")
 	})
 	t.Run("PartOfTheCityLeavesTheRest", func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestImportDivisions(t *testing.T) {
 				county = append(county, r)
 			}
 		}
-		n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2020-01-01"}, county)
+		n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2020-01-01"}, county)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestMerger(t *testing.T) {
 		t.Errorf("a displaced site has the path %v, which does not lead to its city", path)
 	}
 
-	moved, err := w.ImportSites(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+	moved, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30"}, rows)
 	if err != nil || moved.Moved != len(rows) {
 		t.Fatalf("got %+v, %v; want %d moved", moved, err, len(rows))
 	}
@@ -254,7 +254,7 @@ func TestMerger(t *testing.T) {
 	if n := w.importDivisions(t, "2019", "2019-10-31"); n.Changed || n.Unchanged != 3179 || w.Roster().Revision() != revision {
 		t.Errorf("the older table again: got %+v, want all unchanged", n)
 	}
-	_, err = w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2019-10-31"}, divisionRows(t, "2019")[:3000])
+	_, err = w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2019-10-31"}, divisionRows(t, "2019")[:3000])
 	wantField(t, err, sites.ErrInvalid, "effective_date")
 	if got := len(w.Roster().Placements(w.site(t, want[0]))); got != 2 {
 		t.Errorf("a site that moved has %d placements, want 2", got)
@@ -283,7 +283,7 @@ func TestCorrectedTable(t *testing.T) {
 			w := newWorld(t)
 			take := func(day string, rows []sites.DivisionRow) *sites.DivisionImport {
 				t.Helper()
-				n, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: day}, rows)
+				n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: day}, rows)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -293,10 +293,10 @@ func TestCorrectedTable(t *testing.T) {
 				take("2019-01-01", test.early)
 			}
 			take("2020-01-01", rows)
-			if _, err := w.CreateSite(t.Context(), "test", sites.NewSite{RegistrationNo: "1", Name: "样例", Division: first}); err != nil {
+			if _, err := w.CreateSite(t.Context(), sites.By{Account: "test"}, sites.NewSite{RegistrationNo: "1", Name: "样例", Division: first}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.CreateOrder(t.Context(), "test", order(t, "1", "2020-02-01")); err != nil {
+			if _, err := w.CreateOrder(t.Context(), sites.By{Account: "test"}, order(t, "1", "2020-02-01")); err != nil {
 				t.Fatal(err)
 			}
 			n := take("2020-01-01", rows[:4])
@@ -352,7 +352,7 @@ func TestImportProblems(t *testing.T) {
 	} {
 		t.Run("Division"+test.name, func(t *testing.T) {
 			test.row.Row = 7
-			_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, []sites.DivisionRow{city, test.row})
+			_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30"}, []sites.DivisionRow{city, test.row})
 			wantProblem(t, err, test.column, test.want)
 		})
 	}
@@ -382,7 +382,7 @@ func TestImportProblems(t *testing.T) {
 			row := good
 			row.Row = 7
 			test.change(&row)
-			_, err := w.ImportSites(t.Context(), "test", sites.Import{}, []sites.SiteRow{row})
+			_, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, []sites.SiteRow{row})
 			wantProblem(t, err, test.column, test.want)
 		})
 	}
@@ -397,7 +397,7 @@ func TestImportProblems(t *testing.T) {
 			{Row: 8, Code: "511602001003", Name: "x", Level: "village", Parent: "511602001"},
 			{Row: 9, Code: "511603001", Name: "x", Level: "township", Parent: "511603"},
 		}
-		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30"}, rows)
 		var rejected *sites.ImportError
 		if !errors.As(err, &rejected) {
 			t.Fatalf("got %v, want an *ImportError", err)
@@ -418,7 +418,7 @@ func TestImportProblems(t *testing.T) {
 		for i := range 150 {
 			rows = append(rows, sites.DivisionRow{Row: i + 4, Code: "1", Name: "x", Level: "county", Parent: "511600"})
 		}
-		_, err := w.ImportDivisions(t.Context(), "test", sites.Import{Effective: "2023-06-30"}, rows)
+		_, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30"}, rows)
 		var rejected *sites.ImportError
 		if !errors.As(err, &rejected) || len(rejected.Problems) != 100 || rejected.Total != 151 ||
 			rejected.Problems[0].Row != 3 || rejected.Problems[99].Row != 102 {
@@ -428,7 +428,7 @@ func TestImportProblems(t *testing.T) {
 	t.Run("SiteTwice", func(t *testing.T) {
 		first, second := good, good
 		first.Row, second.Row = 2, 7
-		_, err := w.ImportSites(t.Context(), "test", sites.Import{}, []sites.SiteRow{first, second})
+		_, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, []sites.SiteRow{first, second})
 		wantProblem(t, err, "registration_no", sites.ErrInvalid)
 	})
 	t.Run("AtMost100Listed", func(t *testing.T) {
@@ -436,7 +436,7 @@ func TestImportProblems(t *testing.T) {
 		for i := range rows {
 			rows[i] = sites.SiteRow{Row: i + 2, RegistrationNo: fmt.Sprint(i), Division: "1", RegisteredOn: "2020-01-01", Name: "x"}
 		}
-		_, err := w.ImportSites(t.Context(), "test", sites.Import{}, rows)
+		_, err := w.ImportSites(t.Context(), sites.By{Account: "test"}, sites.Import{}, rows)
 		var rejected *sites.ImportError
 		if !errors.As(err, &rejected) || len(rejected.Problems) != 100 || rejected.Total != 150 {
 			t.Errorf("got %v, want 100 of 150 problems", err)

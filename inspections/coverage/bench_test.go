@@ -38,13 +38,13 @@ func newCountry(b *testing.B) *world {
 			}
 		}
 	}
-	if _, err := w.roster.ImportDivisions(ctx, "admin", sites.Import{Effective: "2020-01-01"}, divisions); err != nil {
+	if _, err := w.roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: "2020-01-01"}, divisions); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := w.roster.ImportSites(ctx, "admin", sites.Import{}, rows[:countrySites]); err != nil {
+	if _, err := w.roster.ImportSites(ctx, sites.By{Account: "admin"}, sites.Import{}, rows[:countrySites]); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := w.roster.CreateOrder(ctx, "admin", order("A", day(1), day(31), 24*time.Hour, "510000")); err != nil {
+	if _, err := w.roster.CreateOrder(ctx, sites.By{Account: "admin"}, order("A", day(1), day(31), 24*time.Hour, "510000")); err != nil {
 		b.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -133,7 +133,7 @@ func BenchmarkCountry(b *testing.B) {
 			n++
 			b.StopTimer()
 			name := fmt.Sprint("Name ", n)
-			_, err := w.roster.UpdateSite(ctx, "admin", ids[n%len(ids)], "", sites.SiteUpdate{Name: &name})
+			_, err := w.roster.UpdateSite(ctx, sites.By{Account: "admin"}, ids[n%len(ids)], "", sites.SiteUpdate{Name: &name})
 			must(err)
 			b.StartTimer()
 			x.SetRoster(w.roster.Roster())
@@ -145,7 +145,7 @@ func BenchmarkCountry(b *testing.B) {
 		known.Known, known.Roster = w.now, w.roster.Roster()
 		w.now = w.now.Add(time.Minute)
 		name := "Another name"
-		_, err := w.roster.UpdateSite(ctx, "admin", ids[7], "", sites.SiteUpdate{Name: &name})
+		_, err := w.roster.UpdateSite(ctx, sites.By{Account: "admin"}, ids[7], "", sites.SiteUpdate{Name: &name})
 		must(err)
 		x.SetRoster(w.roster.Roster())
 		for b.Loop() {

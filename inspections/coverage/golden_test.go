@@ -123,9 +123,9 @@ func (g *golden) given(line string) {
 	var err error
 	switch f[1] {
 	case "divisions":
-		_, err = w.roster.ImportDivisions(ctx, "admin", sites.Import{Effective: "2020-" + f[3]}, g.tables[f[2]])
+		_, err = w.roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: "2020-" + f[3]}, g.tables[f[2]])
 	case "site":
-		_, err = w.roster.CreateSite(ctx, "admin", sites.NewSite{
+		_, err = w.roster.CreateSite(ctx, sites.By{Account: "admin"}, sites.NewSite{
 			RegistrationNo: f[2], Name: f[2], Division: sites.DivisionCode(f[3]), Registered: g.moment(f[4]),
 		})
 	case "order":
@@ -135,15 +135,15 @@ func (g *golden) given(line string) {
 		for _, c := range f[6:] {
 			codes = append(codes, sites.DivisionCode(c))
 		}
-		_, err = w.roster.CreateOrder(ctx, "admin", order(f[2], g.moment(f[3]), g.moment(f[4]), every, codes...))
+		_, err = w.roster.CreateOrder(ctx, sites.By{Account: "admin"}, order(f[2], g.moment(f[3]), g.moment(f[4]), every, codes...))
 	case "end":
 		orders := w.roster.Roster().Orders()
 		i := slices.IndexFunc(orders, func(o *sites.ClosureOrder) bool { return o.Number == f[2] })
-		_, err = w.roster.EndOrder(ctx, "admin", orders[i].ID, g.moment(f[3]))
+		_, err = w.roster.EndOrder(ctx, sites.By{Account: "admin"}, orders[i].ID, g.moment(f[3]))
 	case "move":
-		_, err = w.roster.MoveSite(ctx, "admin", w.site(g, f[2]).ID, "", sites.Place{Division: sites.DivisionCode(f[3]), From: g.moment(f[4])})
+		_, err = w.roster.MoveSite(ctx, sites.By{Account: "admin"}, w.site(g, f[2]).ID, "", sites.Place{Division: sites.DivisionCode(f[3]), From: g.moment(f[4])})
 	case "strike":
-		_, err = w.roster.DeregisterSite(ctx, "admin", w.site(g, f[2]).ID, "", g.moment(f[3]))
+		_, err = w.roster.DeregisterSite(ctx, sites.By{Account: "admin"}, w.site(g, f[2]).ID, "", g.moment(f[3]))
 	case "visit":
 		v := coverage.Visit{Site: w.site(g, f[2]).ID, Capture: g.moment(f[3])}
 		for _, word := range f[4:] {

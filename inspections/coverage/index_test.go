@@ -20,7 +20,7 @@ import (
 func newTown(tb tester, n int) *world {
 	tb.Helper()
 	w := newWorld(tb, day(1))
-	_, err := w.roster.ImportDivisions(tb.Context(), "admin", sites.Import{Effective: "2020-01-01"}, []sites.DivisionRow{
+	_, err := w.roster.ImportDivisions(tb.Context(), sites.By{Account: "admin"}, sites.Import{Effective: "2020-01-01"}, []sites.DivisionRow{
 		{Row: 1, Code: "510000", Level: "city", Name: "City"},
 		{Row: 2, Code: "510001", Level: "county", Name: "County", Parent: "510000"},
 		{Row: 3, Code: "510001001", Level: "township", Name: "Township", Parent: "510001"},
@@ -35,10 +35,10 @@ func newTown(tb tester, n int) *world {
 			Row: i + 1, RegistrationNo: fmt.Sprintf("S%05d", i), Name: "Site", Division: "510001001001", RegisteredOn: "2020-01-01",
 		}
 	}
-	if _, err := w.roster.ImportSites(tb.Context(), "admin", sites.Import{}, rows); err != nil {
+	if _, err := w.roster.ImportSites(tb.Context(), sites.By{Account: "admin"}, sites.Import{}, rows); err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := w.roster.CreateOrder(tb.Context(), "admin", order("A", day(10), day(31), 24*time.Hour, "510000")); err != nil {
+	if _, err := w.roster.CreateOrder(tb.Context(), sites.By{Account: "admin"}, order("A", day(10), day(31), 24*time.Hour, "510000")); err != nil {
 		tb.Fatal(err)
 	}
 	w.now = day(15).Add(8 * time.Hour)

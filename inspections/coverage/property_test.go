@@ -338,7 +338,7 @@ func agrees(t *rapid.T) {
 	moments := rapid.Custom(func(t *rapid.T) time.Time {
 		return day(rapid.IntRange(5, 25).Draw(t, "day")).Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "quarter")) * 6 * time.Hour)
 	})
-	if _, err := w.roster.ImportDivisions(ctx, "admin", sites.Import{Effective: "2020-01-01"}, drawTable(t)); err != nil {
+	if _, err := w.roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: "2020-01-01"}, drawTable(t)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -470,26 +470,26 @@ func agrees(t *rapid.T) {
 		},
 		// What the roster refuses is no matter here.
 		"site": func(t *rapid.T) {
-			w.roster.CreateSite(ctx, "admin", sites.NewSite{
+			w.roster.CreateSite(ctx, sites.By{Account: "admin"}, sites.NewSite{
 				RegistrationNo: fmt.Sprint(rapid.IntRange(100, 999).Draw(t, "number")), Name: "site",
 				Division: rapid.SampledFrom(villages).Draw(t, "village"), Registered: moments.Draw(t, "registered"),
 			})
 		},
 		"move": func(t *rapid.T) {
 			if all := ids(); len(all) > 0 {
-				w.roster.MoveSite(ctx, "admin", rapid.SampledFrom(all).Draw(t, "site"), "", sites.Place{
+				w.roster.MoveSite(ctx, sites.By{Account: "admin"}, rapid.SampledFrom(all).Draw(t, "site"), "", sites.Place{
 					From: moments.Draw(t, "from"), Division: rapid.SampledFrom(villages).Draw(t, "village"),
 				})
 			}
 		},
 		"strike off": func(t *rapid.T) {
 			if all := ids(); len(all) > 0 && rapid.IntRange(0, 3).Draw(t, "rarely") == 0 {
-				w.roster.DeregisterSite(ctx, "admin", rapid.SampledFrom(all).Draw(t, "site"), "", moments.Draw(t, "at"))
+				w.roster.DeregisterSite(ctx, sites.By{Account: "admin"}, rapid.SampledFrom(all).Draw(t, "site"), "", moments.Draw(t, "at"))
 			}
 		},
 		"order": func(t *rapid.T) {
 			start := moments.Draw(t, "start")
-			w.roster.CreateOrder(ctx, "admin", order(
+			w.roster.CreateOrder(ctx, sites.By{Account: "admin"}, order(
 				fmt.Sprint(len(w.roster.Roster().Orders())), start, start.Add(half("length", 1, 500)),
 				time.Duration(rapid.IntRange(1, 72).Draw(t, "interval"))*time.Hour,
 				rapid.SampledFrom(allCodes).Draw(t, "division"),
@@ -497,12 +497,12 @@ func agrees(t *rapid.T) {
 		},
 		"end order": func(t *rapid.T) {
 			if all := w.roster.Roster().Orders(); len(all) > 0 {
-				w.roster.EndOrder(ctx, "admin", rapid.SampledFrom(all).Draw(t, "order").ID, moments.Draw(t, "end"))
+				w.roster.EndOrder(ctx, sites.By{Account: "admin"}, rapid.SampledFrom(all).Draw(t, "order").ID, moments.Draw(t, "end"))
 			}
 		},
 		"divisions": func(t *rapid.T) {
 			effective := fmt.Sprintf("2020-01-%02d", rapid.IntRange(2, 25).Draw(t, "effective"))
-			w.roster.ImportDivisions(ctx, "admin", sites.Import{Effective: effective}, drawTable(t))
+			w.roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: effective}, drawTable(t))
 		},
 		"time": func(t *rapid.T) {
 			w.now = w.now.Add(half("hours", 0, 40)).Add(time.Duration(rapid.IntRange(0, 1).Draw(t, "nanosecond")))

@@ -59,7 +59,7 @@ func (w *world) asked() *coverage.Index {
 // rename changes the roster in a way that no figure shows, and has a question asked.
 func (w *world) rename(tb tester, id sites.SiteID, name string) {
 	tb.Helper()
-	if _, err := w.roster.UpdateSite(tb.Context(), "admin", id, "", sites.SiteUpdate{Name: &name}); err != nil {
+	if _, err := w.roster.UpdateSite(tb.Context(), sites.By{Account: "admin"}, id, "", sites.SiteUpdate{Name: &name}); err != nil {
 		tb.Errorf("%v", err)
 	}
 	w.asked()

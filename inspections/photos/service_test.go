@@ -24,6 +24,7 @@ import (
 	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	"xuncha/ledger/ledgertest"
+	"xuncha/sites"
 	"xuncha/sites/sitestest"
 )
 
@@ -85,7 +86,7 @@ func (w *world) checkIn(n int) inspections.CheckIn {
 // submit submits a check-in that must be stored.
 func (w *world) submit(t testing.TB, c inspections.CheckIn) *inspections.Stored {
 	t.Helper()
-	stored, duplicate, err := w.CheckIns.Submit(t.Context(), "officer", c, time.Time{})
+	stored, duplicate, err := w.CheckIns.Submit(t.Context(), inspections.By{Account: "officer"}, c, time.Time{})
 	if err != nil || duplicate {
 		t.Fatalf("%s: duplicate %v, %v", c.ID, duplicate, err)
 	}
@@ -575,7 +576,7 @@ func TestPurgeEndedEarly(t *testing.T) {
 	w := newWorld(t)
 	a := photo(t, 1, "")
 	w.mustSend(t, w.declare(t, 1, a), 0, a)
-	_, err := w.Roster.EndOrder(t.Context(), "test", w.Order.ID, w.Now.Add(time.Hour))
+	_, err := w.Roster.EndOrder(t.Context(), sites.By{Account: "test"}, w.Order.ID, w.Now.Add(time.Hour))
 	must(t, err)
 	w.Now = w.Now.Add(time.Hour + 180*day)
 	if n, err := w.Purge(t.Context(), "operator", false, nil); n != 1 || err != nil {

@@ -46,7 +46,7 @@ func NewWorld(tb testing.TB) *World {
 		NewID: func() string { ids++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", ids) },
 	})
 	must(err)
-	_, err = w.Roster.ImportDivisions(tb.Context(), "test", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+	_, err = w.Roster.ImportDivisions(tb.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
 		{Row: 2, Code: string(City), Name: "广安市", Level: "city"},
 		{Row: 3, Code: "511602", Name: "广安区", Level: "county", Parent: "511600"},
 		{Row: 4, Code: "511602001", Name: "浓洄街道", Level: "township", Parent: "511602"},
@@ -54,12 +54,12 @@ func NewWorld(tb testing.TB) *World {
 	})
 	must(err)
 	day := 24 * time.Hour
-	w.Site, err = w.Roster.CreateSite(tb.Context(), "test", sites.NewSite{
+	w.Site, err = w.Roster.CreateSite(tb.Context(), sites.By{Account: "test"}, sites.NewSite{
 		RegistrationNo: "1", Name: "样例", Division: Village, Registered: Start.Add(-30 * day),
 		Position: &sites.Position{Latitude: 30.5, Longitude: 106.6},
 	})
 	must(err)
-	w.Order, err = w.Roster.CreateOrder(tb.Context(), "test", sites.ClosureOrder{
+	w.Order, err = w.Roster.CreateOrder(tb.Context(), sites.By{Account: "test"}, sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{City},
 		Start: Start, End: Start.Add(30 * day), Interval: sites.Duration(day),
 	})

@@ -95,19 +95,19 @@ func playCalls(t *testing.T, file string) (bySlow, byService slow.Figures) {
 		switch step.Call {
 		case "RosterService/CreateClosureOrder":
 			county := req.Order.Divisions[0]
-			_, err = s.roster.ImportDivisions(ctx, "admin", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+			_, err = s.roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
 				{Row: 2, Code: "511600", Name: "广安市", Level: "city"},
 				{Row: 3, Code: string(county), Name: "县", Level: "county", Parent: "511600"},
 				{Row: 4, Code: string(county) + "001", Name: "镇", Level: "township", Parent: string(county)},
 				{Row: 5, Code: string(county) + "001001", Name: "村", Level: "village", Parent: string(county) + "001"},
 			})
 			if err == nil {
-				_, err = s.roster.CreateSite(ctx, "admin", sites.NewSite{
+				_, err = s.roster.CreateSite(ctx, sites.By{Account: "admin"}, sites.NewSite{
 					RegistrationNo: "1", Name: "样例", Division: county + "001001", Registered: now.AddDate(-1, 0, 0),
 				})
 			}
 			if err == nil {
-				_, err = s.roster.CreateOrder(ctx, "admin", sites.ClosureOrder{
+				_, err = s.roster.CreateOrder(ctx, sites.By{Account: "admin"}, sites.ClosureOrder{
 					Number: req.Order.Number, Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: req.Order.Divisions,
 					Start: at(req.Order.Start), End: at(req.Order.End), Interval: sites.Duration(time.Duration(req.Order.Interval.Seconds) * time.Second),
 				})
@@ -117,7 +117,7 @@ func playCalls(t *testing.T, file string) (bySlow, byService slow.Figures) {
 			if unknown != nil {
 				t.Fatal(unknown)
 			}
-			_, _, err = s.visits.Submit(ctx, "officer", inspections.CheckIn{
+			_, _, err = s.visits.Submit(ctx, inspections.By{Account: "officer"}, inspections.CheckIn{
 				ID: inspections.CheckInID(req.CheckIn.ID), Site: site.ID, Captured: at(req.CheckIn.Capture), Finding: inspections.FoundClosed,
 			}, time.Time{})
 		case "CoverageService/GetCoverage":

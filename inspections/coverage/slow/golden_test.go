@@ -152,9 +152,9 @@ func (g *golden) given(line string) {
 	var err error
 	switch f[1] {
 	case "divisions":
-		_, err = roster.ImportDivisions(ctx, "admin", sites.Import{Effective: "2020-" + f[3]}, g.tables[f[2]])
+		_, err = roster.ImportDivisions(ctx, sites.By{Account: "admin"}, sites.Import{Effective: "2020-" + f[3]}, g.tables[f[2]])
 	case "site":
-		_, err = roster.CreateSite(ctx, "admin", sites.NewSite{
+		_, err = roster.CreateSite(ctx, sites.By{Account: "admin"}, sites.NewSite{
 			RegistrationNo: f[2], Name: f[2], Division: sites.DivisionCode(f[3]), Registered: g.moment(f[4]),
 		})
 	case "order":
@@ -168,15 +168,15 @@ func (g *golden) given(line string) {
 		for _, c := range f[6:] {
 			o.Divisions = append(o.Divisions, sites.DivisionCode(c))
 		}
-		_, err = roster.CreateOrder(ctx, "admin", o)
+		_, err = roster.CreateOrder(ctx, sites.By{Account: "admin"}, o)
 	case "end":
 		orders := roster.Roster().Orders()
 		i := slices.IndexFunc(orders, func(o *sites.ClosureOrder) bool { return o.Number == f[2] })
-		_, err = roster.EndOrder(ctx, "admin", orders[i].ID, g.moment(f[3]))
+		_, err = roster.EndOrder(ctx, sites.By{Account: "admin"}, orders[i].ID, g.moment(f[3]))
 	case "move":
-		_, err = roster.MoveSite(ctx, "admin", g.site(f[2]).ID, "", sites.Place{Division: sites.DivisionCode(f[3]), From: g.moment(f[4])})
+		_, err = roster.MoveSite(ctx, sites.By{Account: "admin"}, g.site(f[2]).ID, "", sites.Place{Division: sites.DivisionCode(f[3]), From: g.moment(f[4])})
 	case "strike":
-		_, err = roster.DeregisterSite(ctx, "admin", g.site(f[2]).ID, "", g.moment(f[3]))
+		_, err = roster.DeregisterSite(ctx, sites.By{Account: "admin"}, g.site(f[2]).ID, "", g.moment(f[3]))
 	case "visit", "submit":
 		err = g.visit(f[1], inspections.CheckIn{
 			ID: inspections.CheckInID(fmt.Sprintf("c-%03d", g.store.Count(g.site(f[2]).ID.History()))), Site: g.site(f[2]).ID,
@@ -212,7 +212,7 @@ func (g *golden) visit(how string, c inspections.CheckIn, words []string) error 
 		}
 	}
 	if how == "submit" {
-		_, _, err := g.server.visits.Submit(g.Context(), "officer", c, time.Time{})
+		_, _, err := g.server.visits.Submit(g.Context(), inspections.By{Account: "officer"}, c, time.Time{})
 		return err
 	}
 	_, _, err := g.store.Append(g.Context(), ledger.Draft{

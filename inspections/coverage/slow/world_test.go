@@ -236,7 +236,7 @@ func (w *world) importTable(s *server, rows []sites.DivisionRow, effective strin
 	for _, r := range rows {
 		fmt.Fprintf(&text, " %s<%s(%s)", r.Code, r.Parent, r.Name)
 	}
-	_, err := s.roster.ImportDivisions(w.t.Context(), "admin", sites.Import{Effective: effective}, rows)
+	_, err := s.roster.ImportDivisions(w.t.Context(), sites.By{Account: "admin"}, sites.Import{Effective: effective}, rows)
 	if w.did(s, err, "divisions as of %s:%s", effective, &text) {
 		from, _ := time.Parse(time.DateOnly, effective)
 		w.note(from)
@@ -265,7 +265,7 @@ func (w *world) createSite(registered time.Time) {
 	s := w.anyServer()
 	// The order by number is another than that by id.
 	no := fmt.Sprintf("S%02d", (len(w.sites)*7+3)%100)
-	site, err := s.roster.CreateSite(w.t.Context(), "admin", sites.NewSite{
+	site, err := s.roster.CreateSite(w.t.Context(), sites.By{Account: "admin"}, sites.NewSite{
 		RegistrationNo: no, Name: no, Division: w.village(), Registered: registered,
 	})
 	if err == nil {
@@ -294,7 +294,7 @@ func (w *world) moveSite() {
 	id, no := w.site()
 	s := w.anyServer()
 	move := func(to sites.DivisionCode, from time.Time) bool {
-		_, err := s.roster.MoveSite(w.t.Context(), "admin", id, "", sites.Place{Division: to, From: from})
+		_, err := s.roster.MoveSite(w.t.Context(), sites.By{Account: "admin"}, id, "", sites.Place{Division: to, From: from})
 		if !w.did(s, err, "move %s to %s from %s", no, to, short(from)) {
 			return false
 		}
@@ -315,7 +315,7 @@ func (w *world) moveSite() {
 func (w *world) strikeOff() {
 	id, no := w.site()
 	s, at := w.anyServer(), w.border("struck off")
-	_, err := s.roster.DeregisterSite(w.t.Context(), "admin", id, "", at)
+	_, err := s.roster.DeregisterSite(w.t.Context(), sites.By{Account: "admin"}, id, "", at)
 	if w.did(s, err, "strike off %s at %s", no, short(at)) {
 		w.note(at)
 	}
@@ -324,7 +324,7 @@ func (w *world) strikeOff() {
 func (w *world) updateSite() {
 	id, no := w.site()
 	s, name := w.anyServer(), rapid.SampledFrom([]string{"One", "Two"}).Draw(w.t, "name")
-	_, err := s.roster.UpdateSite(w.t.Context(), "admin", id, "", sites.SiteUpdate{Name: &name})
+	_, err := s.roster.UpdateSite(w.t.Context(), sites.By{Account: "admin"}, id, "", sites.SiteUpdate{Name: &name})
 	w.did(s, err, "name %s %s", no, name)
 }
 
@@ -355,7 +355,7 @@ func (w *world) importSites() {
 		rows = append(rows, row)
 	}
 	effective := someDay("effective")
-	out, err := s.roster.ImportSites(w.t.Context(), "admin", sites.Import{Effective: effective}, rows)
+	out, err := s.roster.ImportSites(w.t.Context(), sites.By{Account: "admin"}, sites.Import{Effective: effective}, rows)
 	if w.did(s, err, "sites as of %s: %+v", effective, rows) {
 		for _, row := range rows {
 			site, err := out.Roster.SiteByRegistration(row.RegistrationNo)
@@ -394,7 +394,7 @@ func (w *world) issueOrder() {
 		lengths = lengths[:1]
 	}
 	o.End = o.Start.Add(rapid.SampledFrom(lengths).Draw(w.t, "length"))
-	issued, err := s.roster.CreateOrder(w.t.Context(), "admin", o)
+	issued, err := s.roster.CreateOrder(w.t.Context(), sites.By{Account: "admin"}, o)
 	if w.did(s, err, "order %s of %v from %s to %s, every %s", o.Number, o.Divisions, short(o.Start), short(o.End), time.Duration(o.Interval)) {
 		w.orders = append(w.orders, issued.ID)
 		w.note(o.Start, o.End)
@@ -407,7 +407,7 @@ func (w *world) endOrder() {
 	}
 	n := rapid.IntRange(0, len(w.orders)-1).Draw(w.t, "order")
 	s, end := w.anyServer(), w.border("order ends")
-	_, err := s.roster.EndOrder(w.t.Context(), "admin", w.orders[n], end)
+	_, err := s.roster.EndOrder(w.t.Context(), sites.By{Account: "admin"}, w.orders[n], end)
 	if errors.Is(err, sites.ErrOrderUnknown) {
 		return // the server has not heard of it
 	}
@@ -440,7 +440,7 @@ func (w *world) submit() {
 }
 
 func (w *world) deliver(s *server, in submission, no string) {
-	stored, _, err := s.visits.Submit(w.t.Context(), "officer", in.CheckIn, in.clientTime)
+	stored, _, err := s.visits.Submit(w.t.Context(), inspections.By{Account: "officer"}, in.CheckIn, in.clientTime)
 	if err != nil {
 		w.did(s, err, "submit %s of %s", in.ID, no)
 		return
@@ -454,7 +454,7 @@ func (w *world) deliver(s *server, in submission, no string) {
 func (w *world) retry() {
 	if len(w.submitted) > 0 {
 		in := rapid.SampledFrom(w.submitted).Draw(w.t, "again")
-		_, duplicate, err := w.anyServer().visits.Submit(w.t.Context(), "officer", in.CheckIn, in.clientTime)
+		_, duplicate, err := w.anyServer().visits.Submit(w.t.Context(), inspections.By{Account: "officer"}, in.CheckIn, in.clientTime)
 		if err != nil || !duplicate {
 			w.t.Fatalf("%s again: duplicate %v, %v", in.ID, duplicate, err)
 		}

@@ -44,7 +44,7 @@ func TestLargeReports(t *testing.T) {
 	} {
 		t.Run(test.message, func(t *testing.T) {
 			w := newServer(t, func(c *Config) { c.ReportRows = test.rows })
-			must(w.config.Roster.ImportDivisions(t.Context(), Account, sites.Import{Effective: "2019-10-31"}, divisions))(t)
+			must(w.config.Roster.ImportDivisions(t.Context(), sites.By{Account: Account}, sites.Import{Effective: "2019-10-31"}, divisions))(t)
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "accept-language", "zh-CN")
 			_, err := w.coverage.GetCoverage(ctx, &xunchav1.GetCoverageRequest{DivisionCode: "500000", Depth: 3})
 			wantStatus(t, err, codes.InvalidArgument, "REPORT_TOO_LARGE", "depth")
@@ -135,7 +135,7 @@ func TestCostlyQuestions(t *testing.T) {
 	for i := range rows {
 		rows[i] = sites.SiteRow{Row: 1 + i, RegistrationNo: fmt.Sprint("many", i), Name: "某", Division: w.sites[0].DivisionCode, RegisteredOn: "2019-12-01"}
 	}
-	must(w.config.Roster.ImportSites(t.Context(), Account, sites.Import{}, rows))(t)
+	must(w.config.Roster.ImportSites(t.Context(), sites.By{Account: Account}, sites.Import{}, rows))(t)
 	// Whoever asks first after an import pays for it, here nobody.
 	must(w.coverage.GetCoverage(t.Context(), &xunchav1.GetCoverageRequest{DivisionCode: "511600"}))(t)
 	w.create(t, "root", accounts.Admin, "511600")

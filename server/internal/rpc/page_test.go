@@ -64,7 +64,7 @@ func TestLongestPages(t *testing.T) {
 		codes[i] = sites.DivisionCode(fmt.Sprintf("60000%06d1", i))
 		divisions = append(divisions, sites.DivisionRow{Row: 4 + i, Code: string(codes[i]), Name: longest(sites.MaxName, i), Level: "village", Parent: "500001001"})
 	}
-	must(w.config.Roster.ImportDivisions(ctx, Account, sites.Import{Effective: "2019-10-31"}, divisions))(t)
+	must(w.config.Roster.ImportDivisions(ctx, sites.By{Account: Account}, sites.Import{Effective: "2019-10-31"}, divisions))(t)
 	rows := make([]sites.SiteRow, many)
 	for i := range rows {
 		rows[i] = sites.SiteRow{
@@ -72,11 +72,11 @@ func TestLongestPages(t *testing.T) {
 			Division: string(codes[0]), Latitude: "30.123456789", Longitude: "106.123456789", RegisteredOn: "2019-12-31",
 		}
 	}
-	must(w.config.Roster.ImportSites(ctx, Account, sites.Import{}, rows))(t)
+	must(w.config.Roster.ImportSites(ctx, sites.By{Account: Account}, sites.Import{}, rows))(t)
 
 	first := must(w.config.Roster.Roster().SiteByRegistration(rows[0].RegistrationNo))(t)
 	for i := range 201 {
-		must(w.config.Roster.CreateOrder(ctx, Account, sites.ClosureOrder{
+		must(w.config.Roster.CreateOrder(ctx, sites.By{Account: Account}, sites.ClosureOrder{
 			Number: longest(sites.MaxRegistrationNo, i), Title: longest(sites.MaxOrderText, i), IssuingAuthority: longest(sites.MaxOrderText, i),
 			LegalBasis: longest(sites.MaxOrderText, i), Divisions: codes[:sites.MaxOrderDivisions],
 			Start: w.clock().Add(time.Duration(i)), End: w.clock().Add(sites.MaxOrderLength), Interval: sites.Duration(sites.MaxInspectionInterval - 1),
@@ -92,7 +92,7 @@ func TestLongestPages(t *testing.T) {
 		for p := range inspections.MaxPhotos {
 			c.Photos = append(c.Photos, inspections.Photo{SHA256: inspections.Digest{byte(p)}, Size: inspections.MaxPhotoSize, ContentType: "image/jpeg"})
 		}
-		if _, _, err := w.config.Inspections.Submit(ctx, strings.Repeat("a", accounts.MaxUsername), c, time.Time{}); err != nil {
+		if _, _, err := w.config.Inspections.Submit(ctx, inspections.By{Account: strings.Repeat("a", accounts.MaxUsername)}, c, time.Time{}); err != nil {
 			t.Fatalf("check-in %d: %v", i, err)
 		}
 	}

@@ -161,7 +161,7 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportDivisions(stream.Context(), account(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportDivisions(stream.Context(), by(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
@@ -223,7 +223,7 @@ func (s *rosterService) importSites(stream grpc.ClientStreamingServer[xunchav1.I
 		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportSites(stream.Context(), account(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportSites(stream.Context(), by(stream.Context()), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
@@ -245,7 +245,7 @@ func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSite
 	if err != nil {
 		return nil, inField("site", err)
 	}
-	made, err := s.config.Roster.CreateSite(ctx, account(ctx), site)
+	made, err := s.config.Roster.CreateSite(ctx, by(ctx), site)
 	if err != nil {
 		return nil, inField("site", err)
 	}
@@ -260,7 +260,7 @@ func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSite
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.UpdateSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
+	site, err := s.config.Roster.UpdateSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.SiteUpdate{Name: req.Name, Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequ
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.MoveSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
+	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.Place{From: from, Division: sites.DivisionCode(req.DivisionCode), Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.Deregi
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.DeregisterSite(ctx, account(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, at)
+	site, err := s.config.Roster.DeregisterSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, at)
 	if err != nil {
 		return nil, err
 	}
@@ -350,7 +350,7 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	made, err := s.config.Roster.CreateOrder(ctx, account(ctx), order)
+	made, err := s.config.Roster.CreateOrder(ctx, by(ctx), order)
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
@@ -362,7 +362,7 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.config.Roster.EndOrder(ctx, account(ctx), sites.OrderID(lower(req.ClosureOrderId)), end)
+	order, err := s.config.Roster.EndOrder(ctx, by(ctx), sites.OrderID(lower(req.ClosureOrderId)), end)
 	if err != nil {
 		return nil, err
 	}

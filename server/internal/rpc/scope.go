@@ -45,6 +45,9 @@ func account(ctx context.Context) string {
 	return Account
 }
 
+// by returns who makes a change of the roster.
+func by(ctx context.Context) sites.By { return sites.By{Account: account(ctx)} }
+
 // all reports whether the caller sees everything.
 func (s *scope) all() bool { return s.caller == nil }
 

@@ -23,18 +23,18 @@ func fillShared(t *testing.T, s *shared, checkIns int) {
 		{Row: 4, Code: "511602001", Name: "c", Level: "township", Parent: "511602"},
 		{Row: 5, Code: "511602001001", Name: "d", Level: "village", Parent: "511602001"},
 	}
-	if _, err := n.roster.ImportDivisions(t.Context(), "a", sites.Import{Effective: "2019-10-31"}, rows); err != nil {
+	if _, err := n.roster.ImportDivisions(t.Context(), sites.By{Account: "a"}, sites.Import{Effective: "2019-10-31"}, rows); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	if _, err := n.roster.CreateOrder(t.Context(), "a", sites.ClosureOrder{
+	if _, err := n.roster.CreateOrder(t.Context(), sites.By{Account: "a"}, sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 		Start: now.Add(-time.Hour), End: now.Add(24 * time.Hour), Interval: sites.Duration(24 * time.Hour),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
-		if _, err := n.roster.CreateSite(t.Context(), "a", sites.NewSite{
+		if _, err := n.roster.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{
 			RegistrationNo: fmt.Sprint(i), Name: "n", Division: "511602001001", Registered: now.Add(-2 * time.Hour),
 		}); err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func fillShared(t *testing.T, s *shared, checkIns int) {
 			ID: inspections.CheckInID(fmt.Sprintf("10000000-0000-4000-8000-%012d", i)), Site: all[i%len(all)].ID,
 			Captured: now.Add(-time.Minute), Finding: inspections.FoundClosed,
 		}
-		if _, _, err := n.checkIns.Submit(t.Context(), "a", c, time.Time{}); err != nil {
+		if _, _, err := n.checkIns.Submit(t.Context(), inspections.By{Account: "a"}, c, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}

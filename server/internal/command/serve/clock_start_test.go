@@ -101,7 +101,7 @@ func beat(t *testing.T, r *Running) {
 // fillSite gives a server one more site.
 func fillSite(t *testing.T, r *Running, now time.Time) {
 	t.Helper()
-	if _, err := r.roster.CreateSite(t.Context(), "a", sites.NewSite{RegistrationNo: uuid.NewString(), Name: "n", Division: "511602001001", Registered: now}); err != nil {
+	if _, err := r.roster.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{RegistrationNo: uuid.NewString(), Name: "n", Division: "511602001001", Registered: now}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -99,9 +99,9 @@ func fillRoster(t *testing.T, r *Running, now time.Time) sites.SiteID {
 		{Row: 4, Code: "511602001", Name: "c", Level: "township", Parent: "511602"},
 		{Row: 5, Code: "511602001001", Name: "d", Level: "village", Parent: "511602001"},
 	}
-	_, err := r.roster.ImportDivisions(t.Context(), "a", sites.Import{Effective: "2019-10-31"}, rows)
+	_, err := r.roster.ImportDivisions(t.Context(), sites.By{Account: "a"}, sites.Import{Effective: "2019-10-31"}, rows)
 	if err == nil {
-		_, err = r.roster.CreateOrder(t.Context(), "a", sites.ClosureOrder{
+		_, err = r.roster.CreateOrder(t.Context(), sites.By{Account: "a"}, sites.ClosureOrder{
 			Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 			Start: now.Add(-time.Hour), End: now.Add(48 * time.Hour), Interval: sites.Duration(24 * time.Hour),
 		})
@@ -109,7 +109,7 @@ func fillRoster(t *testing.T, r *Running, now time.Time) sites.SiteID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site, err := r.roster.CreateSite(t.Context(), "a", sites.NewSite{
+	site, err := r.roster.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{
 		RegistrationNo: "1", Name: "n", Division: "511602001001", Registered: now.Add(-72 * time.Hour),
 	})
 	if err != nil {

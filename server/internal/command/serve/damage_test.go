@@ -40,17 +40,17 @@ func fillForDamage(t *testing.T, r *Running) {
 		{Row: 4, Code: "511602001", Name: "c", Level: "township", Parent: "511602"},
 		{Row: 5, Code: "511602001001", Name: "d", Level: "village", Parent: "511602001"},
 	}
-	if _, err := r.roster.ImportDivisions(ctx, "a", sites.Import{Effective: "2019-10-31"}, rows); err != nil {
+	if _, err := r.roster.ImportDivisions(ctx, sites.By{Account: "a"}, sites.Import{Effective: "2019-10-31"}, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.roster.CreateOrder(ctx, "a", sites.ClosureOrder{
+	if _, err := r.roster.CreateOrder(ctx, sites.By{Account: "a"}, sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 		Start: time.Now().Add(-time.Hour), End: time.Now().Add(1000 * time.Hour), Interval: sites.Duration(24 * time.Hour),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 8 {
-		site, err := r.roster.CreateSite(ctx, "a", sites.NewSite{RegistrationNo: fmt.Sprint("no", i), Name: "n", Division: "511602001001", Registered: time.Now().Add(-2 * time.Hour)})
+		site, err := r.roster.CreateSite(ctx, sites.By{Account: "a"}, sites.NewSite{RegistrationNo: fmt.Sprint("no", i), Name: "n", Division: "511602001001", Registered: time.Now().Add(-2 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func fillForDamage(t *testing.T, r *Running) {
 				ID: inspections.CheckInID(fmt.Sprintf("10000000-0000-4000-8000-%06d%06d", i, n)), Site: site.ID,
 				Captured: time.Now(), Finding: inspections.FoundClosed, Note: "门口",
 			}
-			if _, _, err := r.checkIns.Submit(ctx, "a", c, time.Time{}); err != nil {
+			if _, _, err := r.checkIns.Submit(ctx, inspections.By{Account: "a"}, c, time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -38,19 +38,19 @@ func storePurgeable(t *testing.T, config StoreConfig) {
 	checkIns := inspections.New(inspections.Config{Ledger: store, Claims: store.Photos(), Roster: roster, Now: time.Now})
 	keeper, err := photos.New(photos.Config{Ledger: store, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: 180, Now: time.Now})
 	must(err)
-	_, err = roster.ImportDivisions(t.Context(), "a", sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
+	_, err = roster.ImportDivisions(t.Context(), sites.By{Account: "a"}, sites.Import{Effective: "2019-10-31"}, []sites.DivisionRow{
 		{Row: 2, Code: "511600", Name: "a", Level: "city"}, {Row: 3, Code: "511602", Name: "b", Level: "county", Parent: "511600"},
 		{Row: 4, Code: "511602001", Name: "c", Level: "township", Parent: "511602"},
 		{Row: 5, Code: "511602001001", Name: "d", Level: "village", Parent: "511602001"},
 	})
 	must(err)
 	start := time.Now().AddDate(0, 0, -10)
-	_, err = roster.CreateOrder(t.Context(), "a", sites.ClosureOrder{
+	_, err = roster.CreateOrder(t.Context(), sites.By{Account: "a"}, sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 		Start: start, End: start.AddDate(0, 0, 5), Interval: sites.Duration(24 * time.Hour),
 	})
 	must(err)
-	site, err := roster.CreateSite(t.Context(), "a", sites.NewSite{RegistrationNo: "1", Name: "n", Division: "511602001001", Registered: start})
+	site, err := roster.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{RegistrationNo: "1", Name: "n", Division: "511602001001", Registered: start})
 	must(err)
 	var picture bytes.Buffer
 	must(png.Encode(&picture, image.NewGray(image.Rect(0, 0, 40, 30))))
@@ -58,7 +58,7 @@ func storePurgeable(t *testing.T, config StoreConfig) {
 		ID: "11111111-1111-4111-8111-111111111111", Site: site.ID, Captured: start.Add(time.Hour), Finding: inspections.FoundClosed,
 		Photos: []inspections.Photo{{SHA256: sha256.Sum256(picture.Bytes()), Size: int64(picture.Len()), ContentType: "image/png"}},
 	}
-	_, _, err = checkIns.Submit(t.Context(), "a", c, time.Time{})
+	_, _, err = checkIns.Submit(t.Context(), inspections.By{Account: "a"}, c, time.Time{})
 	must(err)
 	ref := photos.Ref{CheckInRef: inspections.CheckInRef{Site: site.ID, CheckIn: c.ID}, SHA256: c.Photos[0].SHA256}
 	u, err := keeper.BeginUpload(t.Context(), "a", ref, 0, nil)

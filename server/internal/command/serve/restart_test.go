@@ -102,21 +102,21 @@ func (w *restarting) begin(t *rapid.T, r *Running) {
 	for i := range rows {
 		rows[i].Row = i + 2
 	}
-	if _, err := r.roster.ImportDivisions(ctx, "a", sites.Import{Effective: "2019-10-31"}, rows); err != nil {
+	if _, err := r.roster.ImportDivisions(ctx, sites.By{Account: "a"}, sites.Import{Effective: "2019-10-31"}, rows); err != nil {
 		t.Fatal(err)
 	}
 	order := sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
 		Start: w.now, End: w.now.Add(60 * 24 * time.Hour), Interval: sites.Duration(24 * time.Hour),
 	}
-	if _, err := r.roster.CreateOrder(ctx, "a", order); err != nil {
+	if _, err := r.roster.CreateOrder(ctx, sites.By{Account: "a"}, order); err != nil {
 		t.Fatal(err)
 	}
 	w.site(t, r)
 }
 
 func (w *restarting) site(t *rapid.T, r *Running) {
-	_, err := r.roster.CreateSite(context.Background(), "a", sites.NewSite{
+	_, err := r.roster.CreateSite(context.Background(), sites.By{Account: "a"}, sites.NewSite{
 		RegistrationNo: fmt.Sprint("no", w.ids), Name: "n", Division: rapid.SampledFrom(villages).Draw(t, "village"),
 		Registered: w.now.Add(-time.Hour),
 	})
@@ -140,9 +140,9 @@ func (w *restarting) goOn(t *rapid.T, r *Running, n int) {
 			w.site(t, r)
 		case 1:
 			// What is refused, such as a move of a site that is struck off, changes nothing.
-			_, _ = r.roster.MoveSite(ctx, "a", site.ID, "", sites.Place{Division: rapid.SampledFrom(villages).Draw(t, "to")})
+			_, _ = r.roster.MoveSite(ctx, sites.By{Account: "a"}, site.ID, "", sites.Place{Division: rapid.SampledFrom(villages).Draw(t, "to")})
 		case 2:
-			_, _ = r.roster.DeregisterSite(ctx, "a", site.ID, "", time.Time{})
+			_, _ = r.roster.DeregisterSite(ctx, sites.By{Account: "a"}, site.ID, "", time.Time{})
 		default:
 			w.ids++
 			c := inspections.CheckIn{
@@ -151,7 +151,7 @@ func (w *restarting) goOn(t *rapid.T, r *Running, n int) {
 				Finding:  rapid.SampledFrom([]inspections.Finding{inspections.FoundClosed, inspections.FoundOpen}).Draw(t, "finding"),
 				Note:     "门口", DispersedPeople: int32(rapid.IntRange(0, 9).Draw(t, "people")),
 			}
-			_, _, _ = r.checkIns.Submit(ctx, "a", c, time.Time{})
+			_, _, _ = r.checkIns.Submit(ctx, inspections.By{Account: "a"}, c, time.Time{})
 		}
 	}
 }
