@@ -123,6 +123,9 @@ func (s *Service) checkRestored(ctx context.Context) error {
 func (s *Service) applyAll(ctx context.Context, r *Roster, entries []ledger.Entry) (*Roster, error) {
 	for _, e := range entries {
 		c, err := readChange(ctx, s.Rows, e)
+		if err == nil && c.revoked != 0 {
+			c.undo, err = s.undo(ctx, r, c.revoked)
+		}
 		if err != nil {
 			return nil, err
 		}
