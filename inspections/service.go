@@ -169,7 +169,7 @@ func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stor
 // entry was set aside, or ledger.ErrAltered where it cannot be said because the roster, or what there is of the
 // site's history, does not verify.
 func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*Stored, error) {
-	if _, err := s.Roster.Roster().Site(site); err != nil {
+	if _, err := s.Roster.Roster().SiteEver(site); err != nil {
 		return nil, s.sure(&sites.FieldError{Field: "site_id", Err: err})
 	}
 	e, err := s.Ledger.Entry(ctx, site.History(), string(id))

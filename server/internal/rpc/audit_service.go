@@ -170,7 +170,7 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 		}
 	}
 	if site != "" {
-		if _, err := sc.rosterAt.Site(site); err != nil {
+		if _, err := sc.rosterAt.SiteEver(site); err != nil {
 			return nil, &sites.FieldError{Field: "site_id", Err: err}
 		}
 	}

@@ -83,7 +83,7 @@ func (s *scope) seesAccount(a *accounts.Account) bool {
 
 // divisionOf returns the division in which lies what was looked at, today.
 func (s *scope) divisionOf(a *accounts.RecordedAccess) sites.DivisionCode {
-	if site, err := s.rosterAt.Site(a.Site); err == nil {
+	if site, err := s.rosterAt.SiteEver(a.Site); err == nil {
 		return site.PlaceAt(s.now).Division
 	}
 	return a.Division
@@ -148,7 +148,7 @@ func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 	if s.all() {
 		return nil
 	}
-	site, err := s.rosterAt.Site(sites.SiteID(lower(id)))
+	site, err := s.rosterAt.SiteEver(sites.SiteID(lower(id)))
 	// No visit lies ahead of the clock, so that a move to come lets nobody in.
 	past := at.IsValid() && at.AsTime().Before(s.now)
 	if err == nil && (s.seesSite(site) || past && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
