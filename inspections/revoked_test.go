@@ -39,7 +39,7 @@ func TestRegistrationRevoked(t *testing.T) {
 		t.Fatalf("%d sites are due, want 2", got)
 	}
 	w.Now = w.Now.Add(time.Hour)
-	w.revoke(t, w.Roster.Roster().NewestChange(w.Site))
+	w.revoke(t, w.Site.Revision())
 	if got := due(); got != 1 {
 		t.Errorf("%d sites are due, want the other one", got)
 	}
@@ -88,7 +88,7 @@ func TestOrderRevoked(t *testing.T) {
 	w := newWorld(t)
 	w.submit(t, w.checkIn(1))
 	w.Now = w.Now.Add(time.Hour)
-	w.revoke(t, w.Roster.Roster().NewestOrderChange(w.Order.ID))
+	w.revoke(t, w.Roster.Roster().OrderRevision(w.Order.ID))
 	a, err := w.Coverage(t.Context(), inspections.Question{Division: sitestest.City, Start: sitestest.Start, End: sitestest.Start.AddDate(0, 0, 7)})
 	if err != nil || a.SitesDue != 0 || a.SitesNeverInspected != 0 || a.CheckIns != 1 {
 		t.Errorf("got %+v, %v, want nothing due and the check-in", a.Figures, err)

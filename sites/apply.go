@@ -176,6 +176,7 @@ func (n edit) compact(s *Site, before []ledger.Sequence, seq ledger.Sequence) *S
 	} else {
 		b.changes = append(slices.Clone(before), seq)
 	}
+	b.revision = 0
 	return &b.Site
 }
 

@@ -195,6 +195,11 @@ func everything(r *sites.Roster, at []time.Time) map[string]any {
 		orders = append(orders, *o)
 	}
 	out["orders"] = orders
+	var ever []string
+	for o, revoked := range r.OrdersEver() {
+		ever = append(ever, fmt.Sprint(o.ID, revoked, r.OrderRevision(o.ID)))
+	}
+	out["orders ever"] = ever
 	for _, code := range append(slices.Concat(worldCodes...), "", "990000") {
 		out["versions of "+string(code)] = fmt.Sprint(r.Versions(code))
 		out["sites in "+string(code)] = slices.Sorted(slices.Values(ids(slices.Collect(r.SitesIn(code)))))
@@ -208,7 +213,7 @@ func everything(r *sites.Roster, at []time.Time) map[string]any {
 		of := fmt.Sprint("site ", s.RegistrationNo, " ")
 		text, _ := json.Marshal(s)
 		known, _ := r.SiteByRegistration(s.RegistrationNo)
-		out[of] = []any{string(text), s.Etag(), known == s, closed(r, s.ID)}
+		out[of] = []any{string(text), s.Etag(), known == s, closed(r, s.ID), s.Revision()}
 		var events []string
 		for _, e := range r.Concerning(s) {
 			events = append(events, fmt.Sprint(e.Sequence, e.ID, e.Kind, e.Time))

@@ -196,8 +196,14 @@ func sitePlaces(a, b *Site, now time.Time, yield func(DivisionCode) bool) bool {
 	return true
 }
 
-// Change returns the entry with the sequence, without its record. There must be one.
-func (r *Roster) Change(q ledger.Sequence) Event { return *r.event(q) }
+// Event returns the entry with the sequence, without its record; the zero Event where the
+// roster has none.
+func (r *Roster) Event(q ledger.Sequence) Event {
+	if q < 1 || q > r.Revision() {
+		return Event{}
+	}
+	return *r.event(q)
+}
 
 // StillTouched gives the divisions that the change of the event touched, as far as the
 // roster still tells without reading what was before. Of one that takes another back,
@@ -270,12 +276,9 @@ func (d *division) parentsBy(q ledger.Sequence) []uint32 {
 	return nil
 }
 
-// NewestChange is the newest change of the site that Revoke could take back; 0 where all
-// were.
-func (r *Roster) NewestChange(s *Site) ledger.Sequence { return r.newestOf(s.changes, 0) }
-
-// NewestOrderChange is that of the closure order.
-func (r *Roster) NewestOrderChange(id OrderID) ledger.Sequence {
+// OrderRevision is the newest change that made the closure order what it is; 0 where all
+// were taken back.
+func (r *Roster) OrderRevision(id OrderID) ledger.Sequence {
 	life, ok := r.orders.Get(id)
 	if !ok {
 		return 0

@@ -95,14 +95,14 @@ func TestRevokeEndOfOrder(t *testing.T) {
 	_, err = w.EndOrder(t.Context(), admin, o.ID, time.Time{})
 	ended := w.must(t, err)
 	w.wantRests(t, issued, ended)
-	if got := w.Roster().NewestOrderChange(o.ID); got != ended {
+	if got := w.Roster().OrderRevision(o.ID); got != ended {
 		t.Errorf("the order's change is %d, want %d", got, ended)
 	}
 	w.revoke(t, ended)
 	if got, err := w.Roster().Order(o.ID); err != nil || !got.End.Equal(o.PlannedEnd) {
 		t.Errorf("got %v, %v, want the order with its planned end", got, err)
 	}
-	if got := w.Roster().NewestOrderChange(o.ID); got != issued {
+	if got := w.Roster().OrderRevision(o.ID); got != issued {
 		t.Errorf("the order's change is %d, want %d", got, issued)
 	}
 	w.now = w.now.Add(time.Hour)
@@ -155,7 +155,7 @@ func TestRevokeSiteChanges(t *testing.T) {
 	if in("511602001001") || !in(village) {
 		t.Error("the site is listed where it was never to stand, or not where it stands")
 	}
-	if got := w.Roster().NewestChange(w.site(t, "X-1")); got != q[1] {
+	if got := w.site(t, "X-1").Revision(); got != q[1] {
 		t.Errorf("the site's change is %d, want %d", got, q[1])
 	}
 	w.revoke(t, q[1])

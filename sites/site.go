@@ -60,8 +60,18 @@ type Site struct {
 	// changes are the roster entries that made or changed the site, those that take
 	// others back included.
 	changes []ledger.Sequence
+	// revision is the newest of them that holds, where that is not the last of them.
+	revision ledger.Sequence
 	// revoked tells that its registration was taken back: there never was such a site.
 	revoked bool
+}
+
+// Revision is the newest change that made the site what it is; 0 where all were taken back.
+func (s *Site) Revision() ledger.Sequence {
+	if s.revision != 0 || s.revoked || len(s.changes) == 0 {
+		return s.revision
+	}
+	return s.changes[len(s.changes)-1]
 }
 
 // PlaceAt returns where the site stands at t.

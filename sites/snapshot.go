@@ -201,6 +201,7 @@ func (r *Roster) packSite(p *packer, s *Site) {
 	p.time(s.Registered)
 	p.time(s.Deregistered)
 	p.flag(s.revoked)
+	p.uint(uint64(s.revision))
 	p.sequences(s.changes)
 	p.count(len(s.Places))
 	for _, place := range s.Places {
@@ -472,7 +473,7 @@ func (n edit) unpackSite(u *unpacker) *Site {
 	b := new(siteBlock)
 	b.ID, b.RegistrationNo, b.Name = SiteID(u.string()), u.string(), u.string()
 	b.Registered, b.Deregistered = u.time(), u.time()
-	b.revoked = u.below(2) == 1
+	b.revoked, b.revision = u.below(2) == 1, ledger.Sequence(u.uint())
 	b.changes = u.sequences()
 	if len(b.changes) == 1 {
 		b.change[0] = b.changes[0]

@@ -238,12 +238,14 @@ func (n edit) tell(of, event *Event) {
 func (n edit) undoSite(i uint32, before *Site, seq ledger.Sequence) {
 	old := n.site(i)
 	if before != nil {
-		n.putSite(i, old, n.compact(before, old.changes, seq))
+		site := n.compact(before, old.changes, seq)
+		site.revision = n.newestOf(old.changes, 0)
+		n.putSite(i, old, site)
 		return
 	}
 	never := *old
 	never.changes = append(slices.Clone(old.changes), seq)
-	never.revoked = true
+	never.revision, never.revoked = 0, true
 	*n.sites.Edit(i, n.own) = &never
 	if !old.revoked {
 		n.gone++

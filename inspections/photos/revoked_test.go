@@ -19,7 +19,7 @@ func TestPurgeRevoked(t *testing.T) {
 			c := w.declare(t, 1, a, late)
 			w.mustSend(t, c, 0, a)
 			w.Now = w.Now.Add(after)
-			_, err := w.Roster.Revoke(t.Context(), sites.By{Account: "test"}, w.Roster.Roster().NewestOrderChange(w.Order.ID), "by mistake")
+			_, err := w.Roster.Revoke(t.Context(), sites.By{Account: "test"}, w.Roster.Roster().OrderRevision(w.Order.ID), "by mistake")
 			must(t, err)
 			revoked := w.Now
 			w.Now = w.Now.Add(180*day - time.Second)
@@ -52,7 +52,7 @@ func TestPhotosOfRevokedSite(t *testing.T) {
 	a, b := photo(t, 1, ""), photo(t, 2, "")
 	c := w.declare(t, 1, a, b)
 	w.mustSend(t, c, 0, a)
-	_, err := w.Roster.Revoke(t.Context(), sites.By{Account: "test"}, w.Roster.Roster().NewestChange(w.Site), "by mistake")
+	_, err := w.Roster.Revoke(t.Context(), sites.By{Account: "test"}, w.Site.Revision(), "by mistake")
 	must(t, err)
 	w.mustSend(t, c, 1, b)
 	for i := range 2 {

@@ -127,7 +127,11 @@ func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) []*xunc
 // is shown as it is stored.
 func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryEntry {
 	altered, aside := s.config.Altered.OfEntry(e)
-	plain := !altered && !aside && !withRecord
+	var revoked ledger.Sequence
+	if e.History == ledger.Roster {
+		revoked = s.config.Roster.Roster().Event(e.Sequence).RevokedBy
+	}
+	plain := !altered && !aside && !withRecord && revoked == 0
 	if plain {
 		if out, ok := s.read.Get(e.Hash); ok {
 			return out
@@ -137,7 +141,7 @@ func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryE
 	if err != nil {
 		return fromUnreadable(e, aside)
 	}
-	out.Altered, out.SetAside = altered, aside
+	out.Altered, out.SetAside, out.RevokedBySequence = altered, aside, int64(revoked)
 	if withRecord {
 		out.Record = e.Record
 	}

@@ -101,7 +101,7 @@ var bounds = map[string]any{
 	"Photo.width int32.gte":                                     0,
 	"Photo.height int32.gte":                                    0,
 	"RevokeChangeRequest.revision int64.gte":                    0,
-	"RevokeChangeRequest.reason string.max_len":                 sites.MaxOrderText,
+	"RevokeChangeRequest.reason string.max_len":                 sites.MaxReason,
 	"DivisionRow.* string.max_bytes":                            4096,
 	"SiteRow.* string.max_bytes":                                4096,
 	"ClosureOrder.division_codes repeated.items.string.pattern": aCode,

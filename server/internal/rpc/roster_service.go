@@ -178,7 +178,7 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	}
 	now := s.config.Now()
 	out.DisplacedSites = first(done.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(done.Orphaned, fromOrder)
+	out.OrphanedOrders = first(done.Orphaned, s.order)
 	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(done.Displaced)), int32(len(done.Orphaned))
 	return len(rows), stream.SendAndClose(out)
 }
@@ -253,6 +253,10 @@ func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSite
 }
 
 // site writes a site as it stands now, or will stand if it is registered later.
+func (s *rosterService) order(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+	return fromOrder(o, s.config.Roster.Roster().OrderRevision(o.ID))
+}
+
 func (s *rosterService) site(site *sites.Site) *xunchav1.Site { return fromSite(site, s.config.Now()) }
 
 func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
@@ -354,7 +358,7 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: fromOrder(made)}, nil
+	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: s.order(made)}, nil
 }
 
 func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndClosureOrderRequest) (*xunchav1.EndClosureOrderResponse, error) {
@@ -366,7 +370,7 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.EndClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+	return &xunchav1.EndClosureOrderResponse{ClosureOrder: s.order(order)}, nil
 }
 
 func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClosureOrderRequest) (*xunchav1.GetClosureOrderResponse, error) {
@@ -374,7 +378,7 @@ func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClos
 	if err != nil {
 		return nil, &sites.FieldError{Field: "closure_order_id", Err: err}
 	}
-	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+	return &xunchav1.GetClosureOrderResponse{ClosureOrder: s.order(order)}, nil
 }
 
 func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {
@@ -403,7 +407,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 			break // this one and all that began before it are over
 		}
 		shown := (at.IsZero() || o.InForce(at)) && sc.seesOrder(o)
-		if !p.offer(shown, func() *xunchav1.ClosureOrder { return fromOrder(o) }) {
+		if !p.offer(shown, func() *xunchav1.ClosureOrder { return fromOrder(o, r.OrderRevision(o.ID)) }) {
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -252,7 +253,11 @@ func meaningOf(err error) meaning {
 func (m meaning) sentences(err error) (en, zh string) {
 	var rows *coverage.TooManyRowsError
 	var large *reportTooLargeError
+	var rests *sites.RestedOnError
 	switch {
+	case errors.As(err, &rests):
+		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
+			fmt.Sprintf("之后的更改%d以此项更改为基础，请先撤销该更改。", rests.Revision)
 	case errors.As(err, &rows):
 		return fmt.Sprintf("The report has more than %d rows. A depth of %d fits.", rows.MaxRows, rows.Fits),
 			fmt.Sprintf("报告超过%d行，depth为%d时可以返回。", rows.MaxRows, rows.Fits)
@@ -368,6 +373,10 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	}
 	if depth, ok := fittingDepth(err); ok {
 		info["fitting_depth"] = itoa(depth)
+	}
+	var rests *sites.RestedOnError
+	if errors.As(err, &rests) {
+		info["revision"] = strconv.FormatInt(rests.Revision, 10)
 	}
 	if m.private {
 		message = m.en
