@@ -281,10 +281,11 @@ func (n edit) undoDivisions(lives []divisionLife, seq ledger.Sequence) {
 		}
 	}
 	text := newText(size)
+	first := []ledger.Sequence{seq} // which most of them share
 	left, joined := map[uint32][]uint32{}, map[uint32][]uint32{} // children, by parent
 	for _, l := range lives {
 		before := n.divisions.At(l.number).parents()
-		n.remake(l, seq, text)
+		n.remake(l, first, text)
 		after := n.divisions.At(l.number).parents()
 		for _, p := range before {
 			if !slices.Contains(after, p) {
@@ -308,11 +309,11 @@ func (n edit) undoDivisions(lives []divisionLife, seq ledger.Sequence) {
 }
 
 // remake makes the versions and marks of a division out of all that is said of it.
-func (n edit) remake(l divisionLife, seq ledger.Sequence, text *text) {
+func (n edit) remake(l divisionLife, revocation []ledger.Sequence, text *text) {
 	d := n.divisions.Edit(l.number, n.own)
-	rare := rareDivision{revocations: []ledger.Sequence{seq}}
+	rare := rareDivision{revocations: revocation}
 	if d.rare != nil {
-		rare.revocations = append(slices.Clone(d.rare.revocations), seq)
+		rare.revocations = slices.Concat(d.rare.revocations, revocation)
 	}
 	d.newest, d.rare = version{}, &rare
 	for _, c := range l.changes {
