@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"xuncha/inspections/coverage"
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -49,66 +50,89 @@ const (
 	maxYear = 9000
 )
 
-// check returns the first thing that is wrong with the report in itself. It is a
-// *sites.FieldError.
-func (c *CheckIn) check() error {
-	switch {
-	case c.ID == "":
-		return sites.Invalid("check_in_id", "is missing")
-	case c.Captured.IsZero():
-		return sites.Invalid("capture_time", "is missing")
-	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
-		return sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear)
-	case !slices.Contains(findings, c.Finding):
-		return sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding)
-	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
-		return sites.Invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
-	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
-		return sites.Invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
-	case !utf8.ValidString(c.Note):
-		return sites.Invalid("note", "is not valid UTF-8")
-	case utf8.RuneCountInString(c.Note) > MaxNote:
-		return sites.Invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
-	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
-		return sites.Invalid("note", "must not have control characters other than line feeds and tabs")
-	case len(c.Photos) > MaxPhotos:
-		return sites.Invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+// Check returns all that is wrong with the report in itself: a *sites.FieldError or
+// sites.FieldErrors.
+func (c *CheckIn) Check() error {
+	var f sites.Faults
+	if c.ID == "" {
+		f.Join(sites.Missing("check_in_id", ""))
 	}
-	for i, p := range c.Photos {
-		field := fmt.Sprintf("photos[%d]", i)
-		switch {
-		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
-			return sites.Invalid(field+".sha256", "is declared twice")
-		case p.Size < 1 || p.Size > MaxPhotoSize:
-			return sites.Invalid(field+".size_bytes", "is %d; a photo has 1 to %d bytes", p.Size, MaxPhotoSize)
-		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
-			return sites.Invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
-		}
+	if c.Site == "" {
+		f.Join(sites.Missing("site_id", ""))
+	}
+	switch {
+	case c.Captured.IsZero():
+		f.Join(sites.Missing("capture_time", ""))
+	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
+		f.Join(sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear))
+	}
+	switch {
+	case c.Finding == "":
+		f.Join(sites.Missing("finding", ""))
+	case !slices.Contains(findings, c.Finding):
+		f.Join(sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding))
+	}
+	if c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents {
+		f.Join(sites.OutOfRange("cancelled_event_count", 0, MaxCancelledEvents))
+	}
+	if c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople {
+		f.Join(sites.OutOfRange("dispersed_people_count", 0, MaxDispersedPeople))
 	}
 	if l := c.Location; l != nil {
-		switch {
 		// So written that what is not a number fails too.
-		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
-			return sites.Invalid("location.latitude", "must lie between -90 and 90")
-		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
-			return sites.Invalid("location.longitude", "must lie between -180 and 180")
-		case !(l.Accuracy >= 0):
-			return sites.Invalid("location.accuracy_m", "must not be negative")
+		if !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90) {
+			f.Join(sites.OutOfRange("location.latitude", -90, 90))
+		}
+		if !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180) {
+			f.Join(sites.OutOfRange("location.longitude", -180, 180))
+		}
+		if !(l.Accuracy >= 0) {
+			f.Join(sites.Invalid("location.accuracy_m", "must not be negative"))
 		}
 	}
-	return nil
+	switch {
+	case !utf8.ValidString(c.Note):
+		f.Join(sites.Invalid("note", "is not valid UTF-8"))
+	case utf8.RuneCountInString(c.Note) > MaxNote:
+		f.Join(sites.TooLong("note", utf8.RuneCountInString(c.Note), MaxNote, sites.Characters))
+	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
+		f.Join(sites.Invalid("note", "must not have control characters other than line feeds and tabs"))
+	}
+	if len(c.Photos) > MaxPhotos {
+		f.Join(sites.TooLong("photos", len(c.Photos), MaxPhotos, sites.Items))
+		return f.Err() // of which each would be judged by all others
+	}
+	for i, p := range c.Photos {
+		field := func(name string) string { return fmt.Sprintf("photos[%d].%s", i, name) }
+		if slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }) {
+			f.Join(sites.Invalid(field("sha256"), "is declared twice"))
+		}
+		if p.Size < 1 || p.Size > MaxPhotoSize {
+			f.Join(sites.OutOfRange(field("size_bytes"), 1, MaxPhotoSize))
+		}
+		switch p.ContentType {
+		case "image/jpeg", "image/png", "image/webp":
+		case "":
+			f.Join(sites.Missing(field("content_type"), ""))
+		default:
+			f.Join(sites.Invalid(field("content_type"), "must be image/jpeg, image/png or image/webp"))
+		}
+	}
+	return f.Err()
 }
 
 // accept applies the rules to a check-in that arrives now.
 func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	field := func(name string, err error) error { return &sites.FieldError{Field: name, Err: err} }
 	roster := s.Roster.Roster()
-	site, err := roster.Site(c.Site)
-	if err != nil {
-		return nil, field("site_id", err)
+	site, unknown := roster.Site(c.Site)
+	err := c.Check()
+	switch {
+	case unknown == nil && err == nil:
+	case unknown == nil, err != nil && s.Altered.Of(ledger.Roster) != nil: // whose rest may have the site
+		return nil, err
+	default:
+		return nil, sites.JoinFaults(err, field("site_id", unknown))
 	}
 	out := &Stored{CheckIn: c, Corrected: c.Captured.UTC()}
 	var flags [4]bool // in the order of the API's enum

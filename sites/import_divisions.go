@@ -106,10 +106,14 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			}
 		}
 		var err error
-		row.Code, err = ParseDivisionCode(in.Code)
+		if row.Code, err = ParseDivisionCode(in.Code); in.Code == "" {
+			err = missing("")
+		}
 		check("code", err)
 		row.Level = readLevel(in.Level, row.Code, in.Parent != "")
-		if row.Level == 0 {
+		if in.Level == "" {
+			check("level", missing(""))
+		} else if row.Level == 0 {
 			p.sayf(in.Row, "level", "%q is no level: want nation, province, city, county, township or village, or a word such as 省, 自治州, 县, 街道 or 社区", clip(in.Level))
 		} else if n := len(row.Code); n != 0 && n != row.Level.digits() {
 			has := fmt.Sprintf("%s has %d", row.Code, n)
@@ -122,9 +126,7 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			p.sayf(in.Row, "level", "a nation has the code %s; %s is another division's", nationCode, in.Code)
 			row.Level = 0
 		}
-		if why := textProblem(in.Name, 1, MaxName); why != "" {
-			check("name", invalidf("%s", why))
-		}
+		check("name", textProblem(in.Name, 1, MaxName))
 		if in.Parent != "" {
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
@@ -233,7 +235,7 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 // ends are the divisions that the table ends.
 func (t *divisionTable) checkParent(r *Roster, row tableRow, ends map[DivisionCode]Division) error {
 	if row.in.Parent == "" && row.Level != 0 && !levels[row.Level].top {
-		return invalidf("is missing: only a nation, a province or a city may be without a parent")
+		return missing(": only a nation, a province or a city may be without a parent")
 	}
 	if row.Parent == "" {
 		return nil

@@ -156,7 +156,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 // replacePassword replaces the password with the revision by a new one and signs
 // out all devices.
 func (s *Service) replacePassword(ctx context.Context, a *Account, password string, revision int64, old string) (*Account, error) {
-	if err := checkPassword("new_password", password, a.Username); err != nil {
+	if err := CheckPassword("new_password", password, a.Username); err != nil {
 		return nil, err
 	}
 	if password == old {
