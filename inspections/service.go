@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Altered, Doubtful and OnStep are required.
+// Config is what a Service works with. All fields but Limits, Altered, Doubtful and OnStep
+// are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -20,6 +22,8 @@ type Config struct {
 	Roster *sites.Service
 	// Now returns the server's clock.
 	Now func() time.Time
+	// Limits are those of photos that are kept; the zero value has the defaults.
+	Limits picture.Limits
 	// Altered has the histories that do not verify; nil where none is known.
 	Altered *ledger.Alterations
 	// Doubtful reports whether the server's clock waits for somebody to confirm it. What it

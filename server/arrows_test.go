@@ -23,7 +23,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"internal/persistent":                   {nil, nil},
 	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},
 	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites"}, nil},
-	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage"}, nil},
+	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"internal/persistent", "ledger", "sites"}, []string{"github.com/tidwall/btree"}},
 	"inspections/coverage/slow":             {[]string{"ledger"}, nil}, // so that it shares no mistake with what it checks

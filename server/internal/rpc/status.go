@@ -109,7 +109,7 @@ var meanings = []meaning{
 	{picture.ErrNotPicture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_PICTURE, 0, false,
 		"The file is not a whole JPEG, PNG or WebP picture.", "该文件不是完整的JPEG、PNG或WebP图片。"},
 	{picture.ErrTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE, 0, false,
-		"The picture has more than 50 megapixels. Take a smaller one.", "图片超过5000万像素，请降低分辨率。"},
+		"The picture has too many pixels. Take a smaller one.", "图片像素过多，请降低分辨率后重新拍摄。"},
 	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is struck off.", "该场所已注销。"},
 	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,
@@ -252,7 +252,11 @@ func meaningOf(err error) meaning {
 func (m meaning) sentences(err error) (en, zh string) {
 	var rows *coverage.TooManyRowsError
 	var large *reportTooLargeError
+	var pixels *picture.TooLargeError
 	switch {
+	case errors.As(err, &pixels):
+		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take a smaller one.", pixels.Width, pixels.Height, pixels.Megapixels()),
+			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素，请降低分辨率后重新拍摄。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
 	case errors.As(err, &rows):
 		return fmt.Sprintf("The report has more than %d rows. A depth of %d fits.", rows.MaxRows, rows.Fits),
 			fmt.Sprintf("报告超过%d行，depth为%d时可以返回。", rows.MaxRows, rows.Fits)
