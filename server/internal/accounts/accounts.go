@@ -78,6 +78,9 @@ type Account struct {
 	// generation is raised by each change of the password. Tokens and devices
 	// of an earlier one are signed out.
 	generation int64
+
+	// past is what it could do before its last change; nil where that was always the same.
+	past *past
 }
 
 const (

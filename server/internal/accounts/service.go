@@ -70,6 +70,13 @@ type Service struct {
 type Caller struct {
 	Account *Account
 	Device  string
+
+	// expires is when the token does. accounts, keys and verified are by what and when it
+	// was found to be good.
+	expires  time.Time
+	accounts *state
+	keys     *keyRing
+	verified time.Time
 }
 
 // The kinds of entries.
