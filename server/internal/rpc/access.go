@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -92,7 +91,7 @@ var accesses = map[string]access{
 		return s.site("site_id", m.SiteId)
 	}),
 	xunchav1.RosterService_MoveSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.MoveSiteRequest) error {
-		return cmp.Or(s.site("site_id", m.SiteId), s.division("division_code", m.DivisionCode))
+		return sites.JoinFaults(s.site("site_id", m.SiteId), s.division("division_code", m.DivisionCode))
 	}),
 	xunchav1.RosterService_DeregisterSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DeregisterSiteRequest) error {
 		return s.site("site_id", m.SiteId)
@@ -104,12 +103,7 @@ var accesses = map[string]access{
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 	xunchav1.RosterService_CreateClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateClosureOrderRequest) error {
-		for i, code := range m.ClosureOrder.DivisionCodes {
-			if err := s.division(fmt.Sprintf("closure_order.division_codes[%d]", i), code); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.divisions("closure_order.division_codes", m.ClosureOrder.DivisionCodes)
 	}),
 	xunchav1.RosterService_EndClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.EndClosureOrderRequest) error {
 		return s.wholeOrder(m.ClosureOrderId)
@@ -163,7 +157,7 @@ var accesses = map[string]access{
 	}),
 	xunchav1.AuditService_ListAccesses_FullMethodName: rule(auditors, func(s *scope, m *xunchav1.ListAccessesRequest) error {
 		if m.SiteId != "" {
-			return cmp.Or(s.site("site_id", m.SiteId), s.optionalDivision("division_code", m.DivisionCode))
+			return sites.JoinFaults(s.site("site_id", m.SiteId), s.optionalDivision("division_code", m.DivisionCode))
 		}
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
@@ -183,7 +177,7 @@ var accesses = map[string]access{
 		return s.divisions("account.division_codes", m.Account.DivisionCodes)
 	}),
 	xunchav1.AccountService_UpdateAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.UpdateAccountRequest) error {
-		return cmp.Or(s.account(m.AccountId), s.divisions("division_codes", m.DivisionCodes))
+		return sites.JoinFaults(s.account(m.AccountId), s.divisions("division_codes", m.DivisionCodes))
 	}),
 	xunchav1.AccountService_DisableAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DisableAccountRequest) error {
 		return s.account(m.AccountId)

@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"math"
-	"strconv"
 	"time"
 
 	"xuncha/inspections"
@@ -66,9 +65,20 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: receipts[0]}, nil
 }
 
+// whose returns an error where the list is not of either a division or a site.
+func whose(req *xunchav1.ListCheckInsRequest) error {
+	switch {
+	case req.DivisionCode == "" && req.SiteId == "":
+		return sites.Missing("division_code", ": give either it or site_id")
+	case req.DivisionCode != "" && req.SiteId != "":
+		return sites.Invalid("division_code", "give either it or site_id, and not both")
+	}
+	return nil
+}
+
 func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.ListCheckInsRequest) (*xunchav1.ListCheckInsResponse, error) {
-	if (req.DivisionCode == "") == (req.SiteId == "") {
-		return nil, sites.Invalid("division_code", "give either it or site_id, and not both")
+	if err := whose(req); err != nil {
+		return nil, err
 	}
 	question, err := s.config.question(sites.DivisionCode(req.DivisionCode), req.StartTime, req.EndTime, req.KnownTime)
 	if err != nil {
@@ -78,8 +88,7 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 		coverage.VisitRef
 		Day time.Time `json:",omitzero"`
 	}
-	query := []string{"ListCheckIns", req.DivisionCode, lower(req.SiteId), spell(req.StartTime), spell(req.EndTime),
-		spell(req.KnownTime), req.Flag.String(), strconv.FormatBool(req.FoundOpen)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}

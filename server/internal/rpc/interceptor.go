@@ -51,7 +51,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 			return err
 		}
 		if resp, err = next(ctx, req); err != nil {
-			return err
+			return c.complete(req, err)
 		}
 		return c.record(ctx, info.FullMethod, row, req)
 	})
@@ -215,14 +215,14 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 	}
 	if !plainlyValid(msg) {
 		if err := c.validator.Validate(msg); err != nil {
-			return err
+			return c.refuse(ctx, row, msg, err)
 		}
 	}
 	shortenCodes(msg)
 	if row.inScope == nil {
 		return nil
 	}
-	return row.inScope(scopeOf(ctx), msg)
+	return c.complete(msg, row.inScope(scopeOf(ctx), msg))
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and

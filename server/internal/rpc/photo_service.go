@@ -33,7 +33,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 	ctx := stream.Context()
 	first, err := readNext(ctx, stream.Recv)
 	if err == io.EOF || err == nil && first.GetSpec() == nil {
-		return &sites.FieldError{Field: "spec", Err: errMissing}
+		return &sites.FieldError{Field: "spec", Err: sites.ErrMissing}
 	}
 	if err != nil {
 		return err

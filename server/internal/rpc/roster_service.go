@@ -47,7 +47,7 @@ func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDiv
 		After sites.DivisionCode `json:"a"`
 		At    time.Time          `json:"t,omitzero"`
 	}
-	query := []string{"ListDivisions", req.ParentCode, spell(req.AsOfTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -124,9 +124,9 @@ func receiveImport[Req importRequest[R], R interface {
 		case h != nil:
 			return nil, nil, sites.Invalid("header", "must come first, and once")
 		case header == nil:
-			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", errMissing)}
+			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", sites.ErrMissing)}
 		case row != none && len(rows) == sites.MaxImportRows:
-			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", errTooLong, sites.MaxImportRows)}
+			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", sites.ErrTooLong, sites.MaxImportRows)}
 		case row != none:
 			if size += proto.Size(row); size > maxImport {
 				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
@@ -135,7 +135,7 @@ func receiveImport[Req importRequest[R], R interface {
 		}
 	}
 	if header == nil {
-		return nil, nil, &sites.FieldError{Field: "header", Err: errMissing}
+		return nil, nil, &sites.FieldError{Field: "header", Err: sites.ErrMissing}
 	}
 	return header, rows, nil
 }
@@ -153,9 +153,6 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	})
 	if err != nil {
 		return len(rows), err
-	}
-	if header.EffectiveDate == "" {
-		return len(rows), &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
 	if err := scopeOf(stream.Context()).divisionRows(rows); err != nil {
 		return len(rows), err
@@ -269,16 +266,11 @@ func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSite
 }
 
 func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
-	position, err := positionOf(req.Latitude, req.Longitude)
+	to, err := toPlace(req)
 	if err != nil {
 		return nil, err
 	}
-	from, err := timeOf("effective_time", req.EffectiveTime)
-	if err != nil {
-		return nil, err
-	}
-	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
-		sites.Place{From: from, Division: sites.DivisionCode(req.DivisionCode), Address: req.Address, Position: position})
+	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, to)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +315,7 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 		After string    `json:"a"`
 		At    time.Time `json:"t,omitzero"`
 	}
-	query := []string{"ListSites", req.DivisionCode, spell(req.AsOfTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -385,7 +377,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 	var cursor struct {
 		After sites.OrderID `json:"a"`
 	}
-	query := []string{"ListClosureOrders", spell(req.InForceTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}

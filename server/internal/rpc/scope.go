@@ -130,12 +130,13 @@ func (s *scope) optionalDivision(field, code string) error {
 }
 
 func (s *scope) divisions(field string, codes []string) error {
+	var f sites.Faults
 	for i, code := range codes {
-		if err := s.division(fmt.Sprintf("%s[%d]", field, i), code); err != nil {
-			return err
+		if !s.seesDivision(sites.DivisionCode(code)) {
+			f.Join(noDivision(fmt.Sprintf("%s[%d]", field, i), sites.DivisionCode(code)))
 		}
 	}
-	return nil
+	return f.Err()
 }
 
 func (s *scope) site(field, id string) error {

@@ -29,9 +29,6 @@ import (
 
 // Errors of the transport itself, beside those of the domain.
 var (
-	errMissing     = errors.New("is missing")
-	errOutOfRange  = errors.New("is out of range")
-	errTooLong     = errors.New("is too long")
 	errMalformedID = errors.New("is malformed")
 	errUTF8        = errors.New("is not valid UTF-8")
 	errMalformed   = errors.New("the request's bytes cannot be read")
@@ -152,11 +149,11 @@ var meanings = []meaning{
 		"The report is too large. Ask for a lesser depth.", "报告过大，请减小depth。"},
 	{errPageToken, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN, 0, false,
 		"The page token belongs to another query. Begin again without one.", "分页标记与此查询不符，请从第一页重新查询。"},
-	{errMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
+	{sites.ErrMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
 		"A required field is missing.", "缺少必填字段。"},
-	{errOutOfRange, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_OUT_OF_RANGE, 0, false,
+	{sites.ErrOutOfRange, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_OUT_OF_RANGE, 0, false,
 		"A value is out of range.", "数值超出允许范围。"},
-	{errTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_LONG, 0, false,
+	{sites.ErrTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_LONG, 0, false,
 		"A text or a list is too long.", "文字或列表过长。"},
 	{errMalformedID, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_ID, 0, false,
 		"An id is malformed.", "编号格式不正确。"},
@@ -232,12 +229,12 @@ var meanings = []meaning{
 var internal = meaning{nil, codes.Internal, xunchav1.ErrorReason_ERROR_REASON_INTERNAL, 0, true,
 	"The server failed. It has logged why.", "服务器内部错误，已记录日志。"}
 
-// meaningOf returns the row of the error, or, of a request that breaks rules of
-// buf.validate, that of the first of them.
+// meaningOf returns the row of the error, or, where several fields are wrong, that of the
+// first of them.
 func meaningOf(err error) meaning {
-	var invalid *protovalidate.ValidationError
-	if errors.As(err, &invalid) {
-		err = ruleError(invalid.Violations[0])
+	var all sites.FieldErrors
+	if errors.As(err, &all) {
+		err = all[0]
 	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
@@ -286,14 +283,14 @@ var rules = []struct {
 	id  string
 	err error
 }{
-	{"required", errMissing},
+	{"required", sites.ErrMissing},
 	{"string.uuid", errMalformedID},
 	{"string.pattern", errMalformedID},
-	{"string.max_", errTooLong},
-	{"repeated.max_items", errTooLong},
-	{"int32.", errOutOfRange},
-	{"int64.", errOutOfRange},
-	{"double.", errOutOfRange},
+	{"string.max_", sites.ErrTooLong},
+	{"repeated.max_items", sites.ErrTooLong},
+	{"int32.", sites.ErrOutOfRange},
+	{"int64.", sites.ErrOutOfRange},
+	{"double.", sites.ErrOutOfRange},
 }
 
 // ruleError returns the error of the table that a violation of a rule is, with
@@ -311,7 +308,7 @@ func ruleError(v *protovalidate.Violation) error {
 			empty = v.FieldValue.Enum() == 0
 		}
 		if empty {
-			return errMissing
+			return sites.ErrMissing
 		}
 	}
 	id := v.Proto.GetRuleId()
@@ -334,6 +331,9 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	var fields []*errdetails.BadRequest_FieldViolation
 	violate := func(field string, err error) {
 		m := meaningOf(err)
+		if m.private {
+			return
+		}
 		fields = append(fields, &errdetails.BadRequest_FieldViolation{
 			Field: field, Description: err.Error(), Reason: reasonName(m.reason),
 			LocalizedMessage: localized(ctx, m),
@@ -341,25 +341,9 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	}
 	m := meaningOf(err)
 	message := err.Error()
-	var invalid *protovalidate.ValidationError
-	var field *sites.FieldError
 	var rejected *sites.ImportError
 	info := map[string]string{"request_id": requestID}
-	switch {
-	case errors.As(err, &invalid):
-		message = "the request is invalid"
-		for i, v := range invalid.Violations {
-			if i == maxViolations {
-				break
-			}
-			path := protovalidate.FieldPathString(v.Proto.GetField())
-			err := ruleError(v)
-			violate(path, err)
-			if i == 0 {
-				message = path + ": " + err.Error()
-			}
-		}
-	case errors.As(err, &rejected):
+	if errors.As(err, &rejected) {
 		for i, p := range rejected.Problems {
 			if i == maxViolations {
 				break
@@ -367,8 +351,15 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 			violate("row["+itoa(p.Row)+"]."+p.Column, p.Err)
 		}
 		info["problem_count"] = itoa(rejected.Total)
-	case errors.As(err, &field) && !m.private:
-		violate(field.Field, field.Err)
+	} else if !m.private {
+		all := sites.FieldErrorsOf(err)
+		for _, f := range all[:min(len(all), maxViolations)] {
+			violate(f.Field, f.Err)
+		}
+		if len(all) > 1 {
+			message = fmt.Sprintf("%v (and %d more)", all[0], len(all)-1)
+			info["problem_count"] = itoa(len(all))
+		}
 	}
 	if depth, ok := fittingDepth(err); ok {
 		info["fitting_depth"] = itoa(depth)
