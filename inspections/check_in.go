@@ -81,13 +81,22 @@ type Photo struct {
 
 // A Location is where the phone was. Nothing of it is kept.
 type Location struct {
-	// Point is in the datum that GCJ02 tells.
+	// Point is in the Datum.
 	Point sites.Position
 	// Accuracy is the phone's estimate of its error in metres.
 	Accuracy float64
-	// GCJ02 tells that Point is in GCJ-02, not in WGS 84.
-	GCJ02 bool
+	// Datum is what the coordinates of Point refer to.
+	Datum Datum
 }
+
+// A Datum is what coordinates refer to.
+type Datum string
+
+// The datums. One that is not known is none of them.
+const (
+	WGS84 Datum = "wgs84"
+	GCJ02 Datum = "gcj02"
+)
 
 // A CheckIn is what an officer reports of one visit to one site.
 type CheckIn struct {
@@ -103,10 +112,10 @@ type CheckIn struct {
 	CancelledEvents int32
 	// DispersedPeople is a head-count, 0 to MaxDispersedPeople.
 	DispersedPeople int32
-	// Location is nil where the phone does not know it.
+	// Location is nil where the phone does not know it. One that says nothing is as none.
 	Location *Location
-	// Note has at most MaxNote characters, of which none is invisible but line
-	// feeds and tabs.
+	// Note has at most MaxNote characters once sites.Clean has cleaned it, which Submit
+	// does.
 	Note   string
 	Photos []Photo
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +27,9 @@ const (
 	// AwayFromSiteBeyond is how far from the site, in metres, the phone may
 	// have been, beyond its own estimate of its error.
 	AwayFromSiteBeyond = 300.0
+	// MaxAccuracy is the greatest error, in metres, with which a phone still says where
+	// it is.
+	MaxAccuracy = 100_000.0
 )
 
 // The bounds of what a check-in can say.
@@ -36,8 +38,10 @@ const (
 	// can find, so that what is beyond them is a slip of the finger.
 	MaxCancelledEvents = 1_000
 	MaxDispersedPeople = 100_000
-	// MaxNote is the length of a note in characters.
-	MaxNote = 500
+	// MaxNote is the length of a note in characters, and MaxSentNote that of one that
+	// is not clean yet.
+	MaxNote     = 500
+	MaxSentNote = 5_000
 	// MaxPhotos is how many photos a check-in can have.
 	MaxPhotos = 10
 	// MaxPhotoSize is the size of a photo in bytes.
@@ -78,25 +82,11 @@ func (c *CheckIn) Check() error {
 	if c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople {
 		f.Join(sites.OutOfRange("dispersed_people_count", 0, MaxDispersedPeople))
 	}
-	if l := c.Location; l != nil {
-		// So written that what is not a number fails too.
-		if !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90) {
-			f.Join(sites.OutOfRange("location.latitude", -90, 90))
-		}
-		if !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180) {
-			f.Join(sites.OutOfRange("location.longitude", -180, 180))
-		}
-		if !(l.Accuracy >= 0) {
-			f.Join(sites.Invalid("location.accuracy_m", "must not be negative"))
-		}
-	}
-	switch {
-	case !utf8.ValidString(c.Note):
+	switch note := sites.Clean(c.Note); {
+	case !utf8.ValidString(note):
 		f.Join(sites.Invalid("note", "is not valid UTF-8"))
-	case utf8.RuneCountInString(c.Note) > MaxNote:
-		f.Join(sites.TooLong("note", utf8.RuneCountInString(c.Note), MaxNote, sites.Characters))
-	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
-		f.Join(sites.Invalid("note", "must not have control characters other than line feeds and tabs"))
+	case utf8.RuneCountInString(note) > MaxNote:
+		f.Join(sites.TooLong("note", utf8.RuneCountInString(note), MaxNote, sites.Characters))
 	}
 	if len(c.Photos) > MaxPhotos {
 		f.Join(sites.TooLong("photos", len(c.Photos), MaxPhotos, sites.Items))
@@ -160,12 +150,8 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 	out.Order = order.ID
 	flags[0] = now.Sub(at) > SyncedLateAfter
 	flags[1] = s.visitedLate(roster, site, at)
-	if place := site.PlaceAt(at).Position; place != nil && c.Location != nil {
-		point := c.Location.Point
-		if c.Location.GCJ02 {
-			point = toWGS84(point)
-		}
-		metres := math.Round(distance(point, *place))
+	if place := site.PlaceAt(at).Position; place != nil && c.Location.known() {
+		metres := math.Round(distance(c.Location.inWGS84(), *place))
 		out.Distance = &metres
 		flags[2] = metres-c.Location.Accuracy > AwayFromSiteBeyond
 	}
@@ -198,10 +184,26 @@ func (s *Service) visitedLate(roster *sites.Roster, site *sites.Site, at time.Ti
 	return coverage.VisitedLate(roster.Closures(site), at, last)
 }
 
-// sameContent reports whether two reports say the same. Location does not
-// count: the first one was dropped.
+// sameContent reports whether two reports say the same, by what counts: the note as it is
+// stored, which in records of earlier versions is not clean, and the time to the
+// millisecond, of which some phones' formats keep no more. The location does not count:
+// that of the first was dropped.
 func sameContent(a, b *CheckIn) bool {
-	return a.ID == b.ID && a.Site == b.Site && a.Captured.Equal(b.Captured) && a.Finding == b.Finding &&
+	off := a.Captured.Sub(b.Captured)
+	return a.ID == b.ID && a.Site == b.Site && off > -time.Millisecond && off < time.Millisecond && a.Finding == b.Finding &&
 		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
-		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
+		a.DispersedPeople == b.DispersedPeople && sites.Clean(a.Note) == sites.Clean(b.Note) &&
+		declaresAll(a.Photos, b.Photos) && declaresAll(b.Photos, a.Photos)
+}
+
+// declaresAll reports whether each of some photos is declared among others, in any order.
+func declaresAll(some, others []Photo) bool {
+	for _, p := range some {
+		if !slices.ContainsFunc(others, func(q Photo) bool {
+			return p.SHA256 == q.SHA256 && p.Size == q.Size && p.ContentType == q.ContentType
+		}) {
+			return false
+		}
+	}
+	return true
 }

@@ -93,6 +93,8 @@ type By struct {
 // nothing. The clientTime is the phone's clock at sending; zero means that it
 // is right.
 //
+// The note is judged and stored as sites.Clean leaves it.
+//
 // A repeat of an id with equal content returns what was stored first and
 // duplicate true, whatever has become of the site or the order since. With
 // other content, or after its entry was set aside, it is ErrConflict.
@@ -101,6 +103,7 @@ type By struct {
 // not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
 // confirmed, it is ErrClockDoubtful. The phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
+	c.Note = sites.Clean(c.Note)
 	if altered := s.Altered.Of(c.Site.History()); altered != nil {
 		return s.submitAltered(ctx, &c, altered)
 	}

@@ -88,7 +88,7 @@ func (Finding) EnumDescriptor() ([]byte, []int) {
 type Datum int32
 
 const (
-	// Not given; refused where there is a location.
+	// Not given. A location counts as none then.
 	Datum_DATUM_UNSPECIFIED Datum = 0
 	// WGS 84, as satellites give it.
 	Datum_DATUM_WGS84 Datum = 1
@@ -207,15 +207,18 @@ func (Flag) EnumDescriptor() ([]byte, []int) {
 }
 
 // Where the phone was. It is used once, to compute the distance to the site,
-// and then dropped: the record keeps the distance alone.
+// and then dropped: the record keeps the distance alone. A location that says
+// nothing refuses no check-in and counts as none: one of 0,0, whatever its
+// accuracy, or within a kilometre of it; one with a value that is out of its range
+// or no number; and one without a datum.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Degrees north, -90 to 90. Latitude and longitude both 0 is what phones say that do
-	// not know where they are, and counts as no location.
+	// Degrees north, -90 to 90.
 	Latitude float64 `protobuf:"fixed64,1,opt,name=latitude,proto3" json:"latitude,omitempty"`
 	// Degrees east, -180 to 180.
 	Longitude float64 `protobuf:"fixed64,2,opt,name=longitude,proto3" json:"longitude,omitempty"`
-	// The phone's own estimate of its error in metres, 0 to 100,000.
+	// The phone's own estimate of its error in metres, 0 to 100,000; 0 where it has
+	// none.
 	AccuracyM float64 `protobuf:"fixed64,3,opt,name=accuracy_m,json=accuracyM,proto3" json:"accuracy_m,omitempty"`
 	// What the coordinates refer to.
 	Datum         Datum `protobuf:"varint,4,opt,name=datum,proto3,enum=xuncha.v1.Datum" json:"datum,omitempty"`
@@ -407,7 +410,10 @@ type CheckIn struct {
 	DispersedPeopleCount int32 `protobuf:"varint,7,opt,name=dispersed_people_count,json=dispersedPeopleCount,proto3" json:"dispersed_people_count,omitempty"`
 	// Where the phone was, if it knows. Never returned.
 	Location *Location `protobuf:"bytes,8,opt,name=location,proto3" json:"location,omitempty"`
-	// At most 500 characters. No person may be named in it.
+	// At most 500 characters, of at most 5,000 that are sent. They are counted after
+	// all ends of lines were made line feeds, and what shows nothing was taken out, such
+	// as marks of direction and zero-width spaces. So the note is stored and returned.
+	// Tabs, emoji and all scripts stay. No person may be named in it.
 	Note string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
 	// The photos of the visit, at most 10, each once.
 	Photos []*Photo `protobuf:"bytes,10,rep,name=photos,proto3" json:"photos,omitempty"`
@@ -850,14 +856,13 @@ var File_xuncha_v1_check_in_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
-	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cxuncha/v1/error_reason.proto\"\xe2\x01\n" +
-	"\bLocation\x123\n" +
-	"\blatitude\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0R\blatitude\x125\n" +
-	"\tlongitude\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\tlongitude\x126\n" +
+	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cxuncha/v1/error_reason.proto\"\x8b\x01\n" +
+	"\bLocation\x12\x1a\n" +
+	"\blatitude\x18\x01 \x01(\x01R\blatitude\x12\x1c\n" +
+	"\tlongitude\x18\x02 \x01(\x01R\tlongitude\x12\x1d\n" +
 	"\n" +
-	"accuracy_m\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00R\taccuracyM\x122\n" +
-	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xb1\x02\n" +
+	"accuracy_m\x18\x03 \x01(\x01R\taccuracyM\x12&\n" +
+	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xb1\x02\n" +
 	"\x05Photo\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12+\n" +
 	"\n" +
@@ -881,7 +886,7 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x13cancelledEventCount\x12A\n" +
 	"\x16dispersed_people_count\x18\a \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x14dispersedPeopleCount\x12/\n" +
 	"\blocation\x18\b \x01(\v2\x13.xuncha.v1.LocationR\blocation\x12\x1c\n" +
-	"\x04note\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04note\x122\n" +
+	"\x04note\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x88'R\x04note\x122\n" +
 	"\x06photos\x18\n" +
 	" \x03(\v2\x10.xuncha.v1.PhotoB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x06photos\x12\"\n" +

@@ -40,7 +40,7 @@ var bounds = map[string]any{
 	"CheckIn.cancelled_event_count int32.lte":  inspections.MaxCancelledEvents,
 	"CheckIn.dispersed_people_count int32.gte": 0,
 	"CheckIn.dispersed_people_count int32.lte": inspections.MaxDispersedPeople,
-	"CheckIn.note string.max_len":              inspections.MaxNote,
+	"CheckIn.note string.max_len":              inspections.MaxSentNote,
 	"CheckIn.photos repeated.max_items":        inspections.MaxPhotos,
 	"Photo.size_bytes int64.gte":               1,
 	"Photo.size_bytes int64.lte":               inspections.MaxPhotoSize,
@@ -84,8 +84,6 @@ var bounds = map[string]any{
 	"*.page_size int32.gte":                                     0,
 	"*.page_token string.max_len":                               1024,
 	"*.etag string.max_len":                                     64,
-	"Location.accuracy_m double.gte":                            0,
-	"Location.accuracy_m double.lte":                            100_000,
 	"PhotoUploadSpec.offset int64.gte":                          0,
 	"Site.division_code string.max_len":                         12,
 	"ImportHeader.effective_date string.max_len":                64,
@@ -96,7 +94,6 @@ var bounds = map[string]any{
 	"ChangePasswordRequest.new_password string.min_len":         1,
 	"RefreshTokenRequest.refresh_token string.min_len":          1,
 	"ListCheckInsRequest.flag enum.in":                          []int32{0, 1, 2},
-	"Location.datum enum.not_in":                                []int32{0},
 	"CheckIn.finding enum.not_in":                               []int32{0},
 	"Photo.width int32.gte":                                     0,
 	"Photo.height int32.gte":                                    0,
@@ -243,6 +240,8 @@ func TestSaidBounds(t *testing.T) {
 		files[name] = strings.Join(strings.Fields(strings.ReplaceAll(text, "//", " ")), " ")
 	}
 	for _, test := range []struct{ file, want string }{
+		{"check_in.proto", fmt.Sprintf("At most %d characters", inspections.MaxNote)},
+		{"check_in.proto", fmt.Sprintf("in metres, 0 to %d,000;", int(inspections.MaxAccuracy/1000))},
 		{"closure_order.proto", fmt.Sprintf("at most %d days after the start", days(sites.MaxOrderLength))},
 		{"closure_order.proto", fmt.Sprintf("%d hour to %d days", sites.MinInspectionInterval/time.Hour, days(sites.MaxInspectionInterval))},
 		{"error_reason.proto", fmt.Sprintf("lasts at most %d days", days(sites.MaxOrderLength))},

@@ -209,6 +209,11 @@ var findings = map[xunchav1.Finding]inspections.Finding{
 	xunchav1.Finding_FINDING_INACCESSIBLE:     inspections.FoundInaccessible,
 }
 
+var datums = map[xunchav1.Datum]inspections.Datum{
+	xunchav1.Datum_DATUM_WGS84: inspections.WGS84,
+	xunchav1.Datum_DATUM_GCJ02: inspections.GCJ02,
+}
+
 func fromFinding(f inspections.Finding) xunchav1.Finding {
 	for k, v := range findings {
 		if v == f {
@@ -250,7 +255,7 @@ func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
 	if l := c.Location; l != nil {
 		out.Location = &inspections.Location{
 			Point:    sites.Position{Latitude: l.Latitude, Longitude: l.Longitude},
-			Accuracy: l.AccuracyM, GCJ02: l.Datum == xunchav1.Datum_DATUM_GCJ02,
+			Accuracy: l.AccuracyM, Datum: datums[l.Datum],
 		}
 	}
 	for _, p := range c.Photos {

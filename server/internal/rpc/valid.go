@@ -40,7 +40,7 @@ func validCheckIn(c *xunchav1.CheckIn) bool {
 	if !isUUID(c.CheckInId) || !isUUID(c.SiteId) || c.CaptureTime == nil || !defined || c.Finding == 0 ||
 		c.CancelledEventCount < 0 || c.CancelledEventCount > inspections.MaxCancelledEvents ||
 		c.DispersedPeopleCount < 0 || c.DispersedPeopleCount > inspections.MaxDispersedPeople ||
-		!isAtMost(c.Note, inspections.MaxNote) || len(c.Photos) > inspections.MaxPhotos {
+		!isAtMost(c.Note, inspections.MaxSentNote) || len(c.Photos) > inspections.MaxPhotos {
 		return false
 	}
 	for _, p := range c.Photos {
@@ -52,12 +52,6 @@ func validCheckIn(c *xunchav1.CheckIn) bool {
 		default:
 			return false
 		}
-	}
-	if l := c.Location; l != nil {
-		_, defined := xunchav1.Datum_name[int32(l.Datum)]
-		// So written that what is not a number fails too.
-		return l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180 &&
-			l.AccuracyM >= 0 && l.AccuracyM <= 100_000 && defined && l.Datum != 0
 	}
 	return true
 }
