@@ -42,10 +42,6 @@ const (
 	// is not clean yet.
 	MaxNote     = 500
 	MaxSentNote = 5_000
-	// MaxPhotos is how many photos a check-in can have.
-	MaxPhotos = 10
-	// MaxPhotoSize is the size of a photo in bytes.
-	MaxPhotoSize = 20 << 20
 )
 
 // The years between which a visit lies, by any clock that is not wholly wrong.
@@ -88,25 +84,8 @@ func (c *CheckIn) Check() error {
 	case utf8.RuneCountInString(note) > MaxNote:
 		f.Join(sites.TooLong("note", utf8.RuneCountInString(note), MaxNote, sites.Characters))
 	}
-	if len(c.Photos) > MaxPhotos {
-		f.Join(sites.TooLong("photos", len(c.Photos), MaxPhotos, sites.Items))
-		return f.Err() // of which each would be judged by all others
-	}
-	for i, p := range c.Photos {
-		field := func(name string) string { return fmt.Sprintf("photos[%d].%s", i, name) }
-		if slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }) {
-			f.Join(sites.Invalid(field("sha256"), "is declared twice"))
-		}
-		if p.Size < 1 || p.Size > MaxPhotoSize {
-			f.Join(sites.OutOfRange(field("size_bytes"), 1, MaxPhotoSize))
-		}
-		switch p.ContentType {
-		case "image/jpeg", "image/png", "image/webp":
-		case "":
-			f.Join(sites.Missing(field("content_type"), ""))
-		default:
-			f.Join(sites.Invalid(field("content_type"), "must be image/jpeg, image/png or image/webp"))
-		}
+	if len(c.Photos) > MaxDeclaredPhotos {
+		f.Join(sites.TooLong("photos", len(c.Photos), MaxDeclaredPhotos, sites.Items))
 	}
 	return f.Err()
 }
@@ -155,7 +134,7 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 		out.Distance = &metres
 		flags[2] = metres-c.Location.Accuracy > AwayFromSiteBeyond
 	}
-	out.Location = nil
+	out.Location, out.Photos = nil, s.judge(c.Photos)
 	for i, f := range []Flag{SyncedLate, VisitedLate, AwayFromSite, ClockCorrected} {
 		if flags[i] {
 			out.Flags = append(out.Flags, f)
@@ -187,7 +166,7 @@ func (s *Service) visitedLate(roster *sites.Roster, site *sites.Site, at time.Ti
 // sameContent reports whether two reports say the same, by what counts: the note as it is
 // stored, which in records of earlier versions is not clean, and the time to the
 // millisecond, of which some phones' formats keep no more. The location does not count:
-// that of the first was dropped.
+// that of the first was dropped. Of photos, what the phone says of the file counts.
 func sameContent(a, b *CheckIn) bool {
 	off := a.Captured.Sub(b.Captured)
 	return a.ID == b.ID && a.Site == b.Site && off > -time.Millisecond && off < time.Millisecond && a.Finding == b.Finding &&
@@ -199,9 +178,7 @@ func sameContent(a, b *CheckIn) bool {
 // declaresAll reports whether each of some photos is declared among others, in any order.
 func declaresAll(some, others []Photo) bool {
 	for _, p := range some {
-		if !slices.ContainsFunc(others, func(q Photo) bool {
-			return p.SHA256 == q.SHA256 && p.Size == q.Size && p.ContentType == q.ContentType
-		}) {
+		if !slices.ContainsFunc(others, func(q Photo) bool { return samePhoto(p, q) }) {
 			return false
 		}
 	}

@@ -99,11 +99,14 @@ type By struct {
 // duplicate true, whatever has become of the site or the order since. With
 // other content, or after its entry was set aside, it is ErrConflict.
 //
+// Photos that cannot be taken do not refuse the check-in: what is stored says of each why.
+//
 // Where the site's history does not verify, or a refusal would rest on a roster that does
 // not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
 // confirmed, it is ErrClockDoubtful. The phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
 	c.Note = sites.Clean(c.Note)
+	c.Photos = declared(c.Photos)
 	if altered := s.Altered.Of(c.Site.History()); altered != nil {
 		return s.submitAltered(ctx, &c, altered)
 	}
@@ -148,7 +151,10 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 	if len(c.Photos) == 0 {
 		return nil
 	}
-	return s.Claims.Claim(ctx, c.Sums(), c.Ref())
+	if sums := c.Sums(); len(sums) > 0 {
+		return s.Claims.Claim(ctx, sums, c.Ref())
+	}
+	return nil
 }
 
 // repeat answers a check-in whose id an entry has. The first may have come to another

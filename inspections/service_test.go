@@ -108,7 +108,6 @@ func TestSubmitRefuses(t *testing.T) {
 	must(t, err)
 	_, err = w.Roster.DeregisterSite(t.Context(), sites.By{Account: "test"}, gone.ID, "", start.Add(day))
 	must(t, err)
-	photo := inspections.Photo{Size: 1, ContentType: "image/jpeg"}
 	for _, test := range []struct {
 		name   string
 		change func(*inspections.CheckIn)
@@ -128,12 +127,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{"TooManyPeople", func(c *inspections.CheckIn) { c.DispersedPeople = 100_001 }, sites.ErrInvalid, "dispersed_people_count"},
 		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, sites.ErrTooLong, "note"},
 		{"NoteNotUTF8", func(c *inspections.CheckIn) { c.Note = "\xff" }, sites.ErrInvalid, "note"},
-		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = somePhotos(11) }, sites.ErrInvalid, "photos"},
-		{"PhotoTwice", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{photo, photo} }, sites.ErrInvalid, "photos[1].sha256"},
-		{"PhotoTooLarge", func(c *inspections.CheckIn) {
-			c.Photos = []inspections.Photo{{Size: 20<<20 + 1, ContentType: "image/png"}}
-		}, sites.ErrInvalid, "photos[0].size_bytes"},
-		{"NoPhoto", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 1, ContentType: "text/html"}} }, sites.ErrInvalid, "photos[0].content_type"},
+		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = somePhotos(101) }, sites.ErrInvalid, "photos"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.checkIn(1)
@@ -175,7 +169,7 @@ func TestSubmitAcceptsTheBounds(t *testing.T) {
 		"TenPhotos":             func(_ *world, c *inspections.CheckIn) { c.Photos = somePhotos(10) },
 		"LargestPhoto": func(_ *world, c *inspections.CheckIn) {
 			c.Photos = somePhotos(1)
-			c.Photos[0].Size = 20 << 20
+			c.Photos[0].Size, c.Photos[0].Width, c.Photos[0].Height = 40<<20, 20_000, 12_500
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

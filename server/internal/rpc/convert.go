@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -259,7 +261,7 @@ func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
 		}
 	}
 	for _, p := range c.Photos {
-		photo := inspections.Photo{Size: p.SizeBytes, ContentType: p.ContentType}
+		photo := inspections.Photo{Size: p.SizeBytes, ContentType: p.ContentType, Width: p.Width, Height: p.Height}
 		copy(photo.SHA256[:], p.Sha256)
 		out.Photos = append(out.Photos, photo)
 	}
@@ -274,7 +276,10 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 		Note: s.Note, DistanceM: s.Distance, Flags: fromFlags(s.Flags),
 	}
 	for _, p := range s.Photos {
-		photo := &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType}
+		photo := &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType, Width: p.Width, Height: p.Height}
+		if p.Refused != "" {
+			photo.RefusedReason = meaningOf(p.Refused.Err()).reason
+		}
 		for _, r := range s.Reused {
 			if r.SHA256 == p.SHA256 {
 				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
@@ -285,20 +290,35 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 	return out
 }
 
-// fromReceipt writes a receipt. Without states, nothing of the photos has come.
-func fromReceipt(s *inspections.Stored, states []photos.State) *xunchav1.Receipt {
+// fromReceipt writes a receipt, with what refused says of a photo that is not taken.
+// Without states, nothing of the photos has come.
+func fromReceipt(s *inspections.Stored, states []photos.State, refused func(inspections.Photo) *xunchav1.PhotoRefusal) *xunchav1.Receipt {
 	out := &xunchav1.Receipt{
 		CheckInId: string(s.ID), SiteId: string(s.Site), Sequence: int64(s.Entry.Sequence),
 		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Flags: fromFlags(s.Flags),
 	}
 	for i, p := range s.Photos {
-		photo := &xunchav1.PhotoReceipt{Sha256: p.SHA256[:]}
+		photo := &xunchav1.PhotoReceipt{Sha256: p.SHA256[:], Refused: refused(p)}
 		if states != nil {
 			photo.Stored, photo.ReceivedBytes, photo.Purged = states[i].Stored, states[i].Received, states[i].Purged
 		}
 		out.Photos = append(out.Photos, photo)
 	}
 	return out
+}
+
+// photosAs lets the receipt have a photo for each of those that a call declares, in the
+// call's order: a file may have been declared twice, or in another order the first time.
+func photosAs(declared []*xunchav1.Photo, r *xunchav1.Receipt) *xunchav1.Receipt {
+	stored := r.Photos
+	r.Photos = make([]*xunchav1.PhotoReceipt, 0, len(declared))
+	for _, p := range declared {
+		i := slices.IndexFunc(stored, func(q *xunchav1.PhotoReceipt) bool { return bytes.Equal(p.Sha256, q.Sha256) })
+		if i >= 0 { // as it is of every check-in with the same content
+			r.Photos = append(r.Photos, stored[i])
+		}
+	}
+	return r
 }
 
 func toPhotoRef(site, checkIn string, sha256 []byte) (ref photos.Ref) {

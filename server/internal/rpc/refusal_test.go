@@ -198,22 +198,22 @@ func TestEverythingAtOnce(t *testing.T) {
 			[]proto.Message{checkIn(func(c *xunchav1.CheckIn) {
 				c.CheckInId, c.CaptureTime, c.Finding = "", timestamppb.New(time.Unix(-1, 0)), 99
 				c.CancelledEventCount, c.DispersedPeopleCount = -1, 100_001
-				c.Photos = declare(testPhoto, testPhoto)
+				c.Note = long(501)
 			})}, codes.InvalidArgument, []string{
 				"check_in.check_in_id MISSING_FIELD", "check_in.capture_time INVALID_FIELD", "check_in.finding INVALID_FIELD",
 				"check_in.cancelled_event_count OUT_OF_RANGE", "check_in.dispersed_people_count OUT_OF_RANGE",
-				"check_in.photos[1].sha256 INVALID_FIELD", "client_time OUT_OF_RANGE",
+				"check_in.note TOO_LONG", "client_time OUT_OF_RANGE",
 			}},
 		{"CheckInThatOnlyTheDomainRefuses", xunchav1.InspectionService_SubmitCheckIn_FullMethodName, "",
 			[]proto.Message{&xunchav1.SubmitCheckInRequest{CheckIn: checkIn(func(c *xunchav1.CheckIn) {
-				c.SiteId, c.CaptureTime, c.Photos = nowhere, timestamppb.New(time.Unix(-1, 0)), declare(testPhoto, testPhoto)
+				c.SiteId, c.CaptureTime, c.Note = nowhere, timestamppb.New(time.Unix(-1, 0)), long(501)
 			}).CheckIn}}, codes.NotFound, []string{
-				"check_in.site_id SITE_NOT_FOUND", "check_in.capture_time INVALID_FIELD", "check_in.photos[1].sha256 INVALID_FIELD",
+				"check_in.site_id SITE_NOT_FOUND", "check_in.capture_time INVALID_FIELD", "check_in.note TOO_LONG",
 			}},
 		{"CheckInAtOthersSite", xunchav1.InspectionService_SubmitCheckIn_FullMethodName, "officer",
 			[]proto.Message{&xunchav1.SubmitCheckInRequest{CheckIn: checkIn(func(c *xunchav1.CheckIn) {
-				c.SiteId, c.Photos = foreign.SiteId, declare(testPhoto, testPhoto)
-			}).CheckIn}}, codes.NotFound, []string{"check_in.site_id SITE_NOT_FOUND", "check_in.photos[1].sha256 INVALID_FIELD"}},
+				c.SiteId, c.Note = foreign.SiteId, long(501)
+			}).CheckIn}}, codes.NotFound, []string{"check_in.site_id SITE_NOT_FOUND", "check_in.note TOO_LONG"}},
 		{"Upload", xunchav1.PhotoService_UploadPhoto_FullMethodName, "",
 			[]proto.Message{&xunchav1.UploadPhotoRequest{Part: &xunchav1.UploadPhotoRequest_Spec{Spec: &xunchav1.PhotoUploadSpec{CheckInId: "x", Offset: -1}}}},
 			codes.InvalidArgument, []string{"spec.sha256 MISSING_FIELD", "spec.check_in_id MALFORMED_ID", "spec.site_id MISSING_FIELD", "spec.offset OUT_OF_RANGE"}},

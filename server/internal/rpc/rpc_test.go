@@ -326,8 +326,8 @@ func TestSubmitRefuses(t *testing.T) {
 			c.Photos = []*xunchav1.Photo{{Sha256: []byte("x"), SizeBytes: 1, ContentType: "image/png"}}
 		}, codes.InvalidArgument, "INVALID_FIELD", "check_in.photos[0].sha256"},
 		{"YearOne", func(c *xunchav1.CheckIn) { c.CaptureTime = timestamppb.New(time.Time{}) }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.capture_time"},
-		{"ElevenPhotos", func(c *xunchav1.CheckIn) {
-			for i := range 11 {
+		{"TooManyDeclaredPhotos", func(c *xunchav1.CheckIn) {
+			for i := range 101 {
 				c.Photos = append(c.Photos, &xunchav1.Photo{Sha256: bytes.Repeat([]byte{byte(i)}, 32), SizeBytes: 1, ContentType: "image/jpeg"})
 			}
 		}, codes.InvalidArgument, "TOO_LONG", "check_in.photos"},

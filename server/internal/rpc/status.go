@@ -82,11 +82,13 @@ var meanings = []meaning{
 	{photos.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
 		"The check-in declares no such photo.", "该检查记录没有申报此照片。"},
 	{inspections.ErrPhotoFormat, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED, 0, false,
-		"Photos of this type are not kept. Take the photo as a JPEG.", "不支持此照片格式，请以JPEG格式重新拍摄。"},
+		"Photos of this type are not kept. Set the camera to JPEG and take the photo again.", "不支持此照片格式，请将相机设为JPEG格式后重新拍摄。"},
 	{inspections.ErrPhotoTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TOO_LARGE, 0, false,
-		"The photo has too many bytes. Take a smaller one.", "照片文件过大，请降低分辨率或画质后重新拍摄。"},
+		"The photo has too many bytes. Take it again in a lower resolution.", "照片文件过大，请降低分辨率后重新拍摄。"},
 	{inspections.ErrTooManyPhotos, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_MANY_PHOTOS, 0, false,
-		"A visit has at most 10 photos. This one is not kept.", "每次检查最多保存10张照片，此照片未保存。"},
+		"Of a check-in, the first 10 photos are kept. If this one matters, send another check-in with it.", "每次检查只保存前10张照片。此照片如有必要，请另行提交一次检查。"},
+	{photos.ErrRefused, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
+		"The photo was refused when its check-in arrived, and is not stored. The check-in's receipt says why.", "该照片在提交检查时未被接收，因此没有保存，原因见检查回执。"},
 	{photos.ErrMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
 		"The photo has not been uploaded to its end. Upload the rest first.", "照片尚未上传完成，请先上传其余部分。"},
 	{photos.ErrPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
@@ -106,7 +108,7 @@ var meanings = []meaning{
 	{picture.ErrNotPicture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_PICTURE, 0, false,
 		"The file is not a whole JPEG, PNG or WebP picture.", "该文件不是完整的JPEG、PNG或WebP图片。"},
 	{picture.ErrTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE, 0, false,
-		"The picture has too many pixels. Take a smaller one.", "图片像素过多，请降低分辨率后重新拍摄。"},
+		"The picture has too many pixels. Take it again in a lower resolution.", "图片像素过多，请降低分辨率后重新拍摄。"},
 	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is struck off.", "该场所已注销。"},
 	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,
@@ -250,16 +252,34 @@ func (m meaning) sentences(err error) (en, zh string) {
 	var rows *coverage.TooManyRowsError
 	var large *reportTooLargeError
 	var pixels *picture.TooLargeError
+	var photo *inspections.PhotoError
 	switch {
 	case errors.As(err, &pixels):
-		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take a smaller one.", pixels.Width, pixels.Height, pixels.Megapixels()),
-			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素，请降低分辨率后重新拍摄。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
+		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
+			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
+	case errors.As(err, &photo):
+		return m.ofPhoto(photo)
 	case errors.As(err, &rows):
 		return fmt.Sprintf("The report has more than %d rows. A depth of %d fits.", rows.MaxRows, rows.Fits),
 			fmt.Sprintf("报告超过%d行，depth为%d时可以返回。", rows.MaxRows, rows.Fits)
 	case errors.As(err, &large):
 		return fmt.Sprintf("The report is larger than %d MiB. A depth of %d fits.", maxAnswer>>20, large.fits),
 			fmt.Sprintf("报告超过%d MiB，depth为%d时可以返回。", maxAnswer>>20, large.fits)
+	}
+	return m.en, m.zh
+}
+
+// ofPhoto is sentences for a photo that is not taken.
+func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
+	switch {
+	case errors.Is(e, inspections.ErrPhotoTooLarge):
+		return fmt.Sprintf("The photo has %d bytes; at most %d are kept of its type. Take it again in a lower resolution and send another check-in with it.", e.Photo.Size, e.Limit),
+			fmt.Sprintf("照片为%d字节，此格式最多可保存%d字节。请降低分辨率重新拍摄，并另行提交一次检查。", e.Photo.Size, e.Limit)
+	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.Size < 1:
+		return "The photo's file is empty. Take it again and send another check-in with it.", "照片文件为空，请重新拍摄，并另行提交一次检查。"
+	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.ContentType != "":
+		return fmt.Sprintf("Photos of the type %s are not kept, but JPEG, PNG and WebP are. Set the camera to JPEG, take the photo again and send another check-in with it.", e.Photo.ContentType),
+			fmt.Sprintf("不支持%s格式的照片，只支持JPEG、PNG和WebP。请将相机设为JPEG格式重新拍摄，并另行提交一次检查。", e.Photo.ContentType)
 	}
 	return m.en, m.zh
 }

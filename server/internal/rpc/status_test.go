@@ -50,6 +50,7 @@ func TestMeanings(t *testing.T) {
 		{inspections.ErrFuture, codes.InvalidArgument, "CAPTURE_IN_FUTURE", false},
 		{inspections.ErrNotRegistered, codes.FailedPrecondition, "SITE_NOT_REGISTERED", false},
 		{photos.ErrUnknown, codes.NotFound, "PHOTO_NOT_FOUND", false},
+		{photos.ErrRefused, codes.FailedPrecondition, "PHOTO_NOT_STORED", false},
 		{photos.ErrMissing, codes.FailedPrecondition, "PHOTO_NOT_STORED", false},
 		{photos.ErrPurged, codes.FailedPrecondition, "PHOTO_PURGED", false},
 		{photos.ErrLost, codes.DataLoss, "PHOTO_LOST", false},

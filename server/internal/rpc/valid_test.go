@@ -3,6 +3,7 @@ package rpc
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,9 +24,13 @@ func checkedByHand() []proto.Message {
 			CancelledEventCount: 1000, DispersedPeopleCount: 100_000, Note: strings.Repeat("字", 5000),
 			Photos: []*xunchav1.Photo{
 				{Sha256: make([]byte, 32), SizeBytes: 20 << 20, ContentType: "image/jpeg"},
-				{Sha256: make([]byte, 32), SizeBytes: 1, ContentType: "image/webp"},
+				{Sha256: make([]byte, 32), SizeBytes: -1, ContentType: strings.Repeat("型", 100), Width: -1, Height: 1},
 			},
 			Location: &xunchav1.Location{Latitude: -90, Longitude: 180, AccuracyM: 100_000, Datum: xunchav1.Datum_DATUM_GCJ02},
+		}},
+		&xunchav1.SubmitCheckInRequest{CheckIn: &xunchav1.CheckIn{
+			CheckInId: id, SiteId: id, CaptureTime: timestamppb.Now(), Finding: xunchav1.Finding_FINDING_CLOSED,
+			Photos: slices.Repeat([]*xunchav1.Photo{{Sha256: make([]byte, 32)}}, 100),
 		}},
 		&xunchav1.GetCheckInRequest{SiteId: id, CheckInId: id},
 		&xunchav1.GetCoverageRequest{DivisionCode: "511602", StartTime: timestamppb.Now(), Depth: 3},
