@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"xuncha/inspections/coverage"
-	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -90,27 +89,20 @@ func (c *CheckIn) Check() error {
 	return f.Err()
 }
 
-// accept applies the rules to a check-in that arrives now.
-func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) {
+// correct returns the time of a visit, corrected by how far the phone's clock is off.
+func correct(captured, clientTime, now time.Time) time.Time {
+	if off := now.Sub(clientTime); !clientTime.IsZero() && (off > ClockTolerance || off < -ClockTolerance) {
+		captured = captured.Add(off)
+	}
+	return captured.UTC()
+}
+
+// accept applies the rules to a check-in that arrives now and is right in itself.
+func (s *Service) accept(c CheckIn, roster *sites.Roster, site *sites.Site, corrected, now time.Time) (*Stored, error) {
 	field := func(name string, err error) error { return &sites.FieldError{Field: name, Err: err} }
-	roster := s.Roster.Roster()
-	site, unknown := roster.Site(c.Site)
-	err := c.Check()
-	switch {
-	case unknown == nil && err == nil:
-	case unknown == nil, err != nil && s.Altered.Of(ledger.Roster) != nil: // whose rest may have the site
-		return nil, err
-	default:
-		return nil, sites.JoinFaults(err, field("site_id", unknown))
-	}
-	out := &Stored{CheckIn: c, Corrected: c.Captured.UTC()}
+	out := &Stored{CheckIn: c, Corrected: corrected}
 	var flags [4]bool // in the order of the API's enum
-	if !clientTime.IsZero() {
-		if off := now.Sub(clientTime); off > ClockTolerance || off < -ClockTolerance {
-			out.Corrected = out.Corrected.Add(off)
-			flags[3] = true
-		}
-	}
+	flags[3] = !corrected.Equal(c.Captured)
 	if out.Corrected.After(now.Add(FutureTolerance)) {
 		return nil, field("capture_time", fmt.Errorf("%s %w", out.Corrected.Format(time.RFC3339), ErrFuture))
 	}

@@ -230,6 +230,14 @@ func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error)
 	return r, nil
 }
 
+// Ready reports whether RosterKnown has the roster as it was known at t, and need not make
+// it anew.
+func (s *Service) Ready(t time.Time) bool {
+	now := s.Roster()
+	revision := now.revisionAt(t)
+	return revision == now.Revision() || s.nearest(revision).Revision() == revision
+}
+
 // Entry returns the roster's entry with the sequence.
 func (s *Service) Entry(ctx context.Context, q ledger.Sequence) (ledger.Entry, error) {
 	return s.projection.Entry(ctx, q)

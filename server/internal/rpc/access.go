@@ -27,6 +27,9 @@ type access struct {
 	open bool
 	// roles may call the method.
 	roles []accounts.Role
+	// once tells that whoever had one of the roles once may call it too: what a phone
+	// brings is judged by what its account could do at the time of the visit.
+	once bool
 	// inScope tells whether what a message of the call is about lies in the
 	// caller's divisions, or else returns the error of what does not exist. Where
 	// it is nil, the method itself cuts its answer to them.
@@ -65,6 +68,17 @@ func rule[M proto.Message](roles []accounts.Role, inScope func(s *scope, m M) er
 // onRecord makes a row whose calls are put on record before they are answered.
 func onRecord[M proto.Message](row access, looks func(m M) accounts.Access) access {
 	row.looks = func(m proto.Message) accounts.Access { return looks(m.(M)) }
+	return row
+}
+
+// takes reports whether the account has a role with which it may call the method.
+func (a *access) takes(account *accounts.Account) bool {
+	return slices.Contains(a.roles, account.Role) || a.once && account.Had(a.roles)
+}
+
+// ofVisits makes a row whose callers may be those who had the role once.
+func ofVisits(row access) access {
+	row.once = true
 	return row
 }
 
@@ -115,9 +129,8 @@ var accesses = map[string]access{
 	xunchav1.RosterService_RevokeChange_FullMethodName:      {roles: admins},
 	xunchav1.RosterService_ListChanges_FullMethodName:       {roles: operators},
 
-	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(s *scope, m *xunchav1.SubmitCheckInRequest) error {
-		return s.sure(s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime))
-	}),
+	// The domain asks reportedBy where and when the visit was.
+	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: ofVisits(access{roles: officers}),
 	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCheckInRequest) error {
 		return s.site("site_id", m.SiteId)
 	}),
@@ -128,15 +141,15 @@ var accesses = map[string]access{
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.PhotoService_UploadPhoto_FullMethodName: rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
+	xunchav1.PhotoService_UploadPhoto_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
 		if m.GetSpec() == nil {
 			return nil
 		}
-		return s.siteOfCheckIn("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
-	}),
-	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
-		return s.siteOfCheckIn("site_id", m.SiteId, m.CheckInId)
-	}),
+		return s.photosOf("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
+	})),
+	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
+		return s.photosOf("site_id", m.SiteId, m.CheckInId)
+	})),
 	xunchav1.PhotoService_DownloadPhoto_FullMethodName: onRecord(rule(readers, func(s *scope, m *xunchav1.DownloadPhotoRequest) error {
 		return s.site("site_id", m.SiteId)
 	}), func(m *xunchav1.DownloadPhotoRequest) accounts.Access {

@@ -25,7 +25,7 @@ func (s *inspectionService) SubmitCheckIn(ctx context.Context, req *xunchav1.Sub
 	if err != nil {
 		return nil, inField("check_in", err)
 	}
-	stored, duplicate, err := s.config.Inspections.Submit(ctx, inspections.By{Account: account(ctx)}, checkIn, clientTime)
+	stored, duplicate, err := s.config.Inspections.Submit(ctx, reportedBy(ctx, req.CheckIn.SiteId), checkIn, clientTime)
 	if err != nil {
 		return nil, inField("check_in", err)
 	}

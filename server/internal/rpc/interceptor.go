@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,7 +112,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
 			return ctx, row, err
 		}
-		if !slices.Contains(row.roles, caller.Account.Role) {
+		if !row.takes(caller.Account) {
 			refused := fmt.Errorf("%s: %w", caller.Account.Role, errRole)
 			return ctx, row, cmp.Or(c.config.Altered.Of(ledger.Accounts), refused) // the role may be another one by now
 		}

@@ -223,13 +223,18 @@ func read(t testing.TB, data []byte, columns []table.Column, each func(table.Row
 
 func (w *world) importDivisions(t testing.TB, data []byte, effective string) *xunchav1.ImportDivisionsResponse {
 	t.Helper()
-	stream := must(w.roster.ImportDivisions(t.Context()))(t)
+	return w.importDivisionsAs(t, t.Context(), data, effective, false)
+}
+
+func (w *world) importDivisionsAs(t testing.TB, ctx context.Context, data []byte, effective string, dryRun bool) *xunchav1.ImportDivisionsResponse {
+	t.Helper()
+	stream := must(w.roster.ImportDivisions(ctx))(t)
 	send := func(m *xunchav1.ImportDivisionsRequest) {
 		if err := stream.Send(m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: effective}}})
+	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun}}})
 	read(t, data, table.Divisions, func(r table.Row) {
 		send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
 			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
