@@ -21,6 +21,8 @@ type DivisionRow struct {
 // have changed.
 type DivisionImport struct {
 	Created, Ended, Renamed, Regrouped, Unchanged int
+	// EndedCodes are the divisions that end, by code.
+	EndedCodes []DivisionCode
 	// Displaced are the registered sites that stand in a village that is no
 	// more, by registration number. They stay under the divisions that it had
 	// until they are moved.
@@ -222,6 +224,7 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 		d := ends[code]
 		see(code)
 		n.Ended++
+		n.EndedCodes = append(n.EndedCodes, code)
 		plan = append(plan, divisionChange{Op: endDivision, Code: code, Name: d.Name, Level: d.Level, Parent: d.Parent})
 	}
 	if latest.After(effective) {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -173,11 +174,31 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Created: int32(done.Created), Ended: int32(done.Ended), Renamed: int32(done.Renamed),
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
-	now := s.config.Now()
-	out.DisplacedSites = first(done.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(done.Orphaned, fromOrder)
-	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(done.Displaced)), int32(len(done.Orphaned))
+	now, sc := s.config.Now(), scopeOf(stream.Context())
+	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
+	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
+	people := s.orphaned(sc, done.EndedCodes)
+	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
+	out.OrphanedOrders = first(3, orders, fromOrder)
+	out.OrphanedAccounts = first(3, people, fromAccount)
+	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(displaced)), int32(len(orders))
+	out.OrphanedAccountCount = int32(len(people))
 	return len(rows), stream.SendAndClose(out)
+}
+
+// orphaned returns the accounts in use that are bound to one of the divisions, which end,
+// and that the caller keeps.
+func (s *rosterService) orphaned(sc *scope, ended []sites.DivisionCode) (out []*accounts.Account) {
+	if len(ended) == 0 {
+		return nil
+	}
+	ends := func(code sites.DivisionCode) bool { _, ok := slices.BinarySearch(ended, code); return ok }
+	for a := range s.config.Accounts.After("") {
+		if a.Disabled.IsZero() && slices.ContainsFunc(a.Divisions, ends) && sc.seesAccount(a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // manyRows is how many rows an import has, at least, after which memory is given back.
@@ -191,9 +212,10 @@ func giveBack(rows int) {
 	}
 }
 
-// first returns as many of the values, as messages, as fill half an answer.
-func first[V any, M proto.Message](values []V, message func(V) M) []M {
-	p := page[M]{size: len(values), used: maxPageBytes / 2}
+// first returns as many of the values, as messages, as fill one of so many parts of an
+// answer.
+func first[V any, M proto.Message](parts int, values []V, message func(V) M) []M {
+	p := page[M]{size: len(values), used: maxPageBytes - maxPageBytes/parts}
 	for _, v := range values {
 		if !p.offer(true, func() M { return message(v) }) {
 			break

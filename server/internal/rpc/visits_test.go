@@ -236,9 +236,20 @@ func TestCountyGetsANewCode(t *testing.T) {
 	w.create(t, "city", accounts.Officer, "511600")
 	visited := w.clock()
 	w.advance(24 * time.Hour)
-	answer := w.importDivisionsAs(t, w.as(t, "root"), newCountyCode(), "2020-02-02", false)
-	if answer.Ended != 1 || answer.Created != 1 {
-		t.Errorf("got %v, want one county ended and one begun", answer)
+	gone := w.create(t, "gone", accounts.Officer, "511603")
+	must(w.accounts.Disable(t.Context(), "root", gone.ID))(t)
+	for _, dryRun := range []bool{true, false} {
+		answer := w.importDivisionsAs(t, w.as(t, "root"), newCountyCode(), "2020-02-02", dryRun)
+		if answer.Ended != 1 || answer.Created != 1 || answer.Changed == dryRun {
+			t.Errorf("got %v, want one county ended and one begun", answer)
+		}
+		var names []string
+		for _, a := range answer.OrphanedAccounts {
+			names = append(names, a.Username)
+		}
+		if got := strings.Join(names, ", "); got != "kept.other, officer" || answer.OrphanedAccountCount != 2 {
+			t.Errorf("dry run %t: got the orphaned accounts %s, %d; want kept.other and officer", dryRun, got, answer.OrphanedAccountCount)
+		}
 	}
 	ctx := w.as(t, "officer")
 	c := w.visitAt(there, visited)
