@@ -12,7 +12,8 @@ type SignIn struct {
 	// NewPassword replaces a one-time password: 15 to 128 characters. With any other
 	// password it must be empty.
 	NewPassword string
-	// DeviceName is what the user calls the device, at most 64 characters.
+	// DeviceName is what the user calls the device. The server keeps 64 characters of at
+	// most 1,000.
 	DeviceName string
 }
 

@@ -54,6 +54,15 @@ func (s *Service) sure(refused error) error {
 	return refused
 }
 
+// surelyNot returns the refusal of whoever may not report the visit, or an error that says
+// that it is not for good: when the visit was is known by the server's clock.
+func (s *Service) surelyNot(refused error) error {
+	if s.Doubtful != nil && s.Doubtful() {
+		return fmt.Errorf("%w: %v", ErrClockDoubtful, refused)
+	}
+	return refused
+}
+
 // verify returns an *AlteredError where the entry does not follow from the one before it.
 // It is for entries of which something final is to be said; all others are checked beside
 // the calls.

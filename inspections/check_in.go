@@ -24,12 +24,6 @@ var (
 	ErrBeforeOrder = errors.New("lies before the closure order")
 	// ErrFuture means that the visit lies in the future.
 	ErrFuture = errors.New("lies in the future")
-	// ErrPhotoFormat means that photos of the declared type are not kept.
-	ErrPhotoFormat = errors.New("photos of this type are not kept")
-	// ErrPhotoTooLarge means that a declared photo has more bytes than are kept.
-	ErrPhotoTooLarge = errors.New("photo has too many bytes")
-	// ErrTooManyPhotos means that a check-in has as many photos as are kept of one.
-	ErrTooManyPhotos = errors.New("check-in has too many photos")
 	// ErrNotRegistered means that the site is not registered at the time.
 	ErrNotRegistered = errors.New("site is not registered at that time")
 )
@@ -69,25 +63,24 @@ const (
 	PhotoReused Flag = "photo_reused"
 )
 
-// A Photo is a picture of the premises as the phone declares it.
-type Photo struct {
-	// SHA256 is that of the file on the phone.
-	SHA256 Digest
-	// Size is in bytes, 1 to MaxPhotoSize.
-	Size int64
-	// ContentType is image/jpeg, image/png or image/webp.
-	ContentType string
-}
-
 // A Location is where the phone was. Nothing of it is kept.
 type Location struct {
-	// Point is in the datum that GCJ02 tells.
+	// Point is in the Datum.
 	Point sites.Position
 	// Accuracy is the phone's estimate of its error in metres.
 	Accuracy float64
-	// GCJ02 tells that Point is in GCJ-02, not in WGS 84.
-	GCJ02 bool
+	// Datum is what the coordinates of Point refer to.
+	Datum Datum
 }
+
+// A Datum is what coordinates refer to.
+type Datum string
+
+// The datums. One that is not known is none of them.
+const (
+	WGS84 Datum = "wgs84"
+	GCJ02 Datum = "gcj02"
+)
 
 // A CheckIn is what an officer reports of one visit to one site.
 type CheckIn struct {
@@ -103,11 +96,12 @@ type CheckIn struct {
 	CancelledEvents int32
 	// DispersedPeople is a head-count, 0 to MaxDispersedPeople.
 	DispersedPeople int32
-	// Location is nil where the phone does not know it.
+	// Location is nil where the phone does not know it. One that says nothing is as none.
 	Location *Location
-	// Note has at most MaxNote characters, of which none is invisible but line
-	// feeds and tabs.
-	Note   string
+	// Note has at most MaxNote characters once sites.Clean has cleaned it, which Submit
+	// does.
+	Note string
+	// Photos are at most MaxDeclaredPhotos.
 	Photos []Photo
 }
 
@@ -143,11 +137,13 @@ func (s *Stored) VisitTime() time.Time { return visitTime(s.Corrected, s.Entry.T
 // Ref names the check-in.
 func (c *CheckIn) Ref() CheckInRef { return CheckInRef{c.Site, c.ID} }
 
-// Sums are the hashes of the photos, in their order.
+// Sums are the hashes of the photos that are taken, in their order.
 func (c *CheckIn) Sums() []Digest {
-	out := make([]Digest, len(c.Photos))
-	for i, p := range c.Photos {
-		out[i] = p.SHA256
+	out := make([]Digest, 0, len(c.Photos))
+	for _, p := range c.Photos {
+		if p.Refused == "" {
+			out = append(out, p.SHA256)
+		}
 	}
 	return out
 }
@@ -175,11 +171,15 @@ type record struct {
 	Reused           []reusedRecord `json:"reused,omitempty"`
 }
 
-// A photoRecord is a declared photo.
+// A photoRecord is a declared photo. What is said of one that is not taken is judged once,
+// by the limits of the server that stored the check-in.
 type photoRecord struct {
-	SHA256      string `json:"sha256"`
-	Size        int64  `json:"size_bytes"`
-	ContentType string `json:"content_type"`
+	SHA256      string  `json:"sha256"`
+	Size        int64   `json:"size_bytes"`
+	ContentType string  `json:"content_type"`
+	Width       int32   `json:"width,omitempty"`
+	Height      int32   `json:"height,omitempty"`
+	Refused     Refusal `json:"refused,omitempty"`
 }
 
 // A reusedRecord names the check-in that a declared photo was first used for.
@@ -202,7 +202,7 @@ func newRecord(s *Stored) record {
 		r.Flags = []Flag{}
 	}
 	for i, p := range s.Photos {
-		r.Photos[i] = photoRecord{p.SHA256.String(), p.Size, p.ContentType}
+		r.Photos[i] = photoRecord{p.SHA256.String(), p.Size, p.ContentType, p.Width, p.Height, p.Refused}
 	}
 	for _, p := range s.Reused {
 		r.Reused = append(r.Reused, reusedRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
@@ -253,7 +253,7 @@ func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stor
 		if err != nil {
 			return nil, bad(err)
 		}
-		s.Photos = append(s.Photos, Photo{SHA256: sum, Size: p.Size, ContentType: p.ContentType})
+		s.Photos = append(s.Photos, Photo{sum, p.Size, p.ContentType, p.Width, p.Height, p.Refused})
 	}
 	for _, p := range r.Reused {
 		sum, err := ParseDigest(p.SHA256)

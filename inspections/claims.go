@@ -47,16 +47,17 @@ type Claims interface {
 // findReused flags a check-in some of whose photos were used for another. Nothing
 // is claimed yet, because nobody knows whether it will be stored.
 func (s *Service) findReused(ctx context.Context, c *Stored) error {
-	if len(c.Photos) == 0 {
+	sums := c.Sums()
+	if len(sums) == 0 {
 		return nil
 	}
-	firsts, err := s.UsedBefore(ctx, c.Sums(), c.Ref())
+	firsts, err := s.UsedBefore(ctx, sums, c.Ref())
 	if err != nil {
 		return err
 	}
 	for i, first := range firsts {
 		if first != (CheckInRef{}) {
-			c.Reused = append(c.Reused, ReusedPhoto{c.Photos[i].SHA256, first})
+			c.Reused = append(c.Reused, ReusedPhoto{sums[i], first})
 		}
 	}
 	if len(c.Reused) > 0 {

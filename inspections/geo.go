@@ -6,6 +6,30 @@ import (
 	"xuncha/sites"
 )
 
+// known reports whether the location says where the phone was. Phones that do not know it
+// say so in many ways: 0,0 with any accuracy, and what maps' libraries make of that; a
+// negative accuracy; -180,-180; what is no number. A visit is not refused for that, nor
+// for coordinates that are nowhere.
+func (l *Location) known() bool {
+	return l != nil && (l.Datum == WGS84 || l.Datum == GCJ02) &&
+		// So written that what is not a number fails too.
+		l.Accuracy >= 0 && l.Accuracy <= MaxAccuracy &&
+		math.Abs(l.Point.Latitude) <= 90 && math.Abs(l.Point.Longitude) <= 180 &&
+		(math.Abs(l.Point.Latitude) > nowhere || math.Abs(l.Point.Longitude) > nowhere)
+}
+
+// nowhere is how far from 0,0 in degrees a point of the sea is still no place. Libraries
+// that turn one datum into another move 0,0 by less.
+const nowhere = 0.01
+
+// inWGS84 returns the point of a location that is known.
+func (l *Location) inWGS84() sites.Position {
+	if l.Datum == GCJ02 {
+		return toWGS84(l.Point)
+	}
+	return l.Point
+}
+
 // earthRadius is the mean radius of the earth in metres (IUGG).
 const earthRadius = 6_371_008.8
 

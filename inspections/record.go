@@ -61,6 +61,18 @@ func marshalContent(s *Stored) ([]byte, error) {
 		b = strconv.AppendInt(b, p.Size, 10)
 		b = append(b, `,"content_type":`...)
 		b = ledger.AppendText(b, p.ContentType)
+		if p.Width != 0 {
+			b = append(b, `,"width":`...)
+			b = strconv.AppendInt(b, int64(p.Width), 10)
+		}
+		if p.Height != 0 {
+			b = append(b, `,"height":`...)
+			b = strconv.AppendInt(b, int64(p.Height), 10)
+		}
+		if p.Refused != "" {
+			b = append(b, `,"refused":`...)
+			b = ledger.AppendText(b, string(p.Refused))
+		}
 		b = append(b, '}')
 	}
 	b = append(b, `],"flags":[`...)
@@ -147,7 +159,7 @@ func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 	c.Order = sites.OrderID(s.word())
 	s.literal(`,"finding":`)
 	finding := s.text()
-	c.Finding = findingOf(finding, s.whole)
+	c.Finding = knownAs(finding, findings, s.whole)
 	s.literal(`,"duty_staff_present":`)
 	if c.DutyStaffPresent = s.next(`true`); !c.DutyStaffPresent {
 		s.literal(`false`)
@@ -177,6 +189,15 @@ func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 		p.Size = s.count()
 		s.literal(`,"content_type":`)
 		p.ContentType = s.word()
+		if s.next(`,"width":`) {
+			p.Width = int32(s.count())
+		}
+		if s.next(`,"height":`) {
+			p.Height = int32(s.count())
+		}
+		if s.next(`,"refused":`) {
+			p.Refused = knownAs(s.text(), refusals, s.whole)
+		}
 		s.literal(`}`)
 		if s.whole {
 			c.Photos = append(c.Photos, p)
@@ -199,18 +220,18 @@ func scanContent(content []byte, v *coverage.Visit, c *Stored) bool {
 	return s.ok && len(s.rest) == 0
 }
 
-// findingOf returns a finding without making a new string of one that is known, and
-// nothing where it is not asked for.
-func findingOf(text []byte, asked bool) Finding {
+// knownAs returns a word without making a new string of one that is known, and nothing
+// where it is not asked for.
+func knownAs[W ~string](text []byte, known []W, asked bool) W {
 	if !asked {
 		return ""
 	}
-	for _, f := range findings {
-		if string(text) == string(f) {
-			return f
+	for _, w := range known {
+		if string(text) == string(w) {
+			return w
 		}
 	}
-	return Finding(text)
+	return W(text)
 }
 
 // A scanner reads a record from its beginning on. Its ok is false once something was

@@ -53,8 +53,12 @@ var anyStored = rapid.Custom(func(t *rapid.T) *Stored {
 			rapid.SampledFrom([]float64{0, math.Copysign(0, -1), 1e20, 1e21, 1e-7, 0.5, maxWhole, maxWhole + 2, math.NaN(), math.Inf(1)})).Draw(t, "distance")
 		s.Distance = &d
 	}
+	pixels := rapid.OneOf(rapid.Just(int32(0)), rapid.Int32())
 	for range rapid.IntRange(0, 2).Draw(t, "photos") {
-		s.Photos = append(s.Photos, Photo{SHA256: digest(), Size: rapid.Int64().Draw(t, "size"), ContentType: text("type")})
+		s.Photos = append(s.Photos, Photo{
+			SHA256: digest(), Size: rapid.Int64().Draw(t, "size"), ContentType: text("type"),
+			Width: pixels.Draw(t, "width"), Height: pixels.Draw(t, "height"), Refused: Refusal(text("refusal")),
+		})
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "reused") {
 		s.Reused = append(s.Reused, ReusedPhoto{digest(), CheckInRef{sites.SiteID(text("site")), CheckInID(text("check-in"))}})
@@ -113,6 +117,8 @@ func TestUsualRecords(t *testing.T) {
 	for _, c := range []struct{ old, new string }{
 		{`"note":""`, `"note":"门口已张贴通知"`},
 		{`"photos":[]`, `"photos":[{"sha256":"` + strings.Repeat("0a", 32) + `","size_bytes":4100000,"content_type":"image/jpeg"}]`},
+		{`"photos":[]`, `"photos":[{"sha256":"` + strings.Repeat("0a", 32) + `","size_bytes":4100000,"content_type":"image/jpeg","width":4000,"height":3000}]`},
+		{`"photos":[]`, `"photos":[{"sha256":"` + strings.Repeat("0a", 32) + `","size_bytes":0,"content_type":"image/heic","refused":"format_unsupported"}]`},
 		{`"flags":[]`, `"flags":["synced_late","visited_late","away_from_site"]`},
 		{`"distance_m":null`, `"distance_m":20015087`},
 	} {

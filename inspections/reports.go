@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -53,6 +54,16 @@ func inQuestion(err error) error {
 		return &sites.FieldError{Field: "division_code", Err: err}
 	}
 	return err
+}
+
+// CheckQuestion returns all that is wrong with a question, whatever its answer would be.
+func (s *Service) CheckQuestion(q Question) error {
+	var f sites.Faults
+	if q.Division != "" && len(s.Roster.Roster().Versions(q.Division)) == 0 {
+		f.Add("division_code", fmt.Errorf("%s: %w", q.Division, sites.ErrDivisionUnknown))
+	}
+	f.Join(inQuestion((&coverage.Query{Start: q.Start, End: q.End}).Check()))
+	return f.Err()
 }
 
 // A Coverage is a report with what it may lack because histories do not verify.

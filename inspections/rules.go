@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -27,6 +26,9 @@ const (
 	// AwayFromSiteBeyond is how far from the site, in metres, the phone may
 	// have been, beyond its own estimate of its error.
 	AwayFromSiteBeyond = 300.0
+	// MaxAccuracy is the greatest error, in metres, with which a phone still says where
+	// it is.
+	MaxAccuracy = 100_000.0
 )
 
 // The bounds of what a check-in can say.
@@ -35,12 +37,10 @@ const (
 	// can find, so that what is beyond them is a slip of the finger.
 	MaxCancelledEvents = 1_000
 	MaxDispersedPeople = 100_000
-	// MaxNote is the length of a note in characters.
-	MaxNote = 500
-	// MaxPhotos is how many photos a check-in can have.
-	MaxPhotos = 10
-	// MaxPhotoSize is the size of a photo in bytes.
-	MaxPhotoSize = 20 << 20
+	// MaxNote is the length of a note in characters, and MaxSentNote that of one that
+	// is not clean yet.
+	MaxNote     = 500
+	MaxSentNote = 5_000
 )
 
 // The years between which a visit lies, by any clock that is not wholly wrong.
@@ -49,75 +49,60 @@ const (
 	maxYear = 9000
 )
 
-// check returns the first thing that is wrong with the report in itself. It is a
-// *sites.FieldError.
-func (c *CheckIn) check() error {
+// Check returns all that is wrong with the report in itself: a *sites.FieldError or
+// sites.FieldErrors.
+func (c *CheckIn) Check() error {
+	var f sites.Faults
+	if c.ID == "" {
+		f.Join(sites.Missing("check_in_id", ""))
+	}
+	if c.Site == "" {
+		f.Join(sites.Missing("site_id", ""))
+	}
 	switch {
-	case c.ID == "":
-		return sites.Invalid("check_in_id", "is missing")
 	case c.Captured.IsZero():
-		return sites.Invalid("capture_time", "is missing")
+		f.Join(sites.Missing("capture_time", ""))
 	case c.Captured.Year() < minYear || c.Captured.Year() > maxYear:
-		return sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear)
+		f.Join(sites.Invalid("capture_time", "must lie between the years %d and %d", minYear, maxYear))
+	}
+	switch {
+	case c.Finding == "":
+		f.Join(sites.Missing("finding", ""))
 	case !slices.Contains(findings, c.Finding):
-		return sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding)
-	case c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents:
-		return sites.Invalid("cancelled_event_count", "must lie between 0 and %d", MaxCancelledEvents)
-	case c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople:
-		return sites.Invalid("dispersed_people_count", "must lie between 0 and %d", MaxDispersedPeople)
-	case !utf8.ValidString(c.Note):
-		return sites.Invalid("note", "is not valid UTF-8")
-	case utf8.RuneCountInString(c.Note) > MaxNote:
-		return sites.Invalid("note", "has %d characters; at most %d are allowed", utf8.RuneCountInString(c.Note), MaxNote)
-	case strings.ContainsFunc(c.Note, func(r rune) bool { return sites.Invisible(r) && r != '\n' && r != '\t' }):
-		return sites.Invalid("note", "must not have control characters other than line feeds and tabs")
-	case len(c.Photos) > MaxPhotos:
-		return sites.Invalid("photos", "has %d; at most %d are allowed", len(c.Photos), MaxPhotos)
+		f.Join(sites.Invalid("finding", "is %q; it must be closed, closed_no_notice, open or inaccessible", c.Finding))
 	}
-	for i, p := range c.Photos {
-		field := fmt.Sprintf("photos[%d]", i)
-		switch {
-		case slices.ContainsFunc(c.Photos[:i], func(q Photo) bool { return q.SHA256 == p.SHA256 }):
-			return sites.Invalid(field+".sha256", "is declared twice")
-		case p.Size < 1 || p.Size > MaxPhotoSize:
-			return sites.Invalid(field+".size_bytes", "is %d; a photo has 1 to %d bytes", p.Size, MaxPhotoSize)
-		case !slices.Contains([]string{"image/jpeg", "image/png", "image/webp"}, p.ContentType):
-			return sites.Invalid(field+".content_type", "must be image/jpeg, image/png or image/webp")
-		}
+	if c.CancelledEvents < 0 || c.CancelledEvents > MaxCancelledEvents {
+		f.Join(sites.OutOfRange("cancelled_event_count", 0, MaxCancelledEvents))
 	}
-	if l := c.Location; l != nil {
-		switch {
-		// So written that what is not a number fails too.
-		case !(l.Point.Latitude >= -90 && l.Point.Latitude <= 90):
-			return sites.Invalid("location.latitude", "must lie between -90 and 90")
-		case !(l.Point.Longitude >= -180 && l.Point.Longitude <= 180):
-			return sites.Invalid("location.longitude", "must lie between -180 and 180")
-		case !(l.Accuracy >= 0):
-			return sites.Invalid("location.accuracy_m", "must not be negative")
-		}
+	if c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople {
+		f.Join(sites.OutOfRange("dispersed_people_count", 0, MaxDispersedPeople))
 	}
-	return nil
+	switch note := sites.Clean(c.Note); {
+	case !utf8.ValidString(note):
+		f.Join(sites.Invalid("note", "is not valid UTF-8"))
+	case utf8.RuneCountInString(note) > MaxNote:
+		f.Join(sites.TooLong("note", utf8.RuneCountInString(note), MaxNote, sites.Characters))
+	}
+	if len(c.Photos) > MaxDeclaredPhotos {
+		f.Join(sites.TooLong("photos", len(c.Photos), MaxDeclaredPhotos, sites.Items))
+	}
+	return f.Err()
 }
 
-// accept applies the rules to a check-in that arrives now.
-func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) {
-	if err := c.check(); err != nil {
-		return nil, err
+// correct returns the time of a visit, corrected by how far the phone's clock is off.
+func correct(captured, clientTime, now time.Time) time.Time {
+	if off := now.Sub(clientTime); !clientTime.IsZero() && (off > ClockTolerance || off < -ClockTolerance) {
+		captured = captured.Add(off)
 	}
+	return captured.UTC()
+}
+
+// accept applies the rules to a check-in that arrives now and is right in itself.
+func (s *Service) accept(c CheckIn, roster *sites.Roster, site *sites.Site, corrected, now time.Time) (*Stored, error) {
 	field := func(name string, err error) error { return &sites.FieldError{Field: name, Err: err} }
-	roster := s.Roster.Roster()
-	site, err := roster.Site(c.Site)
-	if err != nil {
-		return nil, field("site_id", err)
-	}
-	out := &Stored{CheckIn: c, Corrected: c.Captured.UTC()}
+	out := &Stored{CheckIn: c, Corrected: corrected}
 	var flags [4]bool // in the order of the API's enum
-	if !clientTime.IsZero() {
-		if off := now.Sub(clientTime); off > ClockTolerance || off < -ClockTolerance {
-			out.Corrected = out.Corrected.Add(off)
-			flags[3] = true
-		}
-	}
+	flags[3] = !corrected.Equal(c.Captured)
 	if out.Corrected.After(now.Add(FutureTolerance)) {
 		return nil, field("capture_time", fmt.Errorf("%s %w", out.Corrected.Format(time.RFC3339), ErrFuture))
 	}
@@ -136,16 +121,12 @@ func (s *Service) accept(c CheckIn, clientTime, now time.Time) (*Stored, error) 
 	out.Order = order.ID
 	flags[0] = now.Sub(at) > SyncedLateAfter
 	flags[1] = s.visitedLate(roster, site, at)
-	if place := site.PlaceAt(at).Position; place != nil && c.Location != nil {
-		point := c.Location.Point
-		if c.Location.GCJ02 {
-			point = toWGS84(point)
-		}
-		metres := math.Round(distance(point, *place))
+	if place := site.PlaceAt(at).Position; place != nil && c.Location.known() {
+		metres := math.Round(distance(c.Location.inWGS84(), *place))
 		out.Distance = &metres
 		flags[2] = metres-c.Location.Accuracy > AwayFromSiteBeyond
 	}
-	out.Location = nil
+	out.Location, out.Photos = nil, s.judge(c.Photos)
 	for i, f := range []Flag{SyncedLate, VisitedLate, AwayFromSite, ClockCorrected} {
 		if flags[i] {
 			out.Flags = append(out.Flags, f)
@@ -174,10 +155,24 @@ func (s *Service) visitedLate(roster *sites.Roster, site *sites.Site, at time.Ti
 	return coverage.VisitedLate(roster.Closures(site), at, last)
 }
 
-// sameContent reports whether two reports say the same. Location does not
-// count: the first one was dropped.
+// sameContent reports whether two reports say the same, by what counts: the note as it is
+// stored, which in records of earlier versions is not clean, and the time to the
+// millisecond, of which some phones' formats keep no more. The location does not count:
+// that of the first was dropped. Of photos, what the phone says of the file counts.
 func sameContent(a, b *CheckIn) bool {
-	return a.ID == b.ID && a.Site == b.Site && a.Captured.Equal(b.Captured) && a.Finding == b.Finding &&
+	off := a.Captured.Sub(b.Captured)
+	return a.ID == b.ID && a.Site == b.Site && off > -time.Millisecond && off < time.Millisecond && a.Finding == b.Finding &&
 		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
-		a.DispersedPeople == b.DispersedPeople && a.Note == b.Note && slices.Equal(a.Photos, b.Photos)
+		a.DispersedPeople == b.DispersedPeople && sites.Clean(a.Note) == sites.Clean(b.Note) &&
+		declaresAll(a.Photos, b.Photos) && declaresAll(b.Photos, a.Photos)
+}
+
+// declaresAll reports whether each of some photos is declared among others, in any order.
+func declaresAll(some, others []Photo) bool {
+	for _, p := range some {
+		if !slices.ContainsFunc(others, func(q Photo) bool { return samePhoto(p, q) }) {
+			return false
+		}
+	}
+	return true
 }

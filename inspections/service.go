@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"xuncha/inspections/coverage"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Altered, Doubtful and OnStep are required.
+// Config is what a Service works with. All fields but Limits, Altered, Doubtful and OnStep
+// are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -20,6 +22,8 @@ type Config struct {
 	Roster *sites.Service
 	// Now returns the server's clock.
 	Now func() time.Time
+	// Limits are those of photos that are kept; the zero value has the defaults.
+	Limits picture.Limits
 	// Altered has the histories that do not verify; nil where none is known.
 	Altered *ledger.Alterations
 	// Doubtful reports whether the server's clock waits for somebody to confirm it. What it
@@ -81,7 +85,9 @@ type By struct {
 	// Account is the name that the entry has.
 	Account string
 	// May returns nil where the account may report a visit to the site at the time, which
-	// is corrected and not after the receipt, and else the refusal; nil lets everybody.
+	// is corrected and not after the receipt, and else the refusal. The site is nil where
+	// the roster does not have it; the refusal is then that of a site which the account may
+	// not visit. A nil May lets everybody.
 	May func(site *sites.Site, at time.Time) error
 }
 
@@ -89,30 +95,45 @@ type By struct {
 // nothing. The clientTime is the phone's clock at sending; zero means that it
 // is right.
 //
+// The note is judged and stored as sites.Clean leaves it.
+//
 // A repeat of an id with equal content returns what was stored first and
 // duplicate true, whatever has become of the site or the order since. With
-// other content, or after its entry was set aside, it is ErrConflict.
+// other content, or after its entry was set aside, it is ErrConflict. Whom by.May refuses
+// gets its refusal instead, but for a repeat of what the account itself has reported.
+//
+// Photos that cannot be taken do not refuse the check-in: what is stored says of each why.
 //
 // Where the site's history does not verify, or a refusal would rest on a roster that does
 // not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
 // confirmed, it is ErrClockDoubtful. The phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
+	c.Note = sites.Clean(c.Note)
+	c.Photos = declared(c.Photos)
+	now := s.Now()
+	// What follows is judged at one time, by whoever judges it.
+	corrected := correct(c.Captured, clientTime, now)
+	wrong := c.Check()
+	roster := s.Roster.Roster()
+	site, _ := roster.SiteEver(c.Site) // nil where there never was one
+	_, unknown := roster.Site(c.Site)
+	if by.May != nil {
+		if refused := by.May(site, visitTime(corrected, now)); refused != nil {
+			return s.refuse(ctx, &by, &c, s.all(wrong, s.surelyNot(refused)))
+		}
+	}
 	if altered := s.Altered.Of(c.Site.History()); altered != nil {
 		return s.submitAltered(ctx, &c, altered)
 	}
-	now := s.Now()
-	draft, refused := s.accept(c, clientTime, now)
+	if unknown != nil {
+		wrong = s.all(wrong, &sites.FieldError{Field: "site_id", Err: unknown})
+	}
+	if wrong != nil {
+		return s.refuse(ctx, nil, &c, wrong)
+	}
+	draft, refused := s.accept(c, roster, site, corrected, now)
 	if refused != nil {
-		// What was accepted once stays accepted, also where today's roster
-		// would refuse it. Whoever cannot tell must not say that it is refused.
-		e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil, false, s.sure(refused)
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		return s.repeat(ctx, e, &c)
+		return s.refuse(ctx, nil, &c, refused)
 	}
 	if err := s.findReused(ctx, draft); err != nil {
 		return nil, false, err
@@ -141,7 +162,45 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 	if len(c.Photos) == 0 {
 		return nil
 	}
-	return s.Claims.Claim(ctx, c.Sums(), c.Ref())
+	if sums := c.Sums(); len(sums) > 0 {
+		return s.Claims.Claim(ctx, sums, c.Ref())
+	}
+	return nil
+}
+
+// all joins what is wrong with a check-in in itself to why else a field of it is refused.
+// Where the roster does not verify, only the former is sure.
+func (s *Service) all(wrong, refused error) error {
+	switch {
+	case wrong == nil:
+		return refused
+	case s.Altered.Of(ledger.Roster) != nil, sites.FieldErrorsOf(refused) == nil:
+		return wrong
+	}
+	return sites.JoinFaults(wrong, refused)
+}
+
+// refuse answers a check-in that is refused: what was accepted once stays accepted, also
+// where today's roster would refuse it. Whoever cannot tell must not say that it is
+// refused. Where by says who asks, only what that account has reported itself counts.
+func (s *Service) refuse(ctx context.Context, by *By, c *CheckIn, refused error) (*Stored, bool, error) {
+	e, err := s.Ledger.Entry(ctx, c.Site.History(), string(c.ID))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, false, s.sure(refused)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if by != nil && by.May != nil {
+		first, err := Parse(e)
+		if _, aside := s.Altered.OfEntry(e); err != nil || aside || e.Account != by.Account || !sameContent(&first.CheckIn, c) {
+			return nil, false, s.sure(refused)
+		}
+		if altered := s.Altered.Of(c.Site.History()); altered != nil {
+			return s.submitAltered(ctx, c, altered)
+		}
+	}
+	return s.repeat(ctx, e, c)
 }
 
 // repeat answers a check-in whose id an entry has. The first may have come to another

@@ -108,16 +108,12 @@ func TestSubmitRefuses(t *testing.T) {
 	must(t, err)
 	_, err = w.Roster.DeregisterSite(t.Context(), sites.By{Account: "test"}, gone.ID, "", start.Add(day))
 	must(t, err)
-	photo := inspections.Photo{Size: 1, ContentType: "image/jpeg"}
 	for _, test := range []struct {
 		name   string
 		change func(*inspections.CheckIn)
 		want   error
 		field  string
 	}{
-		{"NULInNote", func(c *inspections.CheckIn) { c.Note = "a\x00b" }, sites.ErrInvalid, "note"},
-		{"EscapeInNote", func(c *inspections.CheckIn) { c.Note = "\x1b[2J" }, sites.ErrInvalid, "note"},
-		{"OtherDirectionInNote", func(c *inspections.CheckIn) { c.Note = "a\u202eb" }, sites.ErrInvalid, "note"},
 		{"UnknownSite", func(c *inspections.CheckIn) { c.Site = "nowhere" }, sites.ErrSiteUnknown, "site_id"},
 		{"SiteStruckOff", func(c *inspections.CheckIn) { c.Site = gone.ID }, inspections.ErrNotRegistered, "site_id"},
 		{"SiteNotYetRegistered", func(c *inspections.CheckIn) { c.Captured = start.Add(-31 * day) }, inspections.ErrNotRegistered, "site_id"},
@@ -129,17 +125,9 @@ func TestSubmitRefuses(t *testing.T) {
 		{"TooManyEvents", func(c *inspections.CheckIn) { c.CancelledEvents = 1001 }, sites.ErrInvalid, "cancelled_event_count"},
 		{"NegativePeople", func(c *inspections.CheckIn) { c.DispersedPeople = -1 }, sites.ErrInvalid, "dispersed_people_count"},
 		{"TooManyPeople", func(c *inspections.CheckIn) { c.DispersedPeople = 100_001 }, sites.ErrInvalid, "dispersed_people_count"},
-		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, sites.ErrInvalid, "note"},
+		{"NoteTooLong", func(c *inspections.CheckIn) { c.Note = strings.Repeat("门", 501) }, sites.ErrTooLong, "note"},
 		{"NoteNotUTF8", func(c *inspections.CheckIn) { c.Note = "\xff" }, sites.ErrInvalid, "note"},
-		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = somePhotos(11) }, sites.ErrInvalid, "photos"},
-		{"PhotoTwice", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{photo, photo} }, sites.ErrInvalid, "photos[1].sha256"},
-		{"PhotoTooLarge", func(c *inspections.CheckIn) {
-			c.Photos = []inspections.Photo{{Size: 20<<20 + 1, ContentType: "image/png"}}
-		}, sites.ErrInvalid, "photos[0].size_bytes"},
-		{"NoPhoto", func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 1, ContentType: "text/html"}} }, sites.ErrInvalid, "photos[0].content_type"},
-		{"Latitude", func(c *inspections.CheckIn) {
-			c.Location = &inspections.Location{Point: sites.Position{Latitude: 91}}
-		}, sites.ErrInvalid, "location.latitude"},
+		{"TooManyPhotos", func(c *inspections.CheckIn) { c.Photos = somePhotos(101) }, sites.ErrInvalid, "photos"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.checkIn(1)
@@ -181,7 +169,7 @@ func TestSubmitAcceptsTheBounds(t *testing.T) {
 		"TenPhotos":             func(_ *world, c *inspections.CheckIn) { c.Photos = somePhotos(10) },
 		"LargestPhoto": func(_ *world, c *inspections.CheckIn) {
 			c.Photos = somePhotos(1)
-			c.Photos[0].Size = 20 << 20
+			c.Photos[0].Size, c.Photos[0].Width, c.Photos[0].Height = 40<<20, 20_000, 12_500
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -297,7 +285,11 @@ func TestPhoneAhead(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	at := func(lat, lon, accuracy float64, gcj bool) *inspections.Location {
-		return &inspections.Location{Point: sites.Position{Latitude: lat, Longitude: lon}, Accuracy: accuracy, GCJ02: gcj}
+		datum := inspections.WGS84
+		if gcj {
+			datum = inspections.GCJ02
+		}
+		return &inspections.Location{Point: sites.Position{Latitude: lat, Longitude: lon}, Accuracy: accuracy, Datum: datum}
 	}
 	// north makes of a check-in a visit that is not late, so many metres north of
 	// the site.
@@ -362,7 +354,7 @@ func TestFlags(t *testing.T) {
 func TestPositionIsDropped(t *testing.T) {
 	w := newWorld(t)
 	c := w.checkIn(1)
-	c.Location = &inspections.Location{Point: sites.Position{Latitude: 30.512345, Longitude: 106.612345}, Accuracy: 17.25}
+	c.Location = &inspections.Location{Point: sites.Position{Latitude: 30.512345, Longitude: 106.612345}, Accuracy: 17.25, Datum: inspections.WGS84}
 	stored := w.submit(t, c)
 	if stored.Location != nil || stored.Distance == nil {
 		t.Fatalf("got location %v and distance %v, want the distance alone", stored.Location, stored.Distance)
@@ -393,7 +385,7 @@ func TestRepeat(t *testing.T) {
 	})
 	for name, change := range map[string]func(*inspections.CheckIn){
 		"OtherCount":   func(c *inspections.CheckIn) { c.CancelledEvents++ },
-		"OtherTime":    func(c *inspections.CheckIn) { c.Captured = c.Captured.Add(-1) },
+		"OtherTime":    func(c *inspections.CheckIn) { c.Captured = c.Captured.Add(-time.Millisecond) },
 		"OtherFinding": func(c *inspections.CheckIn) { c.Finding = inspections.FoundOpen },
 		"OtherNote":    func(c *inspections.CheckIn) { c.Note = "x" },
 		"OtherPhoto":   func(c *inspections.CheckIn) { c.Photos = []inspections.Photo{{Size: 5, ContentType: "image/jpeg"}} },

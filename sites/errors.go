@@ -32,9 +32,17 @@ var (
 	// ErrOrderEnded means that the order's end cannot be set to the time given:
 	// it lies outside the order, or the order has ended already.
 	ErrOrderEnded = errors.New("closure order cannot end at that time")
-	// ErrInvalid means that a value is malformed or out of range, in whatever
-	// package the rule stands that it breaks. [Invalid] makes such an error.
+	// ErrInvalid means that a value breaks a rule, in whatever package that stands.
+	// [Invalid] makes such an error. The three below are kinds of it.
 	ErrInvalid = errors.New("invalid value")
+	// ErrMissing means that a value is not given. [Missing] makes such an error.
+	ErrMissing error = kind("is missing")
+	// ErrOutOfRange means that a number, a duration or a time lies outside its bounds.
+	// [OutOfRange] makes such an error.
+	ErrOutOfRange error = kind("is out of range")
+	// ErrTooLong means that a text has too many characters, or a list too many items.
+	// [TooLong] makes such an error.
+	ErrTooLong error = kind("is too long")
 	// ErrRowsUnknown means that no rows are stored under the SHA-256.
 	ErrRowsUnknown = errors.New("no such rows")
 	// ErrChangeUnknown means that the roster has no change with the revision, or none that
@@ -50,39 +58,6 @@ var (
 	// of it was stored. The error is an *ImportError, which lists them.
 	ErrImportRejected = errors.New("import rejected")
 )
-
-// A FieldError says which field of a value an error is about. Field is the
-// value's own field as records spell it, such as "end_time" or
-// "division_codes[2]". Whoever holds the value in another one knows the rest of
-// the path.
-type FieldError struct {
-	Field string
-	Err   error
-}
-
-func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
-
-// Unwrap returns the error without the field.
-func (e *FieldError) Unwrap() error { return e.Err }
-
-// Invalid returns a FieldError that wraps ErrInvalid. What it says goes on from
-// the field's name, such as "must lie between 0 and 5".
-func Invalid(field, format string, args ...any) error {
-	return &FieldError{Field: field, Err: invalidf(format, args...)}
-}
-
-// invalidf returns an error that wraps ErrInvalid and says why.
-func invalidf(format string, args ...any) error {
-	return invalidError(fmt.Sprintf(format, args...))
-}
-
-// An invalidError says why a value is invalid.
-type invalidError string
-
-func (e invalidError) Error() string { return string(e) }
-
-// Unwrap returns ErrInvalid.
-func (e invalidError) Unwrap() error { return ErrInvalid }
 
 // A RestedOnError names the change that rests on one that is to be taken back.
 type RestedOnError struct {

@@ -197,3 +197,14 @@ func (r *Roster) Within(below, code DivisionCode, t time.Time) bool {
 	n := r.numberOf(code)
 	return n != 0 && slices.Contains(r.pathFrom(path[:0], r.numberOf(below), t), n)
 }
+
+// WithinAny reports whether one of the codes is above, or is, the division below at t.
+func (r *Roster) WithinAny(below DivisionCode, codes []DivisionCode, t time.Time) bool {
+	var path [maxPath]uint32
+	for _, n := range r.pathFrom(path[:0], r.numberOf(below), t) {
+		if slices.Contains(codes, r.divisions.At(n).code) {
+			return true
+		}
+	}
+	return false
+}

@@ -91,15 +91,16 @@ type Import struct {
 func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int, kind ledger.Kind,
 	plan func(r *Roster, effective time.Time) (rows []T, content func(sum string) Content, err error),
 ) (changed bool, after *Roster, err error) {
-	effective, err := s.Day(in.Effective)
-	if err != nil {
-		return false, nil, &FieldError{"effective_date", err}
+	var f Faults
+	effective := s.checkImport(in, &f)
+	switch {
+	case n == 0:
+		f.Join(Missing("rows", fmt.Sprintf(": a table has 1 to %d", MaxImportRows)))
+	case n > MaxImportRows:
+		f.Join(TooLong("rows", n, MaxImportRows, Items))
 	}
-	if err := checkText("source", in.Source, 0, MaxName); err != nil {
+	if err := f.Err(); err != nil {
 		return false, nil, err
-	}
-	if n == 0 || n > MaxImportRows {
-		return false, nil, Invalid("rows", "are %d; a table has 1 to %d", n, MaxImportRows)
 	}
 	after, err = s.change(ctx, by, func(r *Roster) (*decision, error) {
 		rows, content, err := plan(r, effective)
@@ -111,4 +112,16 @@ func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int
 		return &decision{kind: kind, content: content(sum), rows: lines, rowsSum: sum}, err
 	})
 	return changed, after, err
+}
+
+// checkImport adds what is wrong with how a table is to be taken over, and returns when it
+// takes effect.
+func (s *Service) checkImport(in Import, f *Faults) time.Time {
+	if in.Effective == "" {
+		f.Join(Missing("effective_date", ""))
+	}
+	effective, err := s.Day(in.Effective)
+	f.Add("effective_date", err)
+	f.Add("source", textProblem(in.Source, 0, MaxName))
+	return effective
 }

@@ -21,6 +21,8 @@ type DivisionRow struct {
 // have changed.
 type DivisionImport struct {
 	Created, Ended, Renamed, Regrouped, Unchanged int
+	// EndedCodes are the divisions that end, by code.
+	EndedCodes []DivisionCode
 	// Displaced are the registered sites that stand in a village that is no
 	// more, by registration number. They stay under the divisions that it had
 	// until they are moved.
@@ -106,10 +108,14 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			}
 		}
 		var err error
-		row.Code, err = ParseDivisionCode(in.Code)
+		if row.Code, err = ParseDivisionCode(in.Code); in.Code == "" {
+			err = missing("")
+		}
 		check("code", err)
 		row.Level = readLevel(in.Level, row.Code, in.Parent != "")
-		if row.Level == 0 {
+		if in.Level == "" {
+			check("level", missing(""))
+		} else if row.Level == 0 {
 			p.sayf(in.Row, "level", "%q is no level: want nation, province, city, county, township or village, or a word such as 省, 自治州, 县, 街道 or 社区", clip(in.Level))
 		} else if n := len(row.Code); n != 0 && n != row.Level.digits() {
 			has := fmt.Sprintf("%s has %d", row.Code, n)
@@ -122,9 +128,7 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			p.sayf(in.Row, "level", "a nation has the code %s; %s is another division's", nationCode, in.Code)
 			row.Level = 0
 		}
-		if why := textProblem(in.Name, 1, MaxName); why != "" {
-			check("name", invalidf("%s", why))
-		}
+		check("name", textProblem(in.Name, 1, MaxName))
 		if in.Parent != "" {
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
@@ -220,6 +224,7 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 		d := ends[code]
 		see(code)
 		n.Ended++
+		n.EndedCodes = append(n.EndedCodes, code)
 		plan = append(plan, divisionChange{Op: endDivision, Code: code, Name: d.Name, Level: d.Level, Parent: d.Parent})
 	}
 	if latest.After(effective) {
@@ -233,7 +238,7 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 // ends are the divisions that the table ends.
 func (t *divisionTable) checkParent(r *Roster, row tableRow, ends map[DivisionCode]Division) error {
 	if row.in.Parent == "" && row.Level != 0 && !levels[row.Level].top {
-		return invalidf("is missing: only a nation, a province or a city may be without a parent")
+		return missing(": only a nation, a province or a city may be without a parent")
 	}
 	if row.Parent == "" {
 		return nil

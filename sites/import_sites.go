@@ -67,8 +67,8 @@ func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *S
 	seen := make(map[string]int, len(rows))
 	for _, row := range rows {
 		before := p.Total
-		if why := textProblem(row.RegistrationNo, 1, MaxRegistrationNo); why != "" {
-			p.sayf(row.Row, "registration_no", "%s", why)
+		if err := textProblem(row.RegistrationNo, 1, MaxRegistrationNo); err != nil {
+			p.add(row.Row, "registration_no", err)
 		} else if first, twice := seen[row.RegistrationNo]; twice {
 			p.sayf(row.Row, "registration_no", "%q is also in row %d", clip(row.RegistrationNo), first)
 		} else {
@@ -108,8 +108,8 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 		site = &c
 	}
 	if row.Name != "" || old == nil {
-		if why := textProblem(row.Name, 1, MaxName); why != "" {
-			p.sayf(row.Row, "name", "%s", why)
+		if err := textProblem(row.Name, 1, MaxName); err != nil {
+			p.add(row.Row, "name", err)
 		}
 		site.Name = row.Name
 	}
@@ -126,7 +126,7 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 	day("registered_on", row.RegisteredOn, &site.Registered)
 	day("deregistered_on", row.DeregisteredOn, &site.Deregistered)
 	if old == nil && row.RegisteredOn == "" {
-		p.sayf(row.Row, "registered_on", "must not be empty")
+		p.add(row.Row, "registered_on", missing(""))
 	}
 	if !site.Deregistered.IsZero() && !site.Deregistered.After(site.Registered) {
 		p.sayf(row.Row, "deregistered_on", "must lie after registered_on")
@@ -138,8 +138,8 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 // readPlace puts the place that the row names into site.
 func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective time.Time, p *problems) {
 	place := Place{Division: DivisionCode(row.Division).Shortest(), Address: row.Address, Position: readPosition(row, p)}
-	if why := textProblem(row.Address, 0, MaxAddress); why != "" {
-		p.sayf(row.Row, "address", "%s", why)
+	if err := textProblem(row.Address, 0, MaxAddress); err != nil {
+		p.add(row.Row, "address", err)
 	}
 	var last Place
 	if old != nil {
@@ -180,6 +180,9 @@ func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective t
 // its last day.
 func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective time.Time, p *problems) {
 	code, err := ParseDivisionCode(row.Division)
+	if row.Division == "" {
+		err = missing("")
+	}
 	if err != nil {
 		p.add(row.Row, "division_code", err)
 		return
@@ -221,7 +224,7 @@ func readPosition(row SiteRow, p *problems) *Position {
 		v, err := strconv.ParseFloat(cell, 64)
 		switch {
 		case cell == "":
-			p.sayf(row.Row, column, "is missing: a position needs both coordinates")
+			p.add(row.Row, column, missing(": a position needs both coordinates"))
 		case err != nil:
 			p.sayf(row.Row, column, "%q is no number of degrees", clip(cell))
 		case !(v >= -most && v <= most): // so written that NaN fails too

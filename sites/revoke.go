@@ -25,20 +25,21 @@ const MaxReason = 500
 // those that put a site in a division, let an order name one, or put a division below one,
 // that would never have been.
 func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, reason string) (*Roster, error) {
-	if err := checkText("reason", reason, 1, MaxReason); err != nil {
-		return nil, err
-	}
 	// It must be possible to open places again whatever else fails.
 	return s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
-		if err := s.checkRevoke(ctx, by, r, revision); err != nil {
-			return nil, &FieldError{"revision", err}
+		if err := JoinFaults(s.checkRevoke(ctx, by, r, revision), CheckText("reason", reason, 1, MaxReason)); err != nil {
+			return nil, err
 		}
 		return &decision{kind: KindChangeRevoked, content: Content{Revoked: &Revoked{Revision: revision, Reason: reason}}}, nil
 	})
 }
 
 func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision ledger.Sequence) error {
-	unknown := fmt.Errorf("revision %d: %w", revision, ErrChangeUnknown)
+	wrong := func(err error) error { return &FieldError{"revision", err} }
+	unknown := wrong(fmt.Errorf("%d: %w", revision, ErrChangeUnknown))
+	if revision == 0 {
+		return Missing("revision", "")
+	}
 	if revision < 1 || revision > r.Revision() {
 		return unknown
 	}
@@ -56,7 +57,7 @@ func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision le
 		return unknown
 	}
 	if !r.holds(revision) {
-		return fmt.Errorf("revision %d: %w", revision, ErrNotRevocable)
+		return wrong(fmt.Errorf("%d: %w", revision, ErrNotRevocable))
 	}
 	undo, err := s.undo(ctx, r, revision)
 	if err != nil {
@@ -67,7 +68,7 @@ func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision le
 		return unknown
 	}
 	if later := r.restsOn(of, after); later != 0 {
-		return &RestedOnError{Revision: int64(later)}
+		return wrong(&RestedOnError{Revision: int64(later)})
 	}
 	return nil
 }

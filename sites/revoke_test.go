@@ -304,9 +304,14 @@ func TestRevokeRefused(t *testing.T) {
 		return w.must(t, err)
 	}
 	q := issue("1")
-	for _, reason := range []string{"", "  ", strings.Repeat("字", 501), "two\nlines"} {
+	for reason, want := range map[string]error{
+		"": sites.ErrMissing, "  ": sites.ErrMissing, strings.Repeat("字", 501): sites.ErrTooLong, "two\nlines": sites.ErrInvalid,
+	} {
 		_, err := w.Revoke(t.Context(), admin, q, reason)
-		wantField(t, err, sites.ErrInvalid, "reason")
+		wantField(t, err, want, "reason")
+	}
+	if _, err := w.Revoke(t.Context(), admin, 0, ""); len(sites.FieldErrorsOf(err)) != 2 || !errors.Is(err, sites.ErrMissing) {
+		t.Errorf("with nothing given: got %v, want both named as missing", err)
 	}
 	if _, err := w.Revoke(t.Context(), admin, q, strings.Repeat("字", 500)); err != nil {
 		t.Error(err)
@@ -318,7 +323,7 @@ func TestRevokeRefused(t *testing.T) {
 	}{
 		{"what was taken back", q, sites.ErrNotRevocable},
 		{"what takes back", q + 1, sites.ErrNotRevocable},
-		{"none", 0, sites.ErrChangeUnknown},
+		{"none", 0, sites.ErrMissing},
 		{"less than none", -1, sites.ErrChangeUnknown},
 		{"one to come", q + 2, sites.ErrChangeUnknown},
 	} {

@@ -233,6 +233,14 @@ func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error)
 	return r, nil
 }
 
+// Ready reports whether RosterKnown has the roster as it was known at t, and need not make
+// it anew.
+func (s *Service) Ready(t time.Time) bool {
+	now := s.Roster()
+	revision := now.revisionAt(t)
+	return revision == now.Revision() || s.nearest(revision).Revision() == revision
+}
+
 // Entry returns the roster's entry with the sequence.
 func (s *Service) Entry(ctx context.Context, q ledger.Sequence) (ledger.Entry, error) {
 	return s.projection.Entry(ctx, q)
@@ -282,26 +290,23 @@ type NewSite struct {
 
 // CreateSite registers a site and returns it.
 func (s *Service) CreateSite(ctx context.Context, by By, n NewSite) (*Site, error) {
-	site := &Site{
-		ID: SiteID(s.NewID()), RegistrationNo: n.RegistrationNo, Name: n.Name, Registered: n.Registered,
-	}
-	if site.Registered.IsZero() {
-		site.Registered = s.Now()
-	}
-	site.Registered = site.Registered.UTC()
-	site.Places = []Place{{From: site.Registered, Division: n.Division, Address: n.Address, Position: n.Position}}
+	site := s.newSite(n)
+	site.ID = SiteID(s.NewID())
 	return s.changeSite(ctx, by, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
-		if err := checkText("registration_no", site.RegistrationNo, 1, MaxRegistrationNo); err != nil {
-			return nil, err
-		}
-		if _, err := r.SiteByRegistration(site.RegistrationNo); err == nil {
-			return nil, &FieldError{"registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken)}
-		}
-		if err := checkName(site.Name); err != nil {
-			return nil, err
-		}
-		return site, s.checkPlace(r, site.Places[0])
+		return site, s.checkNewSite(r, site)
 	})
+}
+
+// checkNewSite returns all that is wrong with a site that is to be registered.
+func (s *Service) checkNewSite(r *Roster, site *Site) error {
+	var f Faults
+	f.Add("registration_no", textProblem(site.RegistrationNo, 1, MaxRegistrationNo))
+	if _, err := r.SiteByRegistration(site.RegistrationNo); err == nil {
+		f.Add("registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken))
+	}
+	f.Join(checkName(site.Name))
+	f.Join(s.checkPlace(r, site.Places[0]))
+	return f.Err()
 }
 
 // A SiteUpdate corrects what the roster says of a site. A nil field stays.
@@ -316,9 +321,7 @@ type SiteUpdate struct {
 // ErrStale. An update that changes nothing makes no entry.
 func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string, u SiteUpdate) (*Site, error) {
 	return s.changeSite(ctx, by, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
-		if err := checkEtag(old, etag); err != nil {
-			return nil, err
-		}
+		stale := checkEtag(old, etag)
 		site := *old
 		site.Places = slices.Clone(old.Places)
 		at := old.placeAt(s.Now())
@@ -332,13 +335,10 @@ func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string,
 		if u.Position != nil {
 			place.Position = u.Position
 		}
-		if site.Name == old.Name && samePlace(*place, old.Places[at]) {
+		if stale == nil && site.Name == old.Name && samePlace(*place, old.Places[at]) {
 			return nil, nil
 		}
-		if err := checkName(site.Name); err != nil {
-			return nil, err
-		}
-		return &site, checkSpot(*place)
+		return &site, JoinFaults(stale, checkName(site.Name), checkSpot(*place))
 	})
 }
 
@@ -350,17 +350,15 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 	}
 	to.From = to.From.UTC()
 	return s.changeSite(ctx, by, id, KindSiteMoved, func(r *Roster, old *Site) (*Site, error) {
-		if err := checkEtag(old, etag); err != nil {
-			return nil, err
-		}
-		if !old.Deregistered.IsZero() {
-			return nil, fmt.Errorf("site %s: %w", id, ErrSiteStruckOff)
-		}
+		var f Faults
+		f.Add("site_id", checkRegistered(old))
+		f.Join(checkEtag(old, etag))
 		last := old.Places[len(old.Places)-1]
 		if !to.From.After(last.From) {
-			return nil, Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From))
+			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From)))
 		}
-		if err := s.checkPlace(r, to); err != nil {
+		f.Join(s.checkPlace(r, to))
+		if err := f.Err(); err != nil {
 			return nil, err
 		}
 		site := *old
@@ -376,14 +374,14 @@ func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag str
 		at = s.Now()
 	}
 	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
-		if err := checkEtag(old, etag); err != nil {
-			return nil, err
-		}
-		if !old.Deregistered.IsZero() {
-			return nil, fmt.Errorf("site %s: %w", id, ErrSiteStruckOff)
-		}
+		var f Faults
+		f.Add("site_id", checkRegistered(old))
+		f.Join(checkEtag(old, etag))
 		if !at.After(old.Registered) {
-			return nil, Invalid("effective_time", "must lie after %s, since when the site is registered", s.moment(old.Registered))
+			f.Join(Invalid("effective_time", "must lie after %s, since when the site is registered", s.moment(old.Registered)))
+		}
+		if err := f.Err(); err != nil {
+			return nil, err
 		}
 		site := *old
 		site.Deregistered = at.UTC()
@@ -399,7 +397,7 @@ func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.
 		if kind != KindSiteRegistered {
 			var err error
 			if old, err = r.Site(id); err != nil {
-				return nil, err
+				return nil, &FieldError{"site_id", err}
 			}
 		}
 		site, err := change(r, old)
@@ -433,52 +431,62 @@ func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*Clos
 	return r.Order(o.ID)
 }
 
+// checkOrder returns all that is wrong with an order that is to be issued.
 func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
-	if err := checkText("number", o.Number, 1, MaxRegistrationNo); err != nil {
-		return err
-	}
+	var f Faults
+	f.Add("number", textProblem(o.Number, 1, MaxRegistrationNo))
 	if _, taken := r.orderNumbers.Get(o.Number); taken {
-		return &FieldError{"number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken)}
+		f.Add("number", fmt.Errorf("%q: %w", o.Number, ErrOrderNumberTaken))
 	}
-	for _, t := range []struct{ field, text string }{
-		{"title", o.Title}, {"issuing_authority", o.IssuingAuthority}, {"legal_basis", o.LegalBasis},
-	} {
-		if err := checkText(t.field, t.text, 1, MaxOrderText); err != nil {
-			return err
-		}
-	}
+	f.Add("title", textProblem(o.Title, 1, MaxOrderText))
+	f.Add("issuing_authority", textProblem(o.IssuingAuthority, 1, MaxOrderText))
+	f.Add("legal_basis", textProblem(o.LegalBasis, 1, MaxOrderText))
+	f.Join(s.checkScope(r, o))
 	if o.Start.IsZero() {
-		return Invalid("start_time", "is missing")
+		f.Join(Missing("start_time", ""))
 	}
-	if o.End.IsZero() {
-		return Invalid("end_time", "is missing: every order has an end")
+	switch {
+	case o.End.IsZero():
+		f.Join(Missing("end_time", ": every order has an end"))
+	case o.Start.IsZero(): // by which alone an end can be judged
+	case !o.End.After(o.Start):
+		f.Join(Invalid("end_time", "must lie after start_time"))
+	case o.End.Sub(o.Start) > MaxOrderLength:
+		f.Add("end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End)))
 	}
-	if !o.End.After(o.Start) {
-		return Invalid("end_time", "must lie after start_time")
+	switch d := time.Duration(o.Interval); {
+	case d == 0:
+		f.Join(Missing("inspection_interval", ""))
+	case d < MinInspectionInterval || d > MaxInspectionInterval:
+		f.Join(OutOfRange("inspection_interval", MinInspectionInterval, MaxInspectionInterval))
 	}
-	if o.End.Sub(o.Start) > MaxOrderLength {
-		return &FieldError{"end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End))}
+	return f.Err()
+}
+
+// checkScope returns all that is wrong with the divisions that the order names.
+func (s *Service) checkScope(r *Roster, o *ClosureOrder) error {
+	switch n := len(o.Divisions); {
+	case n == 0:
+		return Missing("division_codes", fmt.Sprintf(": an order names 1 to %d divisions", MaxOrderDivisions))
+	case n > MaxOrderDivisions:
+		return TooLong("division_codes", n, MaxOrderDivisions, Items)
 	}
-	if d := time.Duration(o.Interval); d < MinInspectionInterval || d > MaxInspectionInterval {
-		return Invalid("inspection_interval", "must lie between %s and %s", MinInspectionInterval, MaxInspectionInterval)
-	}
-	if n := len(o.Divisions); n == 0 || n > MaxOrderDivisions {
-		return Invalid("division_codes", "has %d; an order names 1 to %d divisions", n, MaxOrderDivisions)
-	}
+	var f Faults
 	for i, c := range o.Divisions {
 		field := fmt.Sprintf("division_codes[%d]", i)
 		if slices.Contains(o.Divisions[:i], c) {
-			return Invalid(field, "%s is named twice", c)
+			f.Join(Invalid(field, "%s is named twice", c))
+			continue
 		}
 		if _, err := r.Division(c, o.Start); err != nil {
 			// A table that takes effect after the order's start is all there is
 			// to go by where the roster began later than the order.
 			if _, err := r.Division(c, s.Now()); err != nil {
-				return &FieldError{field, err}
+				f.Add(field, err)
 			}
 		}
 	}
-	return nil
+	return f.Err()
 }
 
 // EndOrder ends the order before its time; a zero end means now. The end may
@@ -491,7 +499,7 @@ func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time
 	r, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		old, err := r.Order(id)
 		if err != nil {
-			return nil, err
+			return nil, &FieldError{"closure_order_id", err}
 		}
 		if !end.After(old.Start) || !end.Before(old.End) {
 			return nil, &FieldError{"end_time", fmt.Errorf("%w: it runs from %s to %s", ErrOrderEnded, s.moment(old.Start), s.moment(old.End))}
@@ -534,29 +542,37 @@ func checkEtag(site *Site, etag string) error {
 	return nil
 }
 
-func checkName(name string) error { return checkText("name", name, 1, MaxName) }
-
-// checkText returns an error where the text is too short, too long, blank, or
-// has characters that do not belong in one line.
-func checkText(field, text string, least, most int) error {
-	if why := textProblem(text, least, most); why != "" {
-		return Invalid(field, "%s", why)
+func checkRegistered(site *Site) error {
+	if !site.Deregistered.IsZero() {
+		return fmt.Errorf("site %s: %w", site.ID, ErrSiteStruckOff)
 	}
 	return nil
 }
 
-func textProblem(text string, least, most int) string {
+func checkName(name string) error { return CheckText("name", name, 1, MaxName) }
+
+// CheckText returns a *FieldError where the text is too short, too long, blank, or
+// has characters that do not belong in one line.
+func CheckText(field, text string, least, most int) error {
+	if err := textProblem(text, least, most); err != nil {
+		return &FieldError{field, err}
+	}
+	return nil
+}
+
+// textProblem is CheckText without a field.
+func textProblem(text string, least, most int) error {
 	switch n := utf8.RuneCountInString(text); {
 	case !utf8.ValidString(text):
-		return "is not valid UTF-8"
+		return invalidf("is not valid UTF-8")
 	case n < least || least > 0 && strings.TrimSpace(text) == "":
-		return "must not be empty"
+		return &ValueError{Kind: ErrMissing, text: "must not be empty"}
 	case n > most:
-		return fmt.Sprintf("has %d characters; at most %d are allowed", n, most)
+		return tooLong(n, most, Characters)
 	case strings.ContainsFunc(text, Invisible):
-		return "must not have control characters"
+		return invalidf("must not have control characters")
 	}
-	return ""
+	return nil
 }
 
 // Invisible reports whether the character does not belong in a text: a control
@@ -566,36 +582,36 @@ func Invisible(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
-// checkPlace checks a place that a site is put in.
+// checkPlace returns all that is wrong with a place that a site is put in.
 func (s *Service) checkPlace(r *Roster, p Place) error {
-	if _, err := ParseDivisionCode(string(p.Division)); err != nil {
-		return &FieldError{"division_code", err}
+	var f Faults
+	if p.Division == "" {
+		f.Join(Missing("division_code", ""))
+	} else if _, err := ParseDivisionCode(string(p.Division)); err != nil {
+		f.Add("division_code", err)
+	} else if d, err := r.Division(p.Division, later(p.From, s.Now())); err != nil {
+		f.Add("division_code", err)
+	} else if d.Level != Village {
+		f.Add("division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage))
 	}
-	d, err := r.Division(p.Division, later(p.From, s.Now()))
-	if err != nil {
-		return &FieldError{"division_code", err}
-	}
-	if d.Level != Village {
-		return &FieldError{"division_code", fmt.Errorf("%s %s is a %s: %w", d.Code, d.Name, d.Level, ErrNotVillage)}
-	}
-	return checkSpot(p)
+	f.Join(checkSpot(p))
+	return f.Err()
 }
 
-// checkSpot checks a place's address and position.
+// checkSpot returns all that is wrong with a place's address and position.
 func checkSpot(p Place) error {
-	if err := checkText("address", p.Address, 0, MaxAddress); err != nil {
-		return err
-	}
+	var f Faults
+	f.Add("address", textProblem(p.Address, 0, MaxAddress))
 	if p.Position != nil {
 		// Written so that what is not a number fails too.
 		if l := p.Position.Latitude; !(l >= -90 && l <= 90) {
-			return Invalid("latitude", "must lie between -90 and 90")
+			f.Join(OutOfRange("latitude", -90, 90))
 		}
 		if l := p.Position.Longitude; !(l >= -180 && l <= 180) {
-			return Invalid("longitude", "must lie between -180 and 180")
+			f.Join(OutOfRange("longitude", -180, 180))
 		}
 	}
-	return nil
+	return f.Err()
 }
 
 // samePlace reports whether two places are the same spot, whenever it began.

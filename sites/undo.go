@@ -281,7 +281,7 @@ func (n edit) undoDivisions(lives []divisionLife, seq ledger.Sequence) {
 		}
 	}
 	text := newText(size)
-	first := []ledger.Sequence{seq} // which most of them share
+	first := []ledger.Sequence{seq}                              // which most of them share
 	left, joined := map[uint32][]uint32{}, map[uint32][]uint32{} // children, by parent
 	for _, l := range lives {
 		before := n.divisions.At(l.number).parents()

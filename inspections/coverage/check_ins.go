@@ -84,7 +84,7 @@ func (x *Index) Visits(ctx context.Context, q Query, f VisitFilter, after VisitR
 
 // window returns what is known of visits and closures, without figures.
 func (x *Index) window(q Query, m *meter) (*figures, error) {
-	if err := q.check(); err != nil {
+	if err := q.Check(); err != nil {
 		return nil, err
 	}
 	defer m.rest()

@@ -331,7 +331,7 @@ func (x *Index) layoutOf(r *sites.Roster, m *meter) (*layout, error) {
 
 // figures returns the figures that answer q, and a stamp that tells how long they do.
 func (x *Index) figures(q Query, m *meter) (*figures, Stamp, error) {
-	if err := q.check(); err != nil {
+	if err := q.Check(); err != nil {
 		return nil, Stamp{}, err
 	}
 	defer m.rest()
@@ -478,8 +478,8 @@ func (x *Index) refresh() {
 	}
 }
 
-// check returns what is wrong with the question's window.
-func (q *Query) check() error {
+// Check returns what is wrong with the question's window.
+func (q *Query) Check() error {
 	span := func() string {
 		return fmt.Sprintf("%s to %s", q.Start.Format(time.RFC3339), q.End.Format(time.RFC3339))
 	}

@@ -87,7 +87,7 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Store.Discard(ctx, ref))
 	}
 	hashed := &hashedFile{File: f, hash: sha256.New()}
-	p, err := picture.Read(hashed, f.Size())
+	p, err := readAs(photo.ContentType, hashed, s.CheckIns.Limits)
 	if sum, err := hashed.sum(); err != nil {
 		return nil, err
 	} else if sum != photo.SHA256 {
@@ -95,12 +95,10 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 		return refuse(fmt.Errorf("%w: %s", ErrHash, sum))
 	}
 	switch {
-	case errors.Is(err, picture.ErrNotPicture), errors.Is(err, picture.ErrTooLarge):
+	case errors.Is(err, picture.ErrNotPicture), errors.Is(err, picture.ErrTooLarge), errors.Is(err, ErrType):
 		return refuse(err)
 	case err != nil:
 		return nil, err
-	case p.ContentType != photo.ContentType:
-		return refuse(fmt.Errorf("%w: %s, not %s", ErrType, p.ContentType, photo.ContentType))
 	}
 	k := Kept{Ref: ref, ContentType: p.ContentType, Order: c.Order}
 	if store, ok := s.Store.(ReceivedKeeper); ok && p.Unchanged() {
@@ -111,6 +109,19 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 	}
 	kept, err := s.Store.Keep(ctx, k, p)
 	return &kept, err
+}
+
+// readAs finds the picture in a file that is declared to be of the type. One of another
+// type is not read, since the limits that it has passed are not those of its own.
+func readAs(contentType string, f File, limits picture.Limits) (*picture.Picture, error) {
+	start := make([]byte, min(f.Size(), picture.TypeSize))
+	if _, err := f.ReadAt(start, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if got := picture.TypeOf(start); got != "" && got != contentType {
+		return nil, fmt.Errorf("%w: %s, not %s", ErrType, got, contentType)
+	}
+	return picture.Read(f, f.Size(), limits)
 }
 
 // record puts on record that the photo has arrived.

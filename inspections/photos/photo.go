@@ -14,6 +14,9 @@ var (
 	ErrUnknown = errors.New("the check-in declares no such photo")
 	// ErrMissing means that the photo has not arrived.
 	ErrMissing = errors.New("the photo has not arrived")
+	// ErrRefused means that the photo was not taken when its check-in arrived, so that it
+	// will never be there.
+	ErrRefused = errors.New("the photo was refused when its check-in arrived")
 	// ErrPurged means that the time for which a photo is kept is over.
 	ErrPurged = errors.New("the time to keep the photo is over")
 	// ErrLost means that a photo was stored and is not there, or is not as it
@@ -64,7 +67,7 @@ type File interface {
 	Size() int64
 }
 
-// A State is how much of a declared photo there is.
+// A State is how much of a declared photo there is: nothing of one that is Refused.
 type State struct {
 	inspections.Photo
 	// Received is how many bytes have come, of the file on the phone.

@@ -87,8 +87,10 @@ func (s *Service) States(ctx context.Context, list []*inspections.Stored) ([][]S
 			ref := Ref{c.Ref(), p.SHA256}
 			if k, ok := kept[ref]; ok {
 				state.Stored, state.Purged, state.Received = true, k.Purged || s.over(c.Order), p.Size
-			} else if state.Received, err = s.received(ctx, ref); err != nil {
-				return nil, err
+			} else if p.Refused == "" {
+				if state.Received, err = s.received(ctx, ref); err != nil {
+					return nil, err
+				}
 			}
 			out[i][j] = state
 		}
@@ -157,10 +159,13 @@ func (s *Service) state(ctx context.Context, c *inspections.Stored, p inspection
 }
 
 // Open opens a photo as it is stored. Errors are those of inspections.Service.Get,
-// ErrUnknown, ErrMissing, ErrPurged and ErrLost. It is ErrPurged as soon as the photo's
+// ErrUnknown, ErrRefused, ErrMissing, ErrPurged and ErrLost. It is ErrPurged as soon as the photo's
 // time is over by the server's clock, though its file is only deleted once that is sure.
 func (s *Service) Open(ctx context.Context, ref Ref) (Kept, File, error) {
-	c, _, err := s.declared(ctx, ref)
+	c, photo, err := s.declared(ctx, ref)
+	if err == nil && photo.Refused != "" {
+		err = ref.about(fmt.Errorf("%w: %v", ErrRefused, s.CheckIns.Refused(photo)))
+	}
 	if err != nil {
 		return Kept{}, nil, err
 	}

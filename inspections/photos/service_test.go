@@ -509,7 +509,7 @@ func TestClaimedByNobody(t *testing.T) {
 // cleaned returns what is stored of a file.
 func cleaned(t testing.TB, file []byte) []byte {
 	t.Helper()
-	p, err := picture.Read(bytes.NewReader(file), int64(len(file)))
+	p, err := picture.Read(bytes.NewReader(file), int64(len(file)), picture.Limits{})
 	must(t, err)
 	b, err := io.ReadAll(p.Reader())
 	must(t, err)

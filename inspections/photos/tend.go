@@ -112,6 +112,9 @@ func (s *Service) tend(ctx context.Context, t *Tending, ref Ref, received int64,
 		return s.Store.Discard(ctx, ref)
 	case err != nil:
 		return err
+	case photo.Refused != "": // which a server of an earlier version does not see
+		t.Refused++
+		return s.Store.Discard(ctx, ref)
 	case all:
 		err := s.finish(ctx, Keeper, c, photo)
 		var refused *sites.FieldError

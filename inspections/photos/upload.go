@@ -43,7 +43,8 @@ type Upload struct {
 // they are not needed. The channel gone is closed as soon as its sender is cut
 // off, though bytes that have arrived may still be read; nil where nobody knows.
 //
-// Errors are those of inspections.Service.Get, ErrUnknown, ErrPurged and ErrOffset.
+// Errors are those of inspections.Service.Get and Refused, ErrUnknown, ErrPurged and
+// ErrOffset.
 func (s *Service) BeginUpload(ctx context.Context, account string, ref Ref, offset int64, gone <-chan struct{}) (_ *Upload, err error) {
 	u := &Upload{s: s, ref: ref, account: account, at: offset, gone: gone, ended: make(chan struct{})}
 	// From now on, who asks how much there is waits for what this one brings.
@@ -59,6 +60,9 @@ func (s *Service) BeginUpload(ctx context.Context, account string, ref Ref, offs
 	c, photo, err := s.declared(ctx, ref)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.CheckIns.Refused(photo); err != nil {
+		return nil, ref.about(err)
 	}
 	settle(ctx, before)
 	state, err := s.state(ctx, c, photo)

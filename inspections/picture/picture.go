@@ -24,9 +24,6 @@ import (
 )
 
 const (
-	// MaxPixels is how large a picture may be. It is that of the largest cameras
-	// in phones, and bounds what a small file can unpack to.
-	MaxPixels = 50_000_000
 	// maxPieces bounds the parts that a picture consists of. Cameras write less
 	// than a hundred, and some programs one for each 4 KiB.
 	maxPieces = 16384
@@ -34,13 +31,9 @@ const (
 	maxProfile = 4 << 20
 )
 
-var (
-	// ErrNotPicture means that a file is no whole JPEG, PNG or WebP file, or is
-	// of a kind that no camera writes and that cannot be shown everywhere.
-	ErrNotPicture = errors.New("is no picture that can be kept")
-	// ErrTooLarge means that a picture has more than MaxPixels.
-	ErrTooLarge = errors.New("has more than 50 megapixels")
-)
+// ErrNotPicture means that a file is no whole JPEG, PNG or WebP file, or is of a kind
+// that no camera writes and that cannot be shown everywhere.
+var ErrNotPicture = errors.New("is no picture that can be kept")
 
 // The content types that there are.
 const (
@@ -61,6 +54,7 @@ type Picture struct {
 	// 4.6.4 A; 1 is not at all.
 	Orientation int
 
+	limits Limits
 	src    *source
 	whole  int64 // the size of the file
 	pieces []piece
@@ -76,27 +70,24 @@ type piece struct {
 	joined bool // bytes are nil
 }
 
-// Read finds what there is to keep of the file with the size. Errors wrap
-// ErrNotPicture or ErrTooLarge and say what is wrong where, or are those of the
-// file, whatever follows from them.
-func Read(file io.ReaderAt, size int64) (_ *Picture, err error) {
+// Read finds what there is to keep of the file with the size. Of the limits it holds
+// those on pixels. Errors wrap ErrNotPicture or ErrTooLarge and say what is wrong where,
+// or are those of the file, whatever follows from them.
+func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 	src := &source{ReaderAt: file}
 	defer func() { err = src.blame(err) }()
-	p := &Picture{src: src, whole: size, Orientation: 1}
+	p := &Picture{limits: limits, src: src, whole: size, Orientation: 1}
 	r := &reader{src: src, end: size}
-	start, err := r.peek(12)
+	start, err := r.peek(TypeSize)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(start, []byte{0xff, soi}):
-		p.ContentType = JPEG
+	switch p.ContentType = TypeOf(start); p.ContentType {
+	case JPEG:
 		err = p.readJPEG(r)
-	case bytes.HasPrefix(start, pngSignature):
-		p.ContentType = PNG
+	case PNG:
 		err = p.readPNG(r)
-	case bytes.HasPrefix(start, []byte("RIFF")) && bytes.HasSuffix(start, []byte("WEBP")):
-		p.ContentType = WebP
+	case WebP:
 		err = p.readWebP(r)
 	default:
 		return nil, fmt.Errorf("%w: it begins like no JPEG, PNG or WebP file", ErrNotPicture)
@@ -214,8 +205,8 @@ func (p *Picture) measure(width, height int) error {
 	if width < 1 || height < 1 {
 		return fmt.Errorf("%w: it is %d by %d pixels", ErrNotPicture, width, height)
 	}
-	if int64(width)*int64(height) > MaxPixels {
-		return fmt.Errorf("%d by %d pixels: %w", width, height, ErrTooLarge)
+	if err := p.limits.Check(p.ContentType, width, height); err != nil {
+		return err
 	}
 	p.Width, p.Height = width, height
 	return nil

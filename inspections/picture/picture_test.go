@@ -197,7 +197,7 @@ func plainWebP(t testing.TB, name string) []byte {
 
 // webpParts returns the chunks of a WebP file that hold its image, and its size.
 func webpParts(t testing.TB, plain []byte) (parts []byte, alpha bool, w, h int) {
-	p, err := Read(bytes.NewReader(plain), int64(len(plain)))
+	p, err := Read(bytes.NewReader(plain), int64(len(plain)), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func plantWebP(t testing.TB, plain []byte, order binary.AppendByteOrder, orienta
 // clean returns what is kept of the file.
 func clean(t testing.TB, file []byte) (*Picture, []byte) {
 	t.Helper()
-	p, err := Read(bytes.NewReader(file), int64(len(file)))
+	p, err := Read(bytes.NewReader(file), int64(len(file)), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,13 +423,13 @@ func TestRefused(t *testing.T) {
 		{"a JPEG that was cut", j[:len(j)-20], ErrNotPicture, "too early"},
 		{"a JPEG without an image", slices.Concat(j[:2], []byte{0xff, eoi}, make([]byte, 9)), ErrNotPicture, "no image"},
 		{"a JPEG bomb", bomb(65500, 65500), ErrTooLarge, "65500 by 65500"},
-		{"one pixel too many", bomb(10000, 5001), ErrTooLarge, ""},
+		{"one row too many", bomb(20000, 12501), ErrTooLarge, "12501 by 20000 pixels are more than 250 megapixels"},
 		{"a JPEG without height", bomb(0, 16), ErrNotPicture, "16 by 0"},
 		{"an arithmetic JPEG", edit(j, at+1, 0xc9), ErrNotPicture, "not supported"},
 		{"a JPEG with a long frame", edit(j, at+9, 2), ErrNotPicture, "wrong length"},
 		{"a PNG that was cut", p[:len(p)-13], ErrNotPicture, "too early"},
 		{"a damaged PNG", edit(p, len(p)-30, p[len(p)-30]^1), ErrNotPicture, "checksum"},
-		{"a PNG bomb", bigPNG, ErrTooLarge, "10000 by 5001"},
+		{"a PNG bomb", bigPNG, ErrTooLarge, "10000 by 5001 pixels are more than 50 megapixels"},
 		{"a PNG with too few pixels", resum(edit(p, 20, 0, 0, 0, 17), 8), ErrNotPicture, "of 1105"},
 		{"a PNG with too many pixels", resum(edit(p, 20, 0, 0, 0, 15), 8), ErrNotPicture, "more than"},
 		{"a PNG with something behind its pixels", pngWith(append(slices.Clone(stream), "behind the end"...)), ErrNotPicture, "something follows"},
@@ -439,7 +439,7 @@ func TestRefused(t *testing.T) {
 		{"a WebP bomb", webpFile(webpChunk("VP8L", []byte{0x2f, 0xff, 0xff, 0xff, 0x0f, 0})), ErrTooLarge, "16384 by 16384"},
 		{"a WebP without an image", webpFile(webpChunk("XMP ", []byte("<x/>"))), ErrNotPicture, "no image"},
 	} {
-		_, err := Read(bytes.NewReader(c.file), int64(len(c.file)))
+		_, err := Read(bytes.NewReader(c.file), int64(len(c.file)), Limits{})
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v; want %v with %q", c.name, err, c.want, c.says)
 		}
@@ -532,7 +532,7 @@ const small = 1 << 16
 // fuzz holds of any file that is taken: what is kept of it is taken too and kept
 // as it is, it shows the same, and more metadata changes nothing.
 func fuzz(t *testing.T, file []byte, plant func(file []byte) [][]byte) {
-	p, err := Read(bytes.NewReader(file), int64(len(file)))
+	p, err := Read(bytes.NewReader(file), int64(len(file)), Limits{})
 	if err != nil {
 		if !errors.Is(err, ErrNotPicture) && !errors.Is(err, ErrTooLarge) {
 			t.Fatal(err)

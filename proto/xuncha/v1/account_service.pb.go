@@ -30,7 +30,8 @@ type LoginRequest struct {
 	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// The account's password.
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// What the user calls the device, at most 64 characters.
+	// What the user calls the device, at most 1,000 characters. The first 64 are kept, in
+	// one line and without what shows nothing.
 	DeviceName string `protobuf:"bytes,3,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
 	// With a one-time password, the password that replaces it: 15 to 128
 	// characters. Without it, the answer to a one-time password is
@@ -1171,12 +1172,12 @@ var File_xuncha_v1_account_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_account_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fxuncha/v1/account_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\"\xb4\x01\n" +
+	"\x1fxuncha/v1/account_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\"\xb5\x01\n" +
 	"\fLoginRequest\x12%\n" +
 	"\busername\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\busername\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bpassword\x12(\n" +
-	"\vdevice_name\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bpassword\x12)\n" +
+	"\vdevice_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\n" +
 	"deviceName\x12+\n" +
 	"\fnew_password\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vnewPassword\"\x9b\x02\n" +
 	"\rLoginResponse\x12!\n" +

@@ -88,7 +88,7 @@ func (Finding) EnumDescriptor() ([]byte, []int) {
 type Datum int32
 
 const (
-	// Not given; refused where there is a location.
+	// Not given. A location counts as none then.
 	Datum_DATUM_UNSPECIFIED Datum = 0
 	// WGS 84, as satellites give it.
 	Datum_DATUM_WGS84 Datum = 1
@@ -207,15 +207,18 @@ func (Flag) EnumDescriptor() ([]byte, []int) {
 }
 
 // Where the phone was. It is used once, to compute the distance to the site,
-// and then dropped: the record keeps the distance alone.
+// and then dropped: the record keeps the distance alone. A location that says
+// nothing refuses no check-in and counts as none: one of 0,0, whatever its
+// accuracy, or within a kilometre of it; one with a value that is out of its range
+// or no number; and one without a datum.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Degrees north, -90 to 90. Latitude and longitude both 0 is what phones say that do
-	// not know where they are, and counts as no location.
+	// Degrees north, -90 to 90.
 	Latitude float64 `protobuf:"fixed64,1,opt,name=latitude,proto3" json:"latitude,omitempty"`
 	// Degrees east, -180 to 180.
 	Longitude float64 `protobuf:"fixed64,2,opt,name=longitude,proto3" json:"longitude,omitempty"`
-	// The phone's own estimate of its error in metres, 0 to 100,000.
+	// The phone's own estimate of its error in metres, 0 to 100,000; 0 where it has
+	// none.
 	AccuracyM float64 `protobuf:"fixed64,3,opt,name=accuracy_m,json=accuracyM,proto3" json:"accuracy_m,omitempty"`
 	// What the coordinates refer to.
 	Datum         Datum `protobuf:"varint,4,opt,name=datum,proto3,enum=xuncha.v1.Datum" json:"datum,omitempty"`
@@ -281,14 +284,18 @@ func (x *Location) GetDatum() Datum {
 	return Datum_DATUM_UNSPECIFIED
 }
 
-// A photo of the premises that belongs to a check-in, as the phone declares it.
+// A photo of the premises that belongs to a check-in, as the phone declares it. One that
+// cannot be kept does not refuse its check-in: its PhotoReceipt says why it is refused.
 type Photo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The SHA-256 of the file on the phone, 32 bytes.
 	Sha256 []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// The size of that file in bytes, 1 to 20,971,520 (20 MB).
+	// The size of that file in bytes. Photos of 1 to 20,971,520 bytes are kept, and JPEGs of
+	// up to 41,943,040 unless the server is set otherwise.
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// image/jpeg, image/png or image/webp.
+	// The media type of that file, at most 100 characters. image/jpeg, image/png and
+	// image/webp are kept. Capital letters, parameters, and names such as image/jpg are
+	// understood; what the server returns is the plain name, or empty where it is no type.
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// The site of the check-in that the same photo was declared for first; empty
 	// where that is this one, or one of a site that the caller cannot see. Set by the
@@ -296,11 +303,15 @@ type Photo struct {
 	FirstSiteId string `protobuf:"bytes,4,opt,name=first_site_id,json=firstSiteId,proto3" json:"first_site_id,omitempty"`
 	// That check-in. Set by the server.
 	FirstCheckInId string `protobuf:"bytes,5,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
-	// Its width in pixels, if the phone knows it; 0 where not. It is judged when the
-	// check-in arrives, so that nothing is uploaded for nothing.
+	// Its width in pixels, if the phone knows it; 0 or less where not. It is judged when the
+	// check-in arrives, so that nothing is uploaded for nothing: pictures of up to 50
+	// megapixels are kept, and JPEGs of up to 250 unless the server is set otherwise. That
+	// it turns out to be another is no fault.
 	Width int32 `protobuf:"varint,6,opt,name=width,proto3" json:"width,omitempty"`
-	// Its height in pixels; 0 where the phone does not know it.
-	Height        int32 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	// Its height in pixels; 0 or less where the phone does not know it.
+	Height int32 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	// Why it is not taken; absent where it is. Set by the server.
+	RefusedReason ErrorReason `protobuf:"varint,8,opt,name=refused_reason,json=refusedReason,proto3,enum=xuncha.v1.ErrorReason" json:"refused_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +395,13 @@ func (x *Photo) GetHeight() int32 {
 	return 0
 }
 
+func (x *Photo) GetRefusedReason() ErrorReason {
+	if x != nil {
+		return x.RefusedReason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
 // What an officer reports of one visit to one site: premises and counts, never
 // people.
 type CheckIn struct {
@@ -407,9 +425,13 @@ type CheckIn struct {
 	DispersedPeopleCount int32 `protobuf:"varint,7,opt,name=dispersed_people_count,json=dispersedPeopleCount,proto3" json:"dispersed_people_count,omitempty"`
 	// Where the phone was, if it knows. Never returned.
 	Location *Location `protobuf:"bytes,8,opt,name=location,proto3" json:"location,omitempty"`
-	// At most 500 characters. No person may be named in it.
+	// At most 500 characters, of at most 5,000 that are sent. They are counted after
+	// all ends of lines were made line feeds, and what shows nothing was taken out, such
+	// as marks of direction and zero-width spaces. So the note is stored and returned.
+	// Tabs, emoji and all scripts stay. No person may be named in it.
 	Note string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
-	// The photos of the visit, at most 10, each once.
+	// The photos of the visit, at most 100, of which the first 10 that can be kept are. A
+	// file that is declared twice is one photo.
 	Photos []*Photo `protobuf:"bytes,10,rep,name=photos,proto3" json:"photos,omitempty"`
 	// The distance from the site in metres; absent where the phone or the roster
 	// gave no position. Set by the server.
@@ -697,7 +719,8 @@ type Receipt struct {
 	// Whether it was there already; all else is then as in the first receipt,
 	// but for what has become of the photos since.
 	Duplicate bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	// The declared photos, in the order in which they were declared.
+	// The declared photos, in the order in which they were declared. What SubmitCheckIn
+	// returns has one for each photo of the call, in its order.
 	Photos []*PhotoReceipt `protobuf:"bytes,7,rep,name=photos,proto3" json:"photos,omitempty"`
 	// What is notable about it, in the order of the enum.
 	Flags         []Flag `protobuf:"varint,8,rep,packed,name=flags,proto3,enum=xuncha.v1.Flag" json:"flags,omitempty"`
@@ -850,26 +873,23 @@ var File_xuncha_v1_check_in_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\n" +
-	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cxuncha/v1/error_reason.proto\"\xe2\x01\n" +
-	"\bLocation\x123\n" +
-	"\blatitude\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0R\blatitude\x125\n" +
-	"\tlongitude\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\tlongitude\x126\n" +
+	"\x18xuncha/v1/check_in.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cxuncha/v1/error_reason.proto\"\x8b\x01\n" +
+	"\bLocation\x12\x1a\n" +
+	"\blatitude\x18\x01 \x01(\x01R\blatitude\x12\x1c\n" +
+	"\tlongitude\x18\x02 \x01(\x01R\tlongitude\x12\x1d\n" +
 	"\n" +
-	"accuracy_m\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00R\taccuracyM\x122\n" +
-	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05datum\"\xb1\x02\n" +
+	"accuracy_m\x18\x03 \x01(\x01R\taccuracyM\x12&\n" +
+	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xaf\x02\n" +
 	"\x05Photo\x12\x1f\n" +
-	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12+\n" +
+	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x03B\f\xbaH\t\"\a\x18\x80\x80\x80\n" +
-	"(\x01R\tsizeBytes\x12K\n" +
-	"\fcontent_type\x18\x03 \x01(\tB(\xbaH%r#R\n" +
-	"image/jpegR\timage/pngR\n" +
-	"image/webpR\vcontentType\x12\"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12*\n" +
+	"\fcontent_type\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\vcontentType\x12\"\n" +
 	"\rfirst_site_id\x18\x04 \x01(\tR\vfirstSiteId\x12)\n" +
-	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\x12\x1d\n" +
-	"\x05width\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x05width\x12\x1f\n" +
-	"\x06height\x18\a \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06height\"\xe5\x04\n" +
+	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\x12\x14\n" +
+	"\x05width\x18\x06 \x01(\x05R\x05width\x12\x16\n" +
+	"\x06height\x18\a \x01(\x05R\x06height\x12=\n" +
+	"\x0erefused_reason\x18\b \x01(\x0e2\x16.xuncha.v1.ErrorReasonR\rrefusedReason\"\xe5\x04\n" +
 	"\aCheckIn\x12(\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
 	"\asite_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12E\n" +
@@ -881,10 +901,9 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x13cancelledEventCount\x12A\n" +
 	"\x16dispersed_people_count\x18\a \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x14dispersedPeopleCount\x12/\n" +
 	"\blocation\x18\b \x01(\v2\x13.xuncha.v1.LocationR\blocation\x12\x1c\n" +
-	"\x04note\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04note\x122\n" +
+	"\x04note\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x88'R\x04note\x122\n" +
 	"\x06photos\x18\n" +
-	" \x03(\v2\x10.xuncha.v1.PhotoB\b\xbaH\x05\x92\x01\x02\x10\n" +
-	"R\x06photos\x12\"\n" +
+	" \x03(\v2\x10.xuncha.v1.PhotoB\b\xbaH\x05\x92\x01\x02\x10dR\x06photos\x12\"\n" +
 	"\n" +
 	"distance_m\x18\v \x01(\x01H\x00R\tdistanceM\x88\x01\x01\x12%\n" +
 	"\x05flags\x18\f \x03(\x0e2\x0f.xuncha.v1.FlagR\x05flagsB\r\n" +
@@ -957,28 +976,29 @@ var file_xuncha_v1_check_in_proto_goTypes = []any{
 	(*PhotoReceipt)(nil),          // 7: xuncha.v1.PhotoReceipt
 	(*Receipt)(nil),               // 8: xuncha.v1.Receipt
 	(*CheckInItem)(nil),           // 9: xuncha.v1.CheckInItem
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(ErrorReason)(0),              // 11: xuncha.v1.ErrorReason
+	(ErrorReason)(0),              // 10: xuncha.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_xuncha_v1_check_in_proto_depIdxs = []int32{
 	1,  // 0: xuncha.v1.Location.datum:type_name -> xuncha.v1.Datum
-	10, // 1: xuncha.v1.CheckIn.capture_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: xuncha.v1.CheckIn.finding:type_name -> xuncha.v1.Finding
-	3,  // 3: xuncha.v1.CheckIn.location:type_name -> xuncha.v1.Location
-	4,  // 4: xuncha.v1.CheckIn.photos:type_name -> xuncha.v1.Photo
-	2,  // 5: xuncha.v1.CheckIn.flags:type_name -> xuncha.v1.Flag
-	11, // 6: xuncha.v1.PhotoRefusal.reason:type_name -> xuncha.v1.ErrorReason
-	6,  // 7: xuncha.v1.PhotoReceipt.refused:type_name -> xuncha.v1.PhotoRefusal
-	10, // 8: xuncha.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: xuncha.v1.Receipt.photos:type_name -> xuncha.v1.PhotoReceipt
-	2,  // 10: xuncha.v1.Receipt.flags:type_name -> xuncha.v1.Flag
-	5,  // 11: xuncha.v1.CheckInItem.check_in:type_name -> xuncha.v1.CheckIn
-	8,  // 12: xuncha.v1.CheckInItem.receipt:type_name -> xuncha.v1.Receipt
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	10, // 1: xuncha.v1.Photo.refused_reason:type_name -> xuncha.v1.ErrorReason
+	11, // 2: xuncha.v1.CheckIn.capture_time:type_name -> google.protobuf.Timestamp
+	0,  // 3: xuncha.v1.CheckIn.finding:type_name -> xuncha.v1.Finding
+	3,  // 4: xuncha.v1.CheckIn.location:type_name -> xuncha.v1.Location
+	4,  // 5: xuncha.v1.CheckIn.photos:type_name -> xuncha.v1.Photo
+	2,  // 6: xuncha.v1.CheckIn.flags:type_name -> xuncha.v1.Flag
+	10, // 7: xuncha.v1.PhotoRefusal.reason:type_name -> xuncha.v1.ErrorReason
+	6,  // 8: xuncha.v1.PhotoReceipt.refused:type_name -> xuncha.v1.PhotoRefusal
+	11, // 9: xuncha.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
+	7,  // 10: xuncha.v1.Receipt.photos:type_name -> xuncha.v1.PhotoReceipt
+	2,  // 11: xuncha.v1.Receipt.flags:type_name -> xuncha.v1.Flag
+	5,  // 12: xuncha.v1.CheckInItem.check_in:type_name -> xuncha.v1.CheckIn
+	8,  // 13: xuncha.v1.CheckInItem.receipt:type_name -> xuncha.v1.Receipt
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_check_in_proto_init() }

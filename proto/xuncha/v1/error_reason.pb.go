@@ -137,7 +137,8 @@ const (
 	ErrorReason_ERROR_REASON_NO_PASSWORDS ErrorReason = 49
 	// NOT_FOUND: the check-in declares no photo with the hash.
 	ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND ErrorReason = 50
-	// FAILED_PRECONDITION: the photo has not arrived, or not all of it.
+	// FAILED_PRECONDITION: the photo has not arrived, or not all of it, or it was refused
+	// when its check-in arrived and never will.
 	ErrorReason_ERROR_REASON_PHOTO_NOT_STORED ErrorReason = 51
 	// FAILED_PRECONDITION: the time for which the photo is kept is over.
 	ErrorReason_ERROR_REASON_PHOTO_PURGED ErrorReason = 52

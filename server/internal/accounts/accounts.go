@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"xuncha/sites"
 )
@@ -79,6 +78,9 @@ type Account struct {
 	// generation is raised by each change of the password. Tokens and devices
 	// of an earlier one are signed out.
 	generation int64
+
+	// past is what it could do before its last change; nil where that was always the same.
+	past *past
 }
 
 const (
@@ -112,29 +114,95 @@ func shortest(codes []sites.DivisionCode) []sites.DivisionCode {
 	return out
 }
 
-// check returns the first thing that is wrong with the account in itself. It is
-// a *sites.FieldError.
+// check returns all that is wrong with the account in itself: a *sites.FieldError or
+// sites.FieldErrors.
 func (a *Account) check() error {
+	var f sites.Faults
 	switch {
+	case a.Username == "":
+		f.Join(sites.Missing("username", ""))
 	case !usernames.MatchString(a.Username):
-		return sites.Invalid("username", "must have 2 to %d of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit", MaxUsername)
+		f.Join(sites.Invalid("username", "must have 2 to %d of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit", MaxUsername))
 	case reserved[a.Username] != "":
-		return sites.Invalid("username", "cannot be %s, which stands for %s", a.Username, reserved[a.Username])
-	case !utf8.ValidString(a.DisplayName) || utf8.RuneCountInString(a.DisplayName) > MaxDisplayName:
-		return sites.Invalid("display_name", "must have at most %d characters, in UTF-8", MaxDisplayName)
-	case !slices.Contains(Roles, a.Role):
-		return sites.Invalid("role", "must be officer, head, auditor or admin")
-	case len(a.Divisions) == 0 || len(a.Divisions) > MaxDivisions:
-		return sites.Invalid("division_codes", "has %d; an account is bound to 1 to %d divisions", len(a.Divisions), MaxDivisions)
+		f.Join(sites.Invalid("username", "cannot be %s, which stands for %s", a.Username, reserved[a.Username]))
 	}
-	for i, c := range a.Divisions {
-		name := fmt.Sprintf("division_codes[%d]", i)
-		if _, err := sites.ParseDivisionCode(string(c)); err != nil {
-			return &sites.FieldError{Field: name, Err: err}
-		}
-		if slices.Contains(a.Divisions[:i], c) {
-			return sites.Invalid(name, "%s is named twice", c)
-		}
+	f.Join(checkDisplayName(a.DisplayName))
+	f.Join(checkRole(a.Role))
+	f.Join(checkDivisions(a.Divisions))
+	return f.Err()
+}
+
+func checkDisplayName(name string) error {
+	return sites.CheckText("display_name", name, 0, MaxDisplayName)
+}
+
+func checkRole(role Role) error {
+	switch {
+	case role == "":
+		return sites.Missing("role", ": it is officer, head, auditor or admin")
+	case !slices.Contains(Roles, role):
+		return sites.Invalid("role", "must be officer, head, auditor or admin")
 	}
 	return nil
+}
+
+func checkDivisions(codes []sites.DivisionCode) error {
+	switch n := len(codes); {
+	case n == 0:
+		return sites.Missing("division_codes", fmt.Sprintf(": an account is bound to 1 to %d divisions", MaxDivisions))
+	case n > MaxDivisions:
+		return sites.TooLong("division_codes", n, MaxDivisions, sites.Items)
+	}
+	var f sites.Faults
+	for i, c := range codes {
+		name := fmt.Sprintf("division_codes[%d]", i)
+		if _, err := sites.ParseDivisionCode(string(c)); err != nil {
+			f.Add(name, err)
+		} else if slices.Contains(codes[:i], c) {
+			f.Join(sites.Invalid(name, "%s is named twice", c))
+		}
+	}
+	return f.Err()
+}
+
+// Check returns all that is wrong with the account that is to be created, as accounts are
+// now.
+func (s *Service) Check(n NewAccount) error { return s.checkNew(s.projection.State(), n) }
+
+func (s *Service) checkNew(st *state, n NewAccount) error {
+	a := Account{Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: shortest(n.Divisions)}
+	var f sites.Faults
+	f.Join(a.check())
+	f.Join(taken(st, &a))
+	if n.Password != "" {
+		f.Join(CheckPassword("password", n.Password, n.Username))
+	}
+	return f.Err()
+}
+
+// taken returns what is wrong with a new account for the sake of those that there are.
+func taken(st *state, a *Account) error {
+	var f sites.Faults
+	if st.named(a.Username) != nil {
+		f.Add("username", ErrUsernameTaken)
+	}
+	if st.byID.Len() == 0 && a.Role != Admin {
+		f.Join(sites.Invalid("role", "must be admin: the first account is an administrator's, who creates the others"))
+	}
+	return f.Err()
+}
+
+// Check returns all that is wrong with the change in itself.
+func (c Change) Check() error {
+	var f sites.Faults
+	if c.DisplayName != nil {
+		f.Join(checkDisplayName(*c.DisplayName))
+	}
+	if c.Role != nil {
+		f.Join(checkRole(*c.Role))
+	}
+	if c.Divisions != nil {
+		f.Join(checkDivisions(shortest(c.Divisions)))
+	}
+	return f.Err()
 }

@@ -349,7 +349,7 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 	if !a.Disabled.IsZero() {
 		return Caller{}, fmt.Errorf("%w: its account is disabled", ErrToken)
 	}
-	return Caller{Account: a}, nil
+	return Caller{Account: a, expires: id.span.expires}, nil
 }
 
 // changes reports whether the token is newer than what is known of the account,

@@ -42,8 +42,8 @@ const (
 	maxArgonLanes  = 16
 )
 
-// checkPassword returns what is wrong with a new password.
-func checkPassword(field, password, username string) error {
+// CheckPassword returns what is wrong with a new password.
+func CheckPassword(field, password, username string) error {
 	n := utf8.RuneCountInString(password)
 	if n < MinPassword || n > MaxPassword || !utf8.ValidString(password) || strings.EqualFold(password, username) {
 		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: it must have %d to %d characters and not be the username", ErrWeakPassword, MinPassword, MaxPassword)}

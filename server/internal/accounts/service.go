@@ -70,6 +70,13 @@ type Service struct {
 type Caller struct {
 	Account *Account
 	Device  string
+
+	// expires is when the token does. accounts, keys and verified are by what and when it
+	// was found to be good.
+	expires  time.Time
+	accounts *state
+	keys     *keyRing
+	verified time.Time
 }
 
 // The kinds of entries.
@@ -218,24 +225,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 	a := &Account{
 		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: shortest(n.Divisions),
 	}
-	if err := cmp.Or(s.takesPasswords(), a.check()); err != nil {
-		return nil, "", err
-	}
-	if n.Password != "" {
-		if err := checkPassword("password", n.Password, n.Username); err != nil {
-			return nil, "", err
-		}
-	}
-	taken := func(st *state) error {
-		if st.byID.Len() == 0 && a.Role != Admin {
-			return sites.Invalid("role", "must be admin: the first account is an administrator's, who creates the others")
-		}
-		if st.named(a.Username) != nil {
-			return &sites.FieldError{Field: "username", Err: ErrUsernameTaken}
-		}
-		return nil
-	}
-	if err := taken(s.projection.State()); err != nil {
+	if err := cmp.Or(s.takesPasswords(), s.Check(n)); err != nil {
 		return nil, "", err
 	}
 	// The password first: an account that is there can be signed in to.
@@ -243,7 +233,7 @@ func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Accou
 		return nil, "", err
 	}
 	err = s.change(ctx, by, KindCreated, func(st *state) (*content, error) {
-		return &content{AccountID: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, taken(st)
+		return &content{AccountID: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, taken(st, a)
 	})
 	if err != nil {
 		// Nobody can find the password of no account; it is only litter.
@@ -283,7 +273,8 @@ func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account
 		if a.DisplayName == old.DisplayName && a.Role == old.Role && slices.Equal(a.Divisions, old.Divisions) {
 			return nil, nil
 		}
-		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, a.check()
+		// What stays as it is may be of a time with other rules.
+		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, c.Check()
 	})
 	if err != nil {
 		return nil, err

@@ -23,8 +23,10 @@ const (
 	RefreshLifetime = 30 * 24 * time.Hour
 	// OneTimeLifetime is how long a one-time password is good for.
 	OneTimeLifetime = 7 * 24 * time.Hour
-	// MaxDeviceName is the greatest length of a device's name in characters.
-	MaxDeviceName = 64
+	// MaxDeviceName is the greatest length of a device's name in characters, and
+	// MaxSentDeviceName that of one that is not cut yet.
+	MaxDeviceName     = 64
+	MaxSentDeviceName = 1000
 	// MaxRefreshToken is the length in bytes beyond which nothing is a refresh
 	// token.
 	MaxRefreshToken = 512
@@ -156,7 +158,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 // replacePassword replaces the password with the revision by a new one and signs
 // out all devices.
 func (s *Service) replacePassword(ctx context.Context, a *Account, password string, revision int64, old string) (*Account, error) {
-	if err := checkPassword("new_password", password, a.Username); err != nil {
+	if err := CheckPassword("new_password", password, a.Username); err != nil {
 		return nil, err
 	}
 	if password == old {
@@ -261,6 +263,17 @@ func hash(b []byte) []byte {
 
 func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
+// deviceName returns the name of a device as it is kept: clean, in one line, and cut where
+// it is too long. Phones send what their owners have called them, and nobody is to be kept
+// out for that.
+func deviceName(sent string) string {
+	name := strings.Join(strings.Fields(sites.Clean(sent)), " ")
+	if runes := []rune(name); len(runes) > MaxDeviceName {
+		name = strings.TrimSpace(string(runes[:MaxDeviceName]))
+	}
+	return name
+}
+
 // newDevice signs a new device of the account in.
 func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Tokens, error) {
 	t := refreshToken{account: a.ID, device: s.NewID(), family: make([]byte, 32), secret: make([]byte, 32)}
@@ -269,7 +282,7 @@ func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Token
 			return Tokens{}, err
 		}
 	}
-	d := deviceRecord{Name: name, Family: hash(t.family), Current: hash(t.secret)}
+	d := deviceRecord{Name: deviceName(name), Family: hash(t.family), Current: hash(t.secret)}
 	return s.put(ctx, a, t, d, 0)
 }
 

@@ -61,13 +61,21 @@ func (st *state) add(e ledger.Entry) error {
 		return err
 	}
 	a := &Account{ID: c.AccountID, Username: c.Username, Created: e.Time}
-	if old, ok := st.byID.Get(c.AccountID); ok {
+	old, known := st.byID.Get(c.AccountID)
+	if known {
 		*a = *old
 	}
 	switch e.Kind {
 	case KindCreated, KindChanged:
 		a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
 		a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
+		if known {
+			from := e.Time
+			if !c.TokenTime.IsZero() && c.TokenTime.Before(from) {
+				from = c.TokenTime
+			}
+			a.remember(old, from)
+		}
 	case KindDisabled:
 		a.Disabled = e.Time
 	case KindPasswordChanged, KindPasswordReset:

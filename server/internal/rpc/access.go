@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,6 +27,9 @@ type access struct {
 	open bool
 	// roles may call the method.
 	roles []accounts.Role
+	// once tells that whoever had one of the roles once may call it too: what a phone
+	// brings is judged by what its account could do at the time of the visit.
+	once bool
 	// inScope tells whether what a message of the call is about lies in the
 	// caller's divisions, or else returns the error of what does not exist. Where
 	// it is nil, the method itself cuts its answer to them.
@@ -69,6 +71,17 @@ func onRecord[M proto.Message](row access, looks func(m M) accounts.Access) acce
 	return row
 }
 
+// takes reports whether the account has a role with which it may call the method.
+func (a *access) takes(account *accounts.Account) bool {
+	return slices.Contains(a.roles, account.Role) || a.once && account.Had(a.roles)
+}
+
+// ofVisits makes a row whose callers may be those who had the role once.
+func ofVisits(row access) access {
+	row.once = true
+	return row
+}
+
 // accesses is the one table of who may call what, and where. A method without a
 // row stops the server at start.
 var accesses = map[string]access{
@@ -92,7 +105,7 @@ var accesses = map[string]access{
 		return s.site("site_id", m.SiteId)
 	}),
 	xunchav1.RosterService_MoveSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.MoveSiteRequest) error {
-		return cmp.Or(s.site("site_id", m.SiteId), s.division("division_code", m.DivisionCode))
+		return sites.JoinFaults(s.site("site_id", m.SiteId), s.division("division_code", m.DivisionCode))
 	}),
 	xunchav1.RosterService_DeregisterSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DeregisterSiteRequest) error {
 		return s.site("site_id", m.SiteId)
@@ -104,12 +117,7 @@ var accesses = map[string]access{
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 	xunchav1.RosterService_CreateClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateClosureOrderRequest) error {
-		for i, code := range m.ClosureOrder.DivisionCodes {
-			if err := s.division(fmt.Sprintf("closure_order.division_codes[%d]", i), code); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.divisions("closure_order.division_codes", m.ClosureOrder.DivisionCodes)
 	}),
 	xunchav1.RosterService_EndClosureOrder_FullMethodName: rule(admins, func(s *scope, m *xunchav1.EndClosureOrderRequest) error {
 		return s.wholeOrder(m.ClosureOrderId)
@@ -121,9 +129,8 @@ var accesses = map[string]access{
 	xunchav1.RosterService_RevokeChange_FullMethodName:      {roles: admins},
 	xunchav1.RosterService_ListChanges_FullMethodName:       {roles: operators},
 
-	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: rule(officers, func(s *scope, m *xunchav1.SubmitCheckInRequest) error {
-		return s.sure(s.siteVisited("check_in.site_id", m.CheckIn.SiteId, m.CheckIn.CaptureTime))
-	}),
+	// The domain asks reportedBy where and when the visit was.
+	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: ofVisits(access{roles: officers}),
 	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCheckInRequest) error {
 		return s.site("site_id", m.SiteId)
 	}),
@@ -134,15 +141,15 @@ var accesses = map[string]access{
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.PhotoService_UploadPhoto_FullMethodName: rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
+	xunchav1.PhotoService_UploadPhoto_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
 		if m.GetSpec() == nil {
 			return nil
 		}
-		return s.siteOfCheckIn("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
-	}),
-	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
-		return s.siteOfCheckIn("site_id", m.SiteId, m.CheckInId)
-	}),
+		return s.photosOf("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
+	})),
+	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
+		return s.photosOf("site_id", m.SiteId, m.CheckInId)
+	})),
 	xunchav1.PhotoService_DownloadPhoto_FullMethodName: onRecord(rule(readers, func(s *scope, m *xunchav1.DownloadPhotoRequest) error {
 		return s.site("site_id", m.SiteId)
 	}), func(m *xunchav1.DownloadPhotoRequest) accounts.Access {
@@ -163,7 +170,7 @@ var accesses = map[string]access{
 	}),
 	xunchav1.AuditService_ListAccesses_FullMethodName: rule(auditors, func(s *scope, m *xunchav1.ListAccessesRequest) error {
 		if m.SiteId != "" {
-			return cmp.Or(s.site("site_id", m.SiteId), s.optionalDivision("division_code", m.DivisionCode))
+			return sites.JoinFaults(s.site("site_id", m.SiteId), s.optionalDivision("division_code", m.DivisionCode))
 		}
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
@@ -183,7 +190,7 @@ var accesses = map[string]access{
 		return s.divisions("account.division_codes", m.Account.DivisionCodes)
 	}),
 	xunchav1.AccountService_UpdateAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.UpdateAccountRequest) error {
-		return cmp.Or(s.account(m.AccountId), s.divisions("division_codes", m.DivisionCodes))
+		return sites.JoinFaults(s.account(m.AccountId), s.divisions("division_codes", m.DivisionCodes))
 	}),
 	xunchav1.AccountService_DisableAccount_FullMethodName: rule(admins, func(s *scope, m *xunchav1.DisableAccountRequest) error {
 		return s.account(m.AccountId)

@@ -6,7 +6,6 @@ import (
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
-	"xuncha/sites"
 )
 
 var errNoAccounts = errors.New("the server has no accounts yet")
@@ -83,26 +82,15 @@ func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*
 }
 
 func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.CreateAccountRequest) (*xunchav1.CreateAccountResponse, error) {
-	a, oneTime, err := s.config.Accounts.Create(ctx, account(ctx), accounts.NewAccount{
-		Username: req.Account.Username, DisplayName: req.Account.DisplayName, Role: roles[req.Account.Role],
-		Divisions: toCodes(req.Account.DivisionCodes), Password: req.Password,
-	})
-	var field *sites.FieldError
-	if errors.As(err, &field) && field.Field != "password" { // which is beside the account
-		err = inField("account", err)
-	}
+	a, oneTime, err := s.config.Accounts.Create(ctx, account(ctx), toNewAccount(req))
 	if err != nil {
-		return nil, err
+		return nil, inAccount(err)
 	}
 	return &xunchav1.CreateAccountResponse{Account: fromAccount(a), OneTimePassword: oneTime}, nil
 }
 
 func (s *accountService) UpdateAccount(ctx context.Context, req *xunchav1.UpdateAccountRequest) (*xunchav1.UpdateAccountResponse, error) {
-	change := accounts.Change{DisplayName: req.DisplayName, Divisions: toCodes(req.DivisionCodes)}
-	if role, ok := roles[req.Role]; ok {
-		change.Role = &role
-	}
-	a, err := s.config.Accounts.Update(ctx, account(ctx), lower(req.AccountId), change)
+	a, err := s.config.Accounts.Update(ctx, account(ctx), lower(req.AccountId), toChange(req))
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +117,8 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 	var cursor struct {
 		After string `json:"a"`
 	}
-	if err := readPageToken(req.PageToken, &cursor, "ListAccounts"); err != nil {
+	query := queryOf(req)
+	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
 	sc := scopeOf(ctx)
@@ -137,7 +126,7 @@ func (s *accountService) ListAccounts(ctx context.Context, req *xunchav1.ListAcc
 	var err error
 	for a := range s.config.Accounts.After(cursor.After) {
 		if !p.offer(sc.seesAccount(a), func() *xunchav1.Account { return fromAccount(a) }) {
-			out.NextPageToken, err = pageToken(cursor, "ListAccounts")
+			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}
 		cursor.After = a.Username

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -87,7 +88,7 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRequest) (*xunchav1.ListSiteHistoryResponse, error) {
 	id := lower(req.SiteId)
 	var cursor inspections.HistoryCursor
-	query := []string{"ListSiteHistory", id}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -155,17 +156,20 @@ func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryE
 	return ready
 }
 
+// span returns the time between which accesses are asked for; zero is open.
+func span(req *xunchav1.ListAccessesRequest) (start, end time.Time, err error) {
+	start, early := timeOf("start_time", req.StartTime)
+	end, late := timeOf("end_time", req.EndTime)
+	if err = sites.JoinFaults(early, late); err == nil && !start.IsZero() && !end.IsZero() && !start.Before(end) {
+		err = &sites.FieldError{Field: "end_time", Err: coverage.ErrWindow}
+	}
+	return start, end, err
+}
+
 func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAccessesRequest) (*xunchav1.ListAccessesResponse, error) {
-	start, err := timeOf("start_time", req.StartTime)
+	start, end, err := span(req)
 	if err != nil {
 		return nil, err
-	}
-	end, err := timeOf("end_time", req.EndTime)
-	if err != nil {
-		return nil, err
-	}
-	if !start.IsZero() && !end.IsZero() && !start.Before(end) {
-		return nil, &sites.FieldError{Field: "end_time", Err: coverage.ErrWindow}
 	}
 	sc, site, division := scopeOf(ctx), sites.SiteID(lower(req.SiteId)), sites.DivisionCode(req.DivisionCode)
 	if division != "" {
@@ -178,7 +182,7 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 			return nil, &sites.FieldError{Field: "site_id", Err: err}
 		}
 	}
-	query := []string{"ListAccesses", string(division), string(site), req.Account, spell(req.StartTime), spell(req.EndTime)}
+	query := queryOf(req)
 	var cursor accounts.AccessCursor
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
@@ -210,7 +214,7 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 
 func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.ListAccountHistoryRequest) (*xunchav1.ListAccountHistoryResponse, error) {
 	id := lower(req.AccountId)
-	query := []string{"ListAccountHistory", id}
+	query := queryOf(req)
 	var cursor sequenceCursor
 	if err := cursor.read(req.PageToken, query); err != nil {
 		return nil, err

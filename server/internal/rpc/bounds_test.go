@@ -40,11 +40,9 @@ var bounds = map[string]any{
 	"CheckIn.cancelled_event_count int32.lte":  inspections.MaxCancelledEvents,
 	"CheckIn.dispersed_people_count int32.gte": 0,
 	"CheckIn.dispersed_people_count int32.lte": inspections.MaxDispersedPeople,
-	"CheckIn.note string.max_len":              inspections.MaxNote,
-	"CheckIn.photos repeated.max_items":        inspections.MaxPhotos,
-	"Photo.size_bytes int64.gte":               1,
-	"Photo.size_bytes int64.lte":               inspections.MaxPhotoSize,
-	"Photo.content_type string.in":             []string{picture.JPEG, picture.PNG, picture.WebP},
+	"CheckIn.note string.max_len":              inspections.MaxSentNote,
+	"CheckIn.photos repeated.max_items":        inspections.MaxDeclaredPhotos,
+	"Photo.content_type string.max_len":        maxContentType,
 	"*.sha256 bytes.len":                       len(inspections.Digest{}),
 
 	"Site.registration_no string.max_len":                    sites.MaxRegistrationNo,
@@ -69,7 +67,7 @@ var bounds = map[string]any{
 	"ListAccessesRequest.account string.max_len":             accounts.MaxUsername,
 	"LoginRequest.password string.max_len":                   accounts.MaxPassword,
 	"LoginRequest.new_password string.max_len":               accounts.MaxPassword,
-	"LoginRequest.device_name string.max_len":                accounts.MaxDeviceName,
+	"LoginRequest.device_name string.max_len":                accounts.MaxSentDeviceName,
 	"CreateAccountRequest.password string.max_len":           accounts.MaxPassword,
 	"ChangePasswordRequest.old_password string.max_len":      accounts.MaxPassword,
 	"ChangePasswordRequest.new_password string.max_len":      accounts.MaxPassword,
@@ -84,8 +82,6 @@ var bounds = map[string]any{
 	"*.page_size int32.gte":                                     0,
 	"*.page_token string.max_len":                               1024,
 	"*.etag string.max_len":                                     64,
-	"Location.accuracy_m double.gte":                            0,
-	"Location.accuracy_m double.lte":                            100_000,
 	"PhotoUploadSpec.offset int64.gte":                          0,
 	"Site.division_code string.max_len":                         12,
 	"ImportHeader.effective_date string.max_len":                64,
@@ -96,10 +92,7 @@ var bounds = map[string]any{
 	"ChangePasswordRequest.new_password string.min_len":         1,
 	"RefreshTokenRequest.refresh_token string.min_len":          1,
 	"ListCheckInsRequest.flag enum.in":                          []int32{0, 1, 2},
-	"Location.datum enum.not_in":                                []int32{0},
 	"CheckIn.finding enum.not_in":                               []int32{0},
-	"Photo.width int32.gte":                                     0,
-	"Photo.height int32.gte":                                    0,
 	"RevokeChangeRequest.revision int64.gte":                    0,
 	"RevokeChangeRequest.reason string.max_len":                 sites.MaxReason,
 	"DivisionRow.* string.max_bytes":                            4096,
@@ -233,6 +226,14 @@ func protoTexts(t *testing.T) map[string]string {
 	return out
 }
 
+// grouped writes a number with a comma before each three digits.
+func grouped(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
+}
+
 // TestSaidBounds holds that what the API's comments and the sentences for people
 // say of a bound is what the rule in Go does.
 func TestSaidBounds(t *testing.T) {
@@ -243,12 +244,19 @@ func TestSaidBounds(t *testing.T) {
 		files[name] = strings.Join(strings.Fields(strings.ReplaceAll(text, "//", " ")), " ")
 	}
 	for _, test := range []struct{ file, want string }{
+		{"check_in.proto", fmt.Sprintf("At most %d characters", inspections.MaxNote)},
+		{"check_in.proto", fmt.Sprintf("in metres, 0 to %d,000;", int(inspections.MaxAccuracy/1000))},
 		{"closure_order.proto", fmt.Sprintf("at most %d days after the start", days(sites.MaxOrderLength))},
 		{"closure_order.proto", fmt.Sprintf("%d hour to %d days", sites.MinInspectionInterval/time.Hour, days(sites.MaxInspectionInterval))},
 		{"error_reason.proto", fmt.Sprintf("lasts at most %d days", days(sites.MaxOrderLength))},
 		{"coverage_service.proto", fmt.Sprintf("is at most %d days long", days(coverage.MaxWindow))},
 		{"error_reason.proto", fmt.Sprintf("longer than %d days", days(coverage.MaxWindow))},
 		{"photo_service.proto", fmt.Sprintf("is kept for %d days", photos.PartialDays)},
+		{"account_service.proto", fmt.Sprintf("The first %d are kept", accounts.MaxDeviceName)},
+		{"check_in.proto", fmt.Sprintf("at most %d, of which the first %d that can be kept are", inspections.MaxDeclaredPhotos, inspections.MaxPhotos)},
+		{"check_in.proto", fmt.Sprintf("of 1 to %s bytes are kept, and JPEGs of up to %s", grouped(picture.MaxBytes), grouped(picture.DefaultJPEGBytes))},
+		{"check_in.proto", fmt.Sprintf("of up to %d megapixels are kept, and JPEGs of up to %d", picture.MaxPixels/1_000_000, picture.DefaultJPEGPixels/1_000_000)},
+		{"check_in.proto", fmt.Sprintf("at most %d characters. %s, %s and %s are kept", maxContentType, picture.JPEG, picture.PNG, picture.WebP)},
 		{"account_service.proto", fmt.Sprintf("%d to %d characters", accounts.MinPassword, accounts.MaxPassword)},
 		{"account_service.proto", fmt.Sprintf("once, within %d days", days(accounts.RefreshLifetime))},
 		{"account_service.proto", fmt.Sprintf("one Login within %d days", days(accounts.OneTimeLifetime))},

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"xuncha/ledger"
@@ -31,8 +30,7 @@ func (s *rosterService) RevokeChange(ctx context.Context, req *xunchav1.RevokeCh
 
 // may answers sites.By.May for the caller.
 func (s *scope) may(r *sites.Roster, code sites.DivisionCode, at time.Time) bool {
-	return s.all() || slices.Contains(s.caller.Account.Divisions, code) ||
-		slices.ContainsFunc(r.Path(code, at), func(above sites.DivisionCode) bool { return slices.Contains(s.caller.Account.Divisions, above) })
+	return s.all() || lies(r, code, s.caller.Account.Divisions, at)
 }
 
 // ListChanges lists changes of the roster.

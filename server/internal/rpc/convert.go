@@ -1,9 +1,10 @@
 package rpc
 
 import (
+	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if !t.IsValid() || t.AsTime().IsZero() {
-		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no valid time: %w", errOutOfRange)}
+		return time.Time{}, &sites.FieldError{Field: field, Err: fmt.Errorf("is no valid time: %w", sites.ErrOutOfRange)}
 	}
 	return t.AsTime(), nil
 }
@@ -59,21 +60,41 @@ func unhex(s string) []byte {
 // inField puts the field that the domain names in an error into the request's
 // field that holds the value.
 func inField(outer string, err error) error {
-	var f *sites.FieldError
-	if !errors.As(err, &f) {
+	return eachField(err, func(field string) string { return outer + "." + field })
+}
+
+// eachField gives the fields that an error is about other paths.
+func eachField(err error, path func(field string) string) error {
+	all := sites.FieldErrorsOf(err)
+	if all == nil {
 		return err
 	}
-	return &sites.FieldError{Field: outer + "." + f.Field, Err: f.Err}
+	var f sites.Faults
+	for _, e := range all {
+		f.Add(path(e.Field), e.Err)
+	}
+	return f.Err()
 }
 
 // inImport is inField for the stream of an import: its rows come one by one, and
 // the rest is in its header.
 func inImport(err error) error {
-	var f *sites.FieldError
-	if errors.As(err, &f) && f.Field == "rows" {
-		return &sites.FieldError{Field: "row", Err: f.Err}
-	}
-	return inField("header", err)
+	return eachField(err, func(field string) string {
+		if field == "rows" {
+			return "row"
+		}
+		return "header." + field
+	})
+}
+
+// inAccount is inField for a new account, whose password is beside it.
+func inAccount(err error) error {
+	return eachField(err, func(field string) string {
+		if field == "password" {
+			return field
+		}
+		return "account." + field
+	})
 }
 
 // levels are the API's names of the domain's levels.
@@ -129,9 +150,9 @@ func positionOf(lat, lon *float64) (*sites.Position, error) {
 	case lat == nil && lon == nil:
 		return nil, nil
 	case lat == nil:
-		return nil, &sites.FieldError{Field: "latitude", Err: errMissing}
+		return nil, &sites.FieldError{Field: "latitude", Err: sites.ErrMissing}
 	case lon == nil:
-		return nil, &sites.FieldError{Field: "longitude", Err: errMissing}
+		return nil, &sites.FieldError{Field: "longitude", Err: sites.ErrMissing}
 	}
 	return &sites.Position{Latitude: *lat, Longitude: *lon}, nil
 }
@@ -140,12 +161,19 @@ func toNewSite(s *xunchav1.Site) (sites.NewSite, error) {
 	out := sites.NewSite{
 		RegistrationNo: s.RegistrationNo, Name: s.Name, Division: sites.DivisionCode(s.DivisionCode), Address: s.Address,
 	}
-	var err error
-	if out.Position, err = positionOf(s.Latitude, s.Longitude); err != nil {
-		return out, err
-	}
-	out.Registered, err = timeOf("registered_time", s.RegisteredTime)
-	return out, err
+	var position, registered error
+	out.Position, position = positionOf(s.Latitude, s.Longitude)
+	out.Registered, registered = timeOf("registered_time", s.RegisteredTime)
+	return out, sites.JoinFaults(position, registered)
+}
+
+// toPlace reads where a site is to be moved.
+func toPlace(m *xunchav1.MoveSiteRequest) (sites.Place, error) {
+	out := sites.Place{Division: sites.DivisionCode(m.DivisionCode), Address: m.Address}
+	var from, position error
+	out.From, from = timeOf("effective_time", m.EffectiveTime)
+	out.Position, position = positionOf(m.Latitude, m.Longitude)
+	return out, sites.JoinFaults(from, position)
 }
 
 // fromOrder writes the order with the newest change that made it what it is.
@@ -164,22 +192,18 @@ func toOrder(o *xunchav1.ClosureOrder) (sites.ClosureOrder, error) {
 	out := sites.ClosureOrder{
 		Number: o.Number, Title: o.Title, IssuingAuthority: o.IssuingAuthority, LegalBasis: o.LegalBasis,
 	}
-	var err error
-	if out.Start, err = timeOf("start_time", o.StartTime); err != nil {
-		return out, err
+	var start, end, interval error
+	out.Start, start = timeOf("start_time", o.StartTime)
+	out.End, end = timeOf("end_time", o.EndTime)
+	switch {
+	case o.InspectionInterval == nil: // which the domain finds missing
+	case o.InspectionInterval.CheckValid() != nil:
+		interval = &sites.FieldError{Field: "inspection_interval", Err: sites.ErrOutOfRange}
+	default:
+		out.Interval = sites.Duration(o.InspectionInterval.AsDuration())
 	}
-	if out.End, err = timeOf("end_time", o.EndTime); err != nil {
-		return out, err
-	}
-	if o.InspectionInterval == nil {
-		return out, &sites.FieldError{Field: "inspection_interval", Err: errMissing}
-	}
-	if o.InspectionInterval.CheckValid() != nil {
-		return out, &sites.FieldError{Field: "inspection_interval", Err: errOutOfRange}
-	}
-	out.Interval = sites.Duration(o.InspectionInterval.AsDuration())
 	out.Divisions = toCodes(o.DivisionCodes)
-	return out, nil
+	return out, sites.JoinFaults(start, end, interval)
 }
 
 var findings = map[xunchav1.Finding]inspections.Finding{
@@ -187,6 +211,11 @@ var findings = map[xunchav1.Finding]inspections.Finding{
 	xunchav1.Finding_FINDING_CLOSED_NO_NOTICE: inspections.FoundNoNotice,
 	xunchav1.Finding_FINDING_OPEN:             inspections.FoundOpen,
 	xunchav1.Finding_FINDING_INACCESSIBLE:     inspections.FoundInaccessible,
+}
+
+var datums = map[xunchav1.Datum]inspections.Datum{
+	xunchav1.Datum_DATUM_WGS84: inspections.WGS84,
+	xunchav1.Datum_DATUM_GCJ02: inspections.GCJ02,
 }
 
 func fromFinding(f inspections.Finding) xunchav1.Finding {
@@ -230,11 +259,11 @@ func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
 	if l := c.Location; l != nil {
 		out.Location = &inspections.Location{
 			Point:    sites.Position{Latitude: l.Latitude, Longitude: l.Longitude},
-			Accuracy: l.AccuracyM, GCJ02: l.Datum == xunchav1.Datum_DATUM_GCJ02,
+			Accuracy: l.AccuracyM, Datum: datums[l.Datum],
 		}
 	}
 	for _, p := range c.Photos {
-		photo := inspections.Photo{Size: p.SizeBytes, ContentType: p.ContentType}
+		photo := inspections.Photo{Size: p.SizeBytes, ContentType: p.ContentType, Width: p.Width, Height: p.Height}
 		copy(photo.SHA256[:], p.Sha256)
 		out.Photos = append(out.Photos, photo)
 	}
@@ -249,7 +278,10 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 		Note: s.Note, DistanceM: s.Distance, Flags: fromFlags(s.Flags),
 	}
 	for _, p := range s.Photos {
-		photo := &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType}
+		photo := &xunchav1.Photo{Sha256: p.SHA256[:], SizeBytes: p.Size, ContentType: p.ContentType, Width: p.Width, Height: p.Height}
+		if p.Refused != "" {
+			photo.RefusedReason = meaningOf(p.Refused.Err()).reason
+		}
 		for _, r := range s.Reused {
 			if r.SHA256 == p.SHA256 {
 				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
@@ -260,20 +292,35 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 	return out
 }
 
-// fromReceipt writes a receipt. Without states, nothing of the photos has come.
-func fromReceipt(s *inspections.Stored, states []photos.State) *xunchav1.Receipt {
+// fromReceipt writes a receipt, with what refused says of a photo that is not taken.
+// Without states, nothing of the photos has come.
+func fromReceipt(s *inspections.Stored, states []photos.State, refused func(inspections.Photo) *xunchav1.PhotoRefusal) *xunchav1.Receipt {
 	out := &xunchav1.Receipt{
 		CheckInId: string(s.ID), SiteId: string(s.Site), Sequence: int64(s.Entry.Sequence),
 		EntryHash: s.Entry.Hash[:], ReceiveTime: stamp(s.Entry.Time), Flags: fromFlags(s.Flags),
 	}
 	for i, p := range s.Photos {
-		photo := &xunchav1.PhotoReceipt{Sha256: p.SHA256[:]}
+		photo := &xunchav1.PhotoReceipt{Sha256: p.SHA256[:], Refused: refused(p)}
 		if states != nil {
 			photo.Stored, photo.ReceivedBytes, photo.Purged = states[i].Stored, states[i].Received, states[i].Purged
 		}
 		out.Photos = append(out.Photos, photo)
 	}
 	return out
+}
+
+// photosAs lets the receipt have a photo for each of those that a call declares, in the
+// call's order: a file may have been declared twice, or in another order the first time.
+func photosAs(declared []*xunchav1.Photo, r *xunchav1.Receipt) *xunchav1.Receipt {
+	stored := r.Photos
+	r.Photos = make([]*xunchav1.PhotoReceipt, 0, len(declared))
+	for _, p := range declared {
+		i := slices.IndexFunc(stored, func(q *xunchav1.PhotoReceipt) bool { return bytes.Equal(p.Sha256, q.Sha256) })
+		if i >= 0 { // as it is of every check-in with the same content
+			r.Photos = append(r.Photos, stored[i])
+		}
+	}
+	return r
 }
 
 func toPhotoRef(site, checkIn string, sha256 []byte) (ref photos.Ref) {
@@ -286,13 +333,11 @@ func toPhotoRef(site, checkIn string, sha256 []byte) (ref photos.Ref) {
 // begins today, one without an end ends with its first day.
 func (c *Config) question(code sites.DivisionCode, start, end, known *timestamppb.Timestamp) (q inspections.Question, err error) {
 	q.Division = code
-	if q.Start, err = timeOf("start_time", start); err != nil {
-		return q, err
-	}
-	if q.End, err = timeOf("end_time", end); err != nil {
-		return q, err
-	}
-	if q.Known, err = timeOf("known_time", known); err != nil {
+	var wrong [3]error
+	q.Start, wrong[0] = timeOf("start_time", start)
+	q.End, wrong[1] = timeOf("end_time", end)
+	q.Known, wrong[2] = timeOf("known_time", known)
+	if err = sites.JoinFaults(wrong[:]...); err != nil {
 		return q, err
 	}
 	if q.Start.IsZero() {
@@ -349,6 +394,21 @@ func fromProblems(problems []sites.Problem) []*xunchav1.ImportProblem {
 		out = append(out, &xunchav1.ImportProblem{Row: int32(p.Row), Column: p.Column, Description: p.Err.Error()})
 	}
 	return out
+}
+
+func toNewAccount(m *xunchav1.CreateAccountRequest) accounts.NewAccount {
+	return accounts.NewAccount{
+		Username: m.Account.Username, DisplayName: m.Account.DisplayName, Role: roles[m.Account.Role],
+		Divisions: toCodes(m.Account.DivisionCodes), Password: m.Password,
+	}
+}
+
+func toChange(m *xunchav1.UpdateAccountRequest) accounts.Change {
+	change := accounts.Change{DisplayName: m.DisplayName, Divisions: toCodes(m.DivisionCodes)}
+	if role, ok := roles[m.Role]; ok {
+		change.Role = &role
+	}
+	return change
 }
 
 var roles = map[xunchav1.Role]accounts.Role{

@@ -139,7 +139,7 @@ func (s *coverageService) ListDueSites(ctx context.Context, req *xunchav1.ListDu
 		Village sites.DivisionCode
 		After   string
 	}
-	query := []string{"ListDueSites", req.DivisionCode, req.State.String(), spell(req.StartTime), spell(req.EndTime), spell(req.KnownTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}

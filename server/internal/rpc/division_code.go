@@ -17,13 +17,15 @@ func shortenCodes(m proto.Message) {
 	case *xunchav1.GetDivisionRequest:
 		shorten(&m.Code)
 	case *xunchav1.CreateSiteRequest:
-		shorten(&m.Site.DivisionCode)
+		if m.Site != nil {
+			shorten(&m.Site.DivisionCode)
+		}
 	case *xunchav1.MoveSiteRequest:
 		shorten(&m.DivisionCode)
 	case *xunchav1.ListSitesRequest:
 		shorten(&m.DivisionCode)
 	case *xunchav1.CreateClosureOrderRequest:
-		shortenAll(m.ClosureOrder.DivisionCodes)
+		shortenAll(m.ClosureOrder.GetDivisionCodes())
 	case *xunchav1.ListCheckInsRequest:
 		shorten(&m.DivisionCode)
 	case *xunchav1.GetCoverageRequest:
@@ -33,7 +35,7 @@ func shortenCodes(m proto.Message) {
 	case *xunchav1.ListAccessesRequest:
 		shorten(&m.DivisionCode)
 	case *xunchav1.CreateAccountRequest:
-		shortenAll(m.Account.DivisionCodes)
+		shortenAll(m.Account.GetDivisionCodes())
 	case *xunchav1.UpdateAccountRequest:
 		shortenAll(m.DivisionCodes)
 	}

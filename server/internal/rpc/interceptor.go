@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +50,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 			return err
 		}
 		if resp, err = next(ctx, req); err != nil {
-			return err
+			return c.complete(req, err)
 		}
 		return c.record(ctx, info.FullMethod, row, req)
 	})
@@ -113,7 +112,7 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
 			return ctx, row, err
 		}
-		if !slices.Contains(row.roles, caller.Account.Role) {
+		if !row.takes(caller.Account) {
 			refused := fmt.Errorf("%s: %w", caller.Account.Role, errRole)
 			return ctx, row, cmp.Or(c.config.Altered.Of(ledger.Accounts), refused) // the role may be another one by now
 		}
@@ -215,14 +214,14 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 	}
 	if !plainlyValid(msg) {
 		if err := c.validator.Validate(msg); err != nil {
-			return err
+			return c.refuse(ctx, row, msg, err)
 		}
 	}
 	shortenCodes(msg)
 	if row.inScope == nil {
 		return nil
 	}
-	return row.inScope(scopeOf(ctx), msg)
+	return c.complete(msg, row.inScope(scopeOf(ctx), msg))
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -17,6 +18,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/sites"
 )
 
@@ -44,6 +46,42 @@ func spell(t *timestamppb.Timestamp) string {
 		return ""
 	}
 	return fmt.Sprintf("%d.%09d", t.Seconds, t.Nanos)
+}
+
+// queryOf returns the parts of the name of the query that a list's request asks for: all
+// that it says but for the page. It is nil for any other message.
+func queryOf(m proto.Message) []string {
+	switch m := m.(type) {
+	case *xunchav1.ListDivisionsRequest:
+		return []string{"ListDivisions", m.ParentCode, spell(m.AsOfTime)}
+	case *xunchav1.ListSitesRequest:
+		return []string{"ListSites", m.DivisionCode, spell(m.AsOfTime)}
+	case *xunchav1.ListClosureOrdersRequest:
+		return []string{"ListClosureOrders", spell(m.InForceTime)}
+	case *xunchav1.ListCheckInsRequest:
+		return []string{"ListCheckIns", m.DivisionCode, lower(m.SiteId), spell(m.StartTime), spell(m.EndTime),
+			spell(m.KnownTime), m.Flag.String(), strconv.FormatBool(m.FoundOpen)}
+	case *xunchav1.ListDueSitesRequest:
+		return []string{"ListDueSites", m.DivisionCode, m.State.String(), spell(m.StartTime), spell(m.EndTime), spell(m.KnownTime)}
+	case *xunchav1.ListSiteHistoryRequest:
+		return []string{"ListSiteHistory", lower(m.SiteId)}
+	case *xunchav1.ListAccessesRequest:
+		return []string{"ListAccesses", m.DivisionCode, lower(m.SiteId), m.Account, spell(m.StartTime), spell(m.EndTime)}
+	case *xunchav1.ListAccountHistoryRequest:
+		return []string{"ListAccountHistory", lower(m.AccountId)}
+	case *xunchav1.ListAccountsRequest:
+		return []string{"ListAccounts"}
+	}
+	return nil
+}
+
+// checkPageToken returns an error where a token is not one of the query's.
+func checkPageToken(token string, query []string) error {
+	if query == nil {
+		return nil
+	}
+	var cursor json.RawMessage
+	return readPageToken(token, &cursor, query...)
 }
 
 // pageToken returns the token for the page of the query that begins at cursor.

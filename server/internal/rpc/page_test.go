@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/inspections"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -89,8 +90,11 @@ func TestLongestPages(t *testing.T) {
 			ID: inspections.CheckInID(uuid.NewString()), Site: first.ID, Captured: w.clock(), Finding: inspections.FoundInaccessible,
 			CancelledEvents: inspections.MaxCancelledEvents, DispersedPeople: inspections.MaxDispersedPeople, Note: strings.Repeat("<", inspections.MaxNote),
 		}
-		for p := range inspections.MaxPhotos {
-			c.Photos = append(c.Photos, inspections.Photo{SHA256: inspections.Digest{byte(p)}, Size: inspections.MaxPhotoSize, ContentType: "image/jpeg"})
+		for p := range inspections.MaxDeclaredPhotos {
+			c.Photos = append(c.Photos, inspections.Photo{
+				SHA256: inspections.Digest{byte(p)}, Size: picture.MaxBytes, ContentType: "image/" + strings.Repeat("x", maxContentType-6),
+				Width: 1 << 30, Height: 1 << 30,
+			})
 		}
 		if _, _, err := w.config.Inspections.Submit(ctx, inspections.By{Account: strings.Repeat("a", accounts.MaxUsername)}, c, time.Time{}); err != nil {
 			t.Fatalf("check-in %d: %v", i, err)
@@ -147,7 +151,7 @@ func TestLongestPages(t *testing.T) {
 		{"ListCheckIns", 201, &xunchav1.ListCheckInsRequest{}, func(size int32, token string) (proto.Message, []string, error) {
 			p, err := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "500000", PageSize: size, PageToken: token})
 			return p, namesOf(p.GetItems(), func(i *xunchav1.CheckInItem) string { return i.CheckIn.CheckInId }), err
-		}, false},
+		}, true},
 		{"ListDueSites", many, &xunchav1.ListDueSitesRequest{}, func(size int32, token string) (proto.Message, []string, error) {
 			p, err := w.coverage.ListDueSites(ctx, &xunchav1.ListDueSitesRequest{DivisionCode: "500000", PageSize: size, PageToken: token})
 			return p, namesOf(p.GetDueSites(), func(s *xunchav1.DueSite) string { return s.Site.SiteId }), err

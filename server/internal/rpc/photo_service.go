@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -33,7 +34,7 @@ func (s *photoService) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.Up
 	ctx := stream.Context()
 	first, err := readNext(ctx, stream.Recv)
 	if err == io.EOF || err == nil && first.GetSpec() == nil {
-		return &sites.FieldError{Field: "spec", Err: errMissing}
+		return &sites.FieldError{Field: "spec", Err: sites.ErrMissing}
 	}
 	if err != nil {
 		return err
@@ -74,7 +75,22 @@ func (s *photoService) GetPhotoUpload(ctx context.Context, req *xunchav1.GetPhot
 	}
 	return &xunchav1.GetPhotoUploadResponse{
 		ReceivedBytes: state.Received, Stored: state.Stored, Purged: state.Purged, SizeBytes: state.Size,
+		Refused: s.config.refused(ctx)(state.Photo),
 	}, nil
+}
+
+// refused returns what says in the caller's language why a photo is not taken, and nothing
+// of one that is.
+func (c *Config) refused(ctx context.Context) func(inspections.Photo) *xunchav1.PhotoRefusal {
+	return func(p inspections.Photo) *xunchav1.PhotoRefusal {
+		err := c.Inspections.Refused(p)
+		if err == nil {
+			return nil
+		}
+		m := meaningOf(err)
+		said := localized(ctx, m)
+		return &xunchav1.PhotoRefusal{Reason: m.reason, Locale: said.Locale, Message: said.Message}
+	}
 }
 
 func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream grpc.ServerStreamingServer[xunchav1.DownloadPhotoResponse]) (err error) {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -47,7 +48,7 @@ func (s *rosterService) ListDivisions(ctx context.Context, req *xunchav1.ListDiv
 		After sites.DivisionCode `json:"a"`
 		At    time.Time          `json:"t,omitzero"`
 	}
-	query := []string{"ListDivisions", req.ParentCode, spell(req.AsOfTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -124,9 +125,9 @@ func receiveImport[Req importRequest[R], R interface {
 		case h != nil:
 			return nil, nil, sites.Invalid("header", "must come first, and once")
 		case header == nil:
-			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", errMissing)}
+			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", sites.ErrMissing)}
 		case row != none && len(rows) == sites.MaxImportRows:
-			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", errTooLong, sites.MaxImportRows)}
+			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", sites.ErrTooLong, sites.MaxImportRows)}
 		case row != none:
 			if size += proto.Size(row); size > maxImport {
 				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
@@ -135,7 +136,7 @@ func receiveImport[Req importRequest[R], R interface {
 		}
 	}
 	if header == nil {
-		return nil, nil, &sites.FieldError{Field: "header", Err: errMissing}
+		return nil, nil, &sites.FieldError{Field: "header", Err: sites.ErrMissing}
 	}
 	return header, rows, nil
 }
@@ -153,9 +154,6 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	})
 	if err != nil {
 		return len(rows), err
-	}
-	if header.EffectiveDate == "" {
-		return len(rows), &sites.FieldError{Field: "header.effective_date", Err: errMissing}
 	}
 	if err := scopeOf(stream.Context()).divisionRows(rows); err != nil {
 		return len(rows), err
@@ -176,11 +174,31 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Created: int32(done.Created), Ended: int32(done.Ended), Renamed: int32(done.Renamed),
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
-	now := s.config.Now()
-	out.DisplacedSites = first(done.Displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(done.Orphaned, s.order)
-	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(done.Displaced)), int32(len(done.Orphaned))
+	now, sc := s.config.Now(), scopeOf(stream.Context())
+	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
+	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
+	people := s.orphaned(sc, done.EndedCodes)
+	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
+	out.OrphanedOrders = first(3, orders, s.order)
+	out.OrphanedAccounts = first(3, people, fromAccount)
+	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(displaced)), int32(len(orders))
+	out.OrphanedAccountCount = int32(len(people))
 	return len(rows), stream.SendAndClose(out)
+}
+
+// orphaned returns the accounts in use that are bound to one of the divisions, which end,
+// and that the caller keeps.
+func (s *rosterService) orphaned(sc *scope, ended []sites.DivisionCode) (out []*accounts.Account) {
+	if len(ended) == 0 {
+		return nil
+	}
+	ends := func(code sites.DivisionCode) bool { _, ok := slices.BinarySearch(ended, code); return ok }
+	for a := range s.config.Accounts.After("") {
+		if a.Disabled.IsZero() && slices.ContainsFunc(a.Divisions, ends) && sc.seesAccount(a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // manyRows is how many rows an import has, at least, after which memory is given back.
@@ -194,9 +212,10 @@ func giveBack(rows int) {
 	}
 }
 
-// first returns as many of the values, as messages, as fill half an answer.
-func first[V any, M proto.Message](values []V, message func(V) M) []M {
-	p := page[M]{size: len(values), used: maxPageBytes / 2}
+// first returns as many of the values, as messages, as fill one of so many parts of an
+// answer.
+func first[V any, M proto.Message](parts int, values []V, message func(V) M) []M {
+	p := page[M]{size: len(values), used: maxPageBytes - maxPageBytes/parts}
 	for _, v := range values {
 		if !p.offer(true, func() M { return message(v) }) {
 			break
@@ -273,16 +292,11 @@ func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSite
 }
 
 func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
-	position, err := positionOf(req.Latitude, req.Longitude)
+	to, err := toPlace(req)
 	if err != nil {
 		return nil, err
 	}
-	from, err := timeOf("effective_time", req.EffectiveTime)
-	if err != nil {
-		return nil, err
-	}
-	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
-		sites.Place{From: from, Division: sites.DivisionCode(req.DivisionCode), Address: req.Address, Position: position})
+	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, to)
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +341,7 @@ func (s *rosterService) ListSites(ctx context.Context, req *xunchav1.ListSitesRe
 		After string    `json:"a"`
 		At    time.Time `json:"t,omitzero"`
 	}
-	query := []string{"ListSites", req.DivisionCode, spell(req.AsOfTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}
@@ -389,7 +403,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 	var cursor struct {
 		After sites.OrderID `json:"a"`
 	}
-	query := []string{"ListClosureOrders", spell(req.InForceTime)}
+	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
 		return nil, err
 	}

@@ -176,6 +176,14 @@ func newWorldWith(t testing.TB, change ...func(*Config)) *world {
 // fill imports the sample roster and issues the order.
 func (w *world) fill(t testing.TB) {
 	t.Helper()
+	w.fillRoster(t)
+	w.order = must(w.roster.CreateClosureOrder(t.Context(), &xunchav1.CreateClosureOrderRequest{ClosureOrder: w.newOrder("1")}))(t).ClosureOrder
+	w.advance(2 * time.Hour)
+}
+
+// fillRoster imports the sample roster.
+func (w *world) fillRoster(t testing.TB) {
+	t.Helper()
 	w.importDivisions(t, sampledata.Divisions2019(), "2019-10-31")
 	var rows []*xunchav1.ImportSitesRequest
 	read(t, sampledata.Sites(), table.Sites, func(r table.Row) {
@@ -186,8 +194,6 @@ func (w *world) fill(t testing.TB) {
 	})
 	must(w.importSites(t, &xunchav1.ImportHeader{}, rows...))(t)
 	w.sites = must(w.roster.ListSites(t.Context(), &xunchav1.ListSitesRequest{PageSize: 1000}))(t).Sites
-	w.order = must(w.roster.CreateClosureOrder(t.Context(), &xunchav1.CreateClosureOrderRequest{ClosureOrder: w.newOrder("1")}))(t).ClosureOrder
-	w.advance(2 * time.Hour)
 }
 
 // A testStore is what a server of these tests stands on.
@@ -217,13 +223,18 @@ func read(t testing.TB, data []byte, columns []table.Column, each func(table.Row
 
 func (w *world) importDivisions(t testing.TB, data []byte, effective string) *xunchav1.ImportDivisionsResponse {
 	t.Helper()
-	stream := must(w.roster.ImportDivisions(t.Context()))(t)
+	return w.importDivisionsAs(t, t.Context(), data, effective, false)
+}
+
+func (w *world) importDivisionsAs(t testing.TB, ctx context.Context, data []byte, effective string, dryRun bool) *xunchav1.ImportDivisionsResponse {
+	t.Helper()
+	stream := must(w.roster.ImportDivisions(ctx))(t)
 	send := func(m *xunchav1.ImportDivisionsRequest) {
 		if err := stream.Send(m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: effective}}})
+	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun}}})
 	read(t, data, table.Divisions, func(r table.Row) {
 		send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
 			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
@@ -311,20 +322,17 @@ func TestSubmitRefuses(t *testing.T) {
 		{"AbsurdPeople", func(c *xunchav1.CheckIn) { c.DispersedPeopleCount = 100_001 }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.dispersed_people_count"},
 		{"MalformedID", func(c *xunchav1.CheckIn) { c.CheckInId = "1" }, codes.InvalidArgument, "MALFORMED_ID", "check_in.check_in_id"},
 		{"LongNote", func(c *xunchav1.CheckIn) { c.Note = strings.Repeat("门", 501) }, codes.InvalidArgument, "TOO_LONG", "check_in.note"},
+		{"EndlessNote", func(c *xunchav1.CheckIn) { c.Note = strings.Repeat("\u200b", 5001) }, codes.InvalidArgument, "TOO_LONG", "check_in.note"},
 		{"NoFinding", func(c *xunchav1.CheckIn) { c.Finding = 0 }, codes.InvalidArgument, "MISSING_FIELD", "check_in.finding"},
 		{"UnknownFinding", func(c *xunchav1.CheckIn) { c.Finding = 99 }, codes.InvalidArgument, "INVALID_FIELD", "check_in.finding"},
-		{"NoDatum", func(c *xunchav1.CheckIn) { c.Location = &xunchav1.Location{Latitude: 30} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.location.datum"},
 		{"NoID", func(c *xunchav1.CheckIn) { c.CheckInId = "" }, codes.InvalidArgument, "MISSING_FIELD", "check_in.check_in_id"},
 		{"NoHash", func(c *xunchav1.CheckIn) { c.Photos = []*xunchav1.Photo{{SizeBytes: 1, ContentType: "image/png"}} }, codes.InvalidArgument, "MISSING_FIELD", "check_in.photos[0].sha256"},
 		{"ShortHash", func(c *xunchav1.CheckIn) {
 			c.Photos = []*xunchav1.Photo{{Sha256: []byte("x"), SizeBytes: 1, ContentType: "image/png"}}
 		}, codes.InvalidArgument, "INVALID_FIELD", "check_in.photos[0].sha256"},
 		{"YearOne", func(c *xunchav1.CheckIn) { c.CaptureTime = timestamppb.New(time.Time{}) }, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.capture_time"},
-		{"Latitude", func(c *xunchav1.CheckIn) {
-			c.Location = &xunchav1.Location{Latitude: 91, Datum: xunchav1.Datum_DATUM_WGS84}
-		}, codes.InvalidArgument, "OUT_OF_RANGE", "check_in.location.latitude"},
-		{"ElevenPhotos", func(c *xunchav1.CheckIn) {
-			for i := range 11 {
+		{"TooManyDeclaredPhotos", func(c *xunchav1.CheckIn) {
+			for i := range 101 {
 				c.Photos = append(c.Photos, &xunchav1.Photo{Sha256: bytes.Repeat([]byte{byte(i)}, 32), SizeBytes: 1, ContentType: "image/jpeg"})
 			}
 		}, codes.InvalidArgument, "TOO_LONG", "check_in.photos"},

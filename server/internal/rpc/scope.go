@@ -3,15 +3,11 @@ package rpc
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"xuncha/inspections"
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
@@ -54,12 +50,13 @@ func (s *scope) all() bool { return s.caller == nil }
 // seesDivision reports whether the division is one of the caller's, or below
 // one, by the hierarchy of today. One that has ended lies where it last did.
 func (s *scope) seesDivision(code sites.DivisionCode) bool {
-	if s.all() || slices.Contains(s.caller.Account.Divisions, code) {
-		return true
-	}
-	return slices.ContainsFunc(s.rosterAt.Path(code, s.now), func(above sites.DivisionCode) bool {
-		return slices.Contains(s.caller.Account.Divisions, above)
-	})
+	return s.all() || lies(s.rosterAt, code, s.caller.Account.Divisions, s.now)
+}
+
+// lies reports whether the division is one of the others, or below one, by the roster's
+// hierarchy of the time. A division that nobody knows yet is only itself.
+func lies(r *sites.Roster, code sites.DivisionCode, in []sites.DivisionCode, at time.Time) bool {
+	return slices.Contains(in, code) || r.WithinAny(code, in, at)
 }
 
 func (s *scope) seesSite(site *sites.Site) bool {
@@ -130,32 +127,28 @@ func (s *scope) optionalDivision(field, code string) error {
 }
 
 func (s *scope) divisions(field string, codes []string) error {
+	var f sites.Faults
 	for i, code := range codes {
-		if err := s.division(fmt.Sprintf("%s[%d]", field, i), code); err != nil {
-			return err
+		if !s.seesDivision(sites.DivisionCode(code)) {
+			f.Join(noDivision(fmt.Sprintf("%s[%d]", field, i), sites.DivisionCode(code)))
 		}
 	}
-	return nil
+	return f.Err()
 }
 
 func (s *scope) site(field, id string) error {
-	return s.siteVisited(field, id, nil)
-}
-
-// siteVisited also lets a site through that was the caller's at the time of a
-// visit: what a phone brings late is not lost because the site has moved since.
-func (s *scope) siteVisited(field, id string, at *timestamppb.Timestamp) error {
 	if s.all() {
 		return nil
 	}
-	site, err := s.rosterAt.SiteEver(sites.SiteID(lower(id)))
-	// No visit lies ahead of the clock, so that a move to come lets nobody in.
-	past := at.IsValid() && at.AsTime().Before(s.now)
-	if err == nil && (s.seesSite(site) || past && s.seesDivision(site.PlaceAt(at.AsTime()).Division)) {
+	if site, err := s.rosterAt.SiteEver(sites.SiteID(lower(id))); err == nil && s.seesSite(site) {
 		return nil
 	}
-	// Roster.Site says the same of a site that does not exist.
-	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)}
+	return noSite(field, id)
+}
+
+// noSite is what is said of a site that does not exist, or that the caller cannot see.
+func noSite(field, id string) error {
+	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)} // as Roster.Site says it
 }
 
 // sure returns the refusal of what a phone brings, or, where the history that it rests on
@@ -176,23 +169,6 @@ func (s *scope) everything() error {
 		}
 	}
 	return nil
-}
-
-// siteOfCheckIn also lets the site of a check-in through that was the caller's at
-// the time of the visit, so that its photos can follow it.
-func (s *scope) siteOfCheckIn(field, site, checkIn string) error {
-	refused := s.site(field, site)
-	if refused == nil {
-		return nil
-	}
-	c, err := s.config.Inspections.Get(s.ctx, sites.SiteID(lower(site)), inspections.CheckInID(lower(checkIn)))
-	switch {
-	case err == nil:
-		return s.sure(s.siteVisited(field, site, timestamppb.New(c.VisitTime())))
-	case errors.Is(err, inspections.ErrNotFound), errors.Is(err, sites.ErrSiteUnknown):
-		return s.sure(refused)
-	}
-	return err
 }
 
 func (s *scope) order(id string) error {

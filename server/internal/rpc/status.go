@@ -30,9 +30,6 @@ import (
 
 // Errors of the transport itself, beside those of the domain.
 var (
-	errMissing     = errors.New("is missing")
-	errOutOfRange  = errors.New("is out of range")
-	errTooLong     = errors.New("is too long")
 	errMalformedID = errors.New("is malformed")
 	errUTF8        = errors.New("is not valid UTF-8")
 	errMalformed   = errors.New("the request's bytes cannot be read")
@@ -86,11 +83,13 @@ var meanings = []meaning{
 	{photos.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
 		"The check-in declares no such photo.", "该检查记录没有申报此照片。"},
 	{inspections.ErrPhotoFormat, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED, 0, false,
-		"Photos of this type are not kept. Take the photo as a JPEG.", "不支持此照片格式，请以JPEG格式重新拍摄。"},
+		"Photos of this type are not kept. Set the camera to JPEG and take the photo again.", "不支持此照片格式，请将相机设为JPEG格式后重新拍摄。"},
 	{inspections.ErrPhotoTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TOO_LARGE, 0, false,
-		"The photo has too many bytes. Take a smaller one.", "照片文件过大，请降低分辨率或画质后重新拍摄。"},
+		"The photo has too many bytes. Take it again in a lower resolution.", "照片文件过大，请降低分辨率后重新拍摄。"},
 	{inspections.ErrTooManyPhotos, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_MANY_PHOTOS, 0, false,
-		"A visit has at most 10 photos. This one is not kept.", "每次检查最多保存10张照片，此照片未保存。"},
+		"Of a check-in, the first 10 photos are kept. If this one matters, send another check-in with it.", "每次检查只保存前10张照片。此照片如有必要，请另行提交一次检查。"},
+	{photos.ErrRefused, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
+		"The photo was refused when its check-in arrived, and is not stored. The check-in's receipt says why.", "该照片在提交检查时未被接收，因此没有保存，原因见检查回执。"},
 	{photos.ErrMissing, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
 		"The photo has not been uploaded to its end. Upload the rest first.", "照片尚未上传完成，请先上传其余部分。"},
 	{photos.ErrPurged, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_PURGED, 0, false,
@@ -110,7 +109,7 @@ var meanings = []meaning{
 	{picture.ErrNotPicture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_PICTURE, 0, false,
 		"The file is not a whole JPEG, PNG or WebP picture.", "该文件不是完整的JPEG、PNG或WebP图片。"},
 	{picture.ErrTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE, 0, false,
-		"The picture has more than 50 megapixels. Take a smaller one.", "图片超过5000万像素，请降低分辨率。"},
+		"The picture has too many pixels. Take it again in a lower resolution.", "图片像素过多，请降低分辨率后重新拍摄。"},
 	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is struck off.", "该场所已注销。"},
 	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,
@@ -153,11 +152,11 @@ var meanings = []meaning{
 		"The report is too large. Ask for a lesser depth.", "报告过大，请减小depth。"},
 	{errPageToken, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN, 0, false,
 		"The page token belongs to another query. Begin again without one.", "分页标记与此查询不符，请从第一页重新查询。"},
-	{errMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
+	{sites.ErrMissing, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MISSING_FIELD, 0, false,
 		"A required field is missing.", "缺少必填字段。"},
-	{errOutOfRange, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_OUT_OF_RANGE, 0, false,
+	{sites.ErrOutOfRange, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_OUT_OF_RANGE, 0, false,
 		"A value is out of range.", "数值超出允许范围。"},
-	{errTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_LONG, 0, false,
+	{sites.ErrTooLong, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_LONG, 0, false,
 		"A text or a list is too long.", "文字或列表过长。"},
 	{errMalformedID, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_MALFORMED_ID, 0, false,
 		"An id is malformed.", "编号格式不正确。"},
@@ -233,12 +232,12 @@ var meanings = []meaning{
 var internal = meaning{nil, codes.Internal, xunchav1.ErrorReason_ERROR_REASON_INTERNAL, 0, true,
 	"The server failed. It has logged why.", "服务器内部错误，已记录日志。"}
 
-// meaningOf returns the row of the error, or, of a request that breaks rules of
-// buf.validate, that of the first of them.
+// meaningOf returns the row of the error, or, where several fields are wrong, that of the
+// first of them.
 func meaningOf(err error) meaning {
-	var invalid *protovalidate.ValidationError
-	if errors.As(err, &invalid) {
-		err = ruleError(invalid.Violations[0])
+	var all sites.FieldErrors
+	if errors.As(err, &all) {
+		err = all[0]
 	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
@@ -254,16 +253,38 @@ func (m meaning) sentences(err error) (en, zh string) {
 	var rows *coverage.TooManyRowsError
 	var large *reportTooLargeError
 	var rests *sites.RestedOnError
+	var pixels *picture.TooLargeError
+	var photo *inspections.PhotoError
 	switch {
 	case errors.As(err, &rests):
 		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
 			fmt.Sprintf("之后的更改%d以此项更改为基础，请先撤销该更改。", rests.Revision)
+	case errors.As(err, &pixels):
+		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
+			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
+	case errors.As(err, &photo):
+		return m.ofPhoto(photo)
 	case errors.As(err, &rows):
 		return fmt.Sprintf("The report has more than %d rows. A depth of %d fits.", rows.MaxRows, rows.Fits),
 			fmt.Sprintf("报告超过%d行，depth为%d时可以返回。", rows.MaxRows, rows.Fits)
 	case errors.As(err, &large):
 		return fmt.Sprintf("The report is larger than %d MiB. A depth of %d fits.", maxAnswer>>20, large.fits),
 			fmt.Sprintf("报告超过%d MiB，depth为%d时可以返回。", maxAnswer>>20, large.fits)
+	}
+	return m.en, m.zh
+}
+
+// ofPhoto is sentences for a photo that is not taken.
+func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
+	switch {
+	case errors.Is(e, inspections.ErrPhotoTooLarge):
+		return fmt.Sprintf("The photo has %d bytes; at most %d are kept of its type. Take it again in a lower resolution and send another check-in with it.", e.Photo.Size, e.Limit),
+			fmt.Sprintf("照片为%d字节，此格式最多可保存%d字节。请降低分辨率重新拍摄，并另行提交一次检查。", e.Photo.Size, e.Limit)
+	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.Size < 1:
+		return "The photo's file is empty. Take it again and send another check-in with it.", "照片文件为空，请重新拍摄，并另行提交一次检查。"
+	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.ContentType != "":
+		return fmt.Sprintf("Photos of the type %s are not kept, but JPEG, PNG and WebP are. Set the camera to JPEG, take the photo again and send another check-in with it.", e.Photo.ContentType),
+			fmt.Sprintf("不支持%s格式的照片，只支持JPEG、PNG和WebP。请将相机设为JPEG格式重新拍摄，并另行提交一次检查。", e.Photo.ContentType)
 	}
 	return m.en, m.zh
 }
@@ -287,14 +308,14 @@ var rules = []struct {
 	id  string
 	err error
 }{
-	{"required", errMissing},
+	{"required", sites.ErrMissing},
 	{"string.uuid", errMalformedID},
 	{"string.pattern", errMalformedID},
-	{"string.max_", errTooLong},
-	{"repeated.max_items", errTooLong},
-	{"int32.", errOutOfRange},
-	{"int64.", errOutOfRange},
-	{"double.", errOutOfRange},
+	{"string.max_", sites.ErrTooLong},
+	{"repeated.max_items", sites.ErrTooLong},
+	{"int32.", sites.ErrOutOfRange},
+	{"int64.", sites.ErrOutOfRange},
+	{"double.", sites.ErrOutOfRange},
 }
 
 // ruleError returns the error of the table that a violation of a rule is, with
@@ -312,7 +333,7 @@ func ruleError(v *protovalidate.Violation) error {
 			empty = v.FieldValue.Enum() == 0
 		}
 		if empty {
-			return errMissing
+			return sites.ErrMissing
 		}
 	}
 	id := v.Proto.GetRuleId()
@@ -335,6 +356,9 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	var fields []*errdetails.BadRequest_FieldViolation
 	violate := func(field string, err error) {
 		m := meaningOf(err)
+		if m.private {
+			return
+		}
 		fields = append(fields, &errdetails.BadRequest_FieldViolation{
 			Field: field, Description: err.Error(), Reason: reasonName(m.reason),
 			LocalizedMessage: localized(ctx, m),
@@ -342,25 +366,9 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	}
 	m := meaningOf(err)
 	message := err.Error()
-	var invalid *protovalidate.ValidationError
-	var field *sites.FieldError
 	var rejected *sites.ImportError
 	info := map[string]string{"request_id": requestID}
-	switch {
-	case errors.As(err, &invalid):
-		message = "the request is invalid"
-		for i, v := range invalid.Violations {
-			if i == maxViolations {
-				break
-			}
-			path := protovalidate.FieldPathString(v.Proto.GetField())
-			err := ruleError(v)
-			violate(path, err)
-			if i == 0 {
-				message = path + ": " + err.Error()
-			}
-		}
-	case errors.As(err, &rejected):
+	if errors.As(err, &rejected) {
 		for i, p := range rejected.Problems {
 			if i == maxViolations {
 				break
@@ -368,8 +376,15 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 			violate("row["+itoa(p.Row)+"]."+p.Column, p.Err)
 		}
 		info["problem_count"] = itoa(rejected.Total)
-	case errors.As(err, &field) && !m.private:
-		violate(field.Field, field.Err)
+	} else if !m.private {
+		all := sites.FieldErrorsOf(err)
+		for _, f := range all[:min(len(all), maxViolations)] {
+			violate(f.Field, f.Err)
+		}
+		if len(all) > 1 {
+			message = fmt.Sprintf("%v (and %d more)", all[0], len(all)-1)
+			info["problem_count"] = itoa(len(all))
+		}
 	}
 	if depth, ok := fittingDepth(err); ok {
 		info["fitting_depth"] = itoa(depth)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/semaphore"
@@ -75,7 +76,8 @@ func (t *thumbnails) make(ctx context.Context, k photos.Kept, open func(context.
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	p, err := picture.Read(f, f.Size())
+	// What is stored may have been taken in under other limits.
+	p, err := picture.Read(f, f.Size(), picture.Limits{JPEGPixels: math.MaxInt64})
 	if err != nil {
 		return nil, unlike(k, err)
 	}

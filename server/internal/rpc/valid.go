@@ -35,29 +35,21 @@ func plainlyValid(m proto.Message) bool {
 	return false
 }
 
+// maxContentType is the length in characters of a media type.
+const maxContentType = 100
+
 func validCheckIn(c *xunchav1.CheckIn) bool {
 	_, defined := xunchav1.Finding_name[int32(c.Finding)]
 	if !isUUID(c.CheckInId) || !isUUID(c.SiteId) || c.CaptureTime == nil || !defined || c.Finding == 0 ||
 		c.CancelledEventCount < 0 || c.CancelledEventCount > inspections.MaxCancelledEvents ||
 		c.DispersedPeopleCount < 0 || c.DispersedPeopleCount > inspections.MaxDispersedPeople ||
-		!isAtMost(c.Note, inspections.MaxNote) || len(c.Photos) > inspections.MaxPhotos {
+		!isAtMost(c.Note, inspections.MaxSentNote) || len(c.Photos) > inspections.MaxDeclaredPhotos {
 		return false
 	}
 	for _, p := range c.Photos {
-		if len(p.GetSha256()) != 32 || p.SizeBytes < 1 || p.SizeBytes > inspections.MaxPhotoSize || p.Width < 0 || p.Height < 0 {
+		if len(p.GetSha256()) != 32 || !isAtMost(p.ContentType, maxContentType) {
 			return false
 		}
-		switch p.ContentType {
-		case "image/jpeg", "image/png", "image/webp":
-		default:
-			return false
-		}
-	}
-	if l := c.Location; l != nil {
-		_, defined := xunchav1.Datum_name[int32(l.Datum)]
-		// So written that what is not a number fails too.
-		return l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180 &&
-			l.AccuracyM >= 0 && l.AccuracyM <= 100_000 && defined && l.Datum != 0
 	}
 	return true
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,12 +21,16 @@ func checkedByHand() []proto.Message {
 	return []proto.Message{
 		&xunchav1.SubmitCheckInRequest{CheckIn: &xunchav1.CheckIn{
 			CheckInId: id, SiteId: id, CaptureTime: timestamppb.Now(), Finding: xunchav1.Finding_FINDING_OPEN,
-			CancelledEventCount: 1000, DispersedPeopleCount: 100_000, Note: strings.Repeat("字", 500),
+			CancelledEventCount: 1000, DispersedPeopleCount: 100_000, Note: strings.Repeat("字", 5000),
 			Photos: []*xunchav1.Photo{
 				{Sha256: make([]byte, 32), SizeBytes: 20 << 20, ContentType: "image/jpeg"},
-				{Sha256: make([]byte, 32), SizeBytes: 1, ContentType: "image/webp"},
+				{Sha256: make([]byte, 32), SizeBytes: -1, ContentType: strings.Repeat("型", 100), Width: -1, Height: 1},
 			},
 			Location: &xunchav1.Location{Latitude: -90, Longitude: 180, AccuracyM: 100_000, Datum: xunchav1.Datum_DATUM_GCJ02},
+		}},
+		&xunchav1.SubmitCheckInRequest{CheckIn: &xunchav1.CheckIn{
+			CheckInId: id, SiteId: id, CaptureTime: timestamppb.Now(), Finding: xunchav1.Finding_FINDING_CLOSED,
+			Photos: slices.Repeat([]*xunchav1.Photo{{Sha256: make([]byte, 32)}}, 100),
 		}},
 		&xunchav1.GetCheckInRequest{SiteId: id, CheckInId: id},
 		&xunchav1.GetCoverageRequest{DivisionCode: "511602", StartTime: timestamppb.Now(), Depth: 3},
@@ -139,7 +144,7 @@ func anyValue(r *rand.Rand, f protoreflect.FieldDescriptor, element func() proto
 			"", "a", "511602", "511602001", "511602001001", "51160", "5116020", "511602\n", "３２５１６０", "image/jpeg", "image/png", "image/gif",
 			"3f2504e0-4f89-41d3-9a0c-0305e82c3301", "3f2504e04f8941d39a0c0305e82c3301", "urn:uuid:3f2504e0-4f89-41d3-9a0c-0305e82c3301",
 			"{3f2504e0-4f89-41d3-9a0c-0305e82c3301}", "3f2504e0-4f89-41d3-9a0c-0305e82c330g", "3f2504e0-4f89-41d3-9a0c-0305e82c33011",
-			strings.Repeat("x", 500), strings.Repeat("x", 501), strings.Repeat("字", 500), strings.Repeat("字", 501),
+			strings.Repeat("x", 5000), strings.Repeat("x", 5001), strings.Repeat("字", 5000), strings.Repeat("字", 5001),
 			strings.Repeat("x", 1024), strings.Repeat("x", 1025), strings.Repeat("𝄞", 1024), strings.Repeat("𝄞", 1025),
 		}
 		return protoreflect.ValueOfString(texts[r.IntN(len(texts))])

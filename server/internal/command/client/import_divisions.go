@@ -30,29 +30,41 @@ func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writ
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
-			done(answer.Changed, c.DryRun), answer.Created, answer.Ended, answer.Renamed, answer.Regrouped, answer.Unchanged, answer.Revision)
-		if len(answer.DisplacedSites) > 0 {
-			fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", answer.DisplacedSiteCount)
-			t := newTable("registration no", "name", "village", "address", "site id")
-			for _, site := range answer.DisplacedSites {
-				t.add(site.RegistrationNo, site.Name, site.DivisionCode, site.Address, site.SiteId)
-			}
-			if err := t.print(stdout); err != nil {
-				return err
-			}
-			if rest := int(answer.DisplacedSiteCount) - len(answer.DisplacedSites); rest > 0 {
-				fmt.Fprintf(stdout, "and %d more sites\n", rest)
-			}
-		}
-		for _, o := range answer.OrphanedOrders {
-			fmt.Fprintf(stdout, "closure order %s names a division that has ended\n", o.Number)
-		}
-		if rest := int(answer.OrphanedOrderCount) - len(answer.OrphanedOrders); rest > 0 {
-			fmt.Fprintf(stdout, "and %d more closure orders\n", rest)
-		}
-		return nil
+		return printDivisionImport(stdout, answer, c.DryRun)
 	})
+}
+
+// printDivisionImport says what an import of divisions has changed, or would change, and
+// what is left to do.
+func printDivisionImport(stdout io.Writer, answer *xunchav1.ImportDivisionsResponse, dryRun bool) error {
+	fmt.Fprintf(stdout, "divisions %s: %d created, %d ended, %d renamed, %d regrouped, %d unchanged; roster revision %d\n",
+		done(answer.Changed, dryRun), answer.Created, answer.Ended, answer.Renamed, answer.Regrouped, answer.Unchanged, answer.Revision)
+	if len(answer.DisplacedSites) > 0 {
+		fmt.Fprintf(stdout, "\n%d sites stand in a village that has ended. Move them:\n", answer.DisplacedSiteCount)
+		t := newTable("registration no", "name", "village", "address", "site id")
+		for _, site := range answer.DisplacedSites {
+			t.add(site.RegistrationNo, site.Name, site.DivisionCode, site.Address, site.SiteId)
+		}
+		if err := t.print(stdout); err != nil {
+			return err
+		}
+		if rest := int(answer.DisplacedSiteCount) - len(answer.DisplacedSites); rest > 0 {
+			fmt.Fprintf(stdout, "and %d more sites\n", rest)
+		}
+	}
+	for _, o := range answer.OrphanedOrders {
+		fmt.Fprintf(stdout, "closure order %s names a division that has ended\n", o.Number)
+	}
+	if rest := int(answer.OrphanedOrderCount) - len(answer.OrphanedOrders); rest > 0 {
+		fmt.Fprintf(stdout, "and %d more closure orders\n", rest)
+	}
+	for _, a := range answer.OrphanedAccounts {
+		fmt.Fprintf(stdout, "account %s is bound to a division that ends; give it others\n", a.Username)
+	}
+	if rest := int(answer.OrphanedAccountCount) - len(answer.OrphanedAccounts); rest > 0 {
+		fmt.Fprintf(stdout, "and %d more accounts\n", rest)
+	}
+	return nil
 }
 
 // ImportDivisions imports a table of divisions, or prints its problems to stderr if it

@@ -69,3 +69,16 @@ func TestPrintAltered(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestPrintOrphanedAccounts ensures that whoever imports divisions reads whose accounts are
+// bound to what ends, as nothing else tells their officers.
+func TestPrintOrphanedAccounts(t *testing.T) {
+	var out bytes.Buffer
+	answer := &xunchav1.ImportDivisionsResponse{Ended: 1, OrphanedAccounts: []*xunchav1.Account{{Username: "li.wei"}}, OrphanedAccountCount: 3}
+	if err := printDivisionImport(&out, answer, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "account li.wei is bound to a division that ends") || !strings.Contains(got, "and 2 more accounts") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -99,6 +99,10 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err := c.memoryConfig.apply(); err != nil {
 		return nil, err
 	}
+	limits, err := c.limits()
+	if err != nil {
+		return nil, err
+	}
 	begun := time.Now()
 	options := stored.options(log)
 	options.Folder.OnFull, options.Folder.OnGone = noteFull(problems), noteGone(problems)
@@ -129,7 +133,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
-	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Altered: altered, Doubtful: keeping.doubt.holds, Now: keeping.Now})
+	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Limits: limits, Altered: altered, Doubtful: keeping.doubt.holds, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
 		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
 	})

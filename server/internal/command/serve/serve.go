@@ -32,6 +32,7 @@ type Config struct {
 	Cache           string  `type:"path" placeholder:"FOLDER" help:"Folder for a snapshot of what the server knows, which makes the next start faster and may be deleted at any time. Each server needs its own. Default: the data folder; none with MongoDB."`
 	memoryConfig    `embed:""`
 	photoConfig     `embed:""`
+	photoLimits     `embed:""`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 	// TLS and OIDC are not flags of the demo, because no other machine can reach it.
 	TLS  tlsConfig  `kong:"-"`

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"xuncha/inspections"
 	"xuncha/inspections/photos"
 )
 
@@ -99,10 +98,15 @@ func (r *Running) setAside(ctx context.Context, keeper *photos.Service) {
 
 // checkPhotos reads every stored photo once.
 func (r *Running) checkPhotos(ctx context.Context, keeper *photos.Service, lost *photoProblems) {
-	limit := rate.NewLimiter(checkRate, inspections.MaxPhotoSize)
+	limit := rate.NewLimiter(checkRate, checkRate)
 	n, err := keeper.Check(ctx, photos.Checking{
 		Pace: func(ctx context.Context, size int64) error {
-			return limit.WaitN(ctx, int(min(size, inspections.MaxPhotoSize)))
+			for ; size > 0; size -= checkRate {
+				if err := limit.WaitN(ctx, int(min(size, checkRate))); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		Away: func(ctx context.Context, err error) error {
 			if !isAway(err) || !sleep(ctx, askAgain) {

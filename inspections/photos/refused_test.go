@@ -1,0 +1,47 @@
+package photos_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"testing"
+
+	"xuncha/inspections"
+	"xuncha/inspections/photos"
+)
+
+// TestRefusedWhenDeclared holds that nothing of a photo is taken in that was refused when
+// its check-in arrived, and that nobody waits for it.
+func TestRefusedWhenDeclared(t *testing.T) {
+	w := newWorld(t)
+	good, bad := photo(t, 1, ""), photo(t, 2, "")
+	in := w.checkIn(1)
+	for _, f := range [][]byte{bad, good} {
+		in.Photos = append(in.Photos, inspections.Photo{SHA256: sha256.Sum256(f), Size: int64(len(f)), ContentType: "image/jpeg"})
+	}
+	in.Photos[0].ContentType = "image/heic"
+	c := w.submit(t, in)
+	if _, err := w.send(t, refOf(c, 0), 0, bad); !errors.Is(err, inspections.ErrPhotoFormat) {
+		t.Errorf("upload: got %v, want ErrPhotoFormat", err)
+	}
+	if _, err := w.send(t, refOf(c, 1), 0, good); err != nil {
+		t.Errorf("upload of the other: %v", err)
+	}
+	states, err := w.States(t.Context(), []*inspections.Stored{c})
+	must(t, err)
+	if got := states[0]; got[0].Refused != inspections.FormatUnsupported || got[0].Stored || got[0].Received != 0 || !got[1].Stored {
+		t.Errorf("got %+v, want the first refused and the second stored", got)
+	}
+	if state, err := w.State(t.Context(), refOf(c, 0)); err != nil || state != states[0][0] {
+		t.Errorf("got %+v, %v; want %+v", state, err, states[0][0])
+	}
+	if _, _, err := w.Open(t.Context(), refOf(c, 0)); !errors.Is(err, photos.ErrRefused) {
+		t.Errorf("download: got %v, want ErrRefused", err)
+	}
+	wantFiles(t, w, 1, 0)
+	// A server of an earlier version does not see that it was refused, and may take it in.
+	must(t, w.store.Receive(t.Context(), refOf(c, 0), 0, bad))
+	if got, err := w.Tend(t.Context()); err != nil || got.Refused != 1 || got.Finished != 0 {
+		t.Errorf("got %+v, %v; want it given up", got, err)
+	}
+	wantFiles(t, w, 1, 0)
+}
