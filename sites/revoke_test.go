@@ -1,6 +1,7 @@
 package sites_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -393,5 +394,35 @@ func TestRevokeAsksForDivisions(t *testing.T) {
 		if _, err := w.Revoke(t.Context(), by, q, "by mistake"); err != nil {
 			t.Errorf("by who may in the city, %d: %v", q, err)
 		}
+	}
+}
+
+// TestRevokeAfterRestore ensures that a city which a table has put below a province stands
+// at the top again, also on a server that started from a snapshot.
+func TestRevokeAfterRestore(t *testing.T) {
+	w := newWorld(t)
+	city := sites.DivisionRow{Row: 2, Code: "510100", Name: "甲市", Level: "city"}
+	below := city
+	below.Row, below.Parent = 3, "510000"
+	for _, rows := range [][]sites.DivisionRow{{city}, {{Row: 2, Code: "510000", Name: "甲省", Level: "province"}, below}} {
+		_, err := w.ImportDivisions(t.Context(), admin, sites.Import{Effective: "2020-01-01"}, rows)
+		w.must(t, err)
+	}
+	var kept bytes.Buffer
+	if err := w.Snapshot(&kept); err != nil {
+		t.Fatal(err)
+	}
+	s := sites.New(w.config())
+	if err := s.Restore(&kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Revoke(t.Context(), admin, 2, "by mistake"); err != nil {
+		t.Fatal(err)
+	}
+	if tops := s.Roster().Children("", w.now); len(tops) != 1 || tops[0].Code != "510100" {
+		t.Errorf("at the top is %v, want the city", tops)
 	}
 }

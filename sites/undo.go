@@ -281,25 +281,15 @@ func (n edit) undoDivisions(lives []divisionLife, seq ledger.Sequence) {
 		}
 	}
 	text := newText(size)
-	first := []ledger.Sequence{seq}                              // which most of them share
-	left, joined := map[uint32][]uint32{}, map[uint32][]uint32{} // children, by parent
+	first := []ledger.Sequence{seq}   // which most of them share
+	children := map[uint32][]uint32{} // by parent
 	for _, l := range lives {
-		before := n.divisions.At(l.number).parents()
 		n.remake(l, first, text)
-		after := n.divisions.At(l.number).parents()
-		for _, p := range before {
-			if !slices.Contains(after, p) {
-				left[p] = append(left[p], l.number)
-			}
-		}
-		for _, p := range after {
-			if !slices.Contains(before, p) {
-				joined[p] = append(joined[p], l.number)
-			}
+		for v := range n.divisions.At(l.number).versions {
+			children[v.parent] = append(children[v.parent], l.number)
 		}
 	}
-	n.unlinkChildren(left)
-	n.linkChildren(joined)
+	n.linkChildren(children)
 	for site := range below {
 		s := n.site(site)
 		for _, d := range n.everAbove(nil, s.Places) {
@@ -320,39 +310,5 @@ func (n edit) remake(l divisionLife, revocation []ledger.Sequence, text *text) {
 		if c.Op == beginDivision || n.divisions.At(l.number).known() {
 			n.changeVersion(l.number, c.divisionChange, c.at, text)
 		}
-	}
-}
-
-// parents returns the numbers of all divisions that are to list this one as their child.
-func (d *division) parents() (out []uint32) {
-	for v := range d.versions {
-		out = append(out, v.parent)
-	}
-	if d.rare != nil {
-		for _, m := range d.rare.marks {
-			if m.parent != 0 {
-				out = append(out, m.parent)
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// unlinkChildren takes divisions out of the lists of their parents.
-func (n edit) unlinkChildren(children map[uint32][]uint32) {
-	for parent, numbers := range children {
-		slices.Sort(numbers)
-		d := n.divisions.Edit(parent, n.own)
-		if d.children == nil {
-			continue
-		}
-		var stay []uint32
-		for _, c := range *d.children {
-			if _, leaves := slices.BinarySearch(numbers, c); !leaves {
-				stay = append(stay, c)
-			}
-		}
-		d.children = &stay
 	}
 }
