@@ -57,7 +57,7 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 		if table == nil {
 			table = readDivisionRows(rows)
 		}
-		plan, n, err := s.planDivisions(r, table, effective)
+		plan, n, err := s.planDivisions(r, s.rightsOn(r, by), table, effective)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -174,13 +174,14 @@ func (t *divisionTable) settled(r *Roster) *divisionTable {
 
 // planDivisions compares the table with what is in force. Its error has also
 // the problems that were found when the table was read.
-func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
+func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
 	t = t.settled(r)
-	if t.problems.Total == 0 && r.hasTable(t, effective) {
-		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
-	}
 	p := t.problems
 	p.Problems = slices.Clone(p.Problems) // for a change is planned again where others came first
+	foreign := t.foreign(may, effective, &p)
+	if p.Total == 0 && r.hasTable(t, effective) {
+		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
+	}
 	n := &DivisionImport{}
 	var plan []divisionChange
 	latest := time.Time{} // of the changes that the roster has to what the table speaks for
@@ -190,14 +191,13 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 		}
 	}
 	ends := t.ends(r)
-	for _, row := range t.rows {
+	for i, row := range t.rows {
+		if foreign[i] {
+			continue // which is reported already, and no more is said of it
+		}
 		see(row.Code)
 		old, exists := r.open(row.Code)
-		if row.in.Parent == "" && exists {
-			if _, inForce := r.open(old.Parent); inForce {
-				row.Parent = old.Parent
-			}
-		}
+		row.Parent = t.parent(r, row)
 		if err := t.checkParent(r, row, ends); err != nil {
 			p.add(row.in.Row, "parent_code", err)
 		}

@@ -44,7 +44,7 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 	var out *SiteImport
 	changed, r, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
 		n := &SiteImport{}
-		plan, err := s.planSites(r, rows, effective, n)
+		plan, err := s.planSites(r, s.rightsOn(r, by), rows, effective, n)
 		out = n
 		return plan, func(sum string) Content {
 			return Content{Sites: &SitesImported{
@@ -61,7 +61,7 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 }
 
 // planSites returns the sites that the rows change, as they are afterwards.
-func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *SiteImport) ([]*Site, error) {
+func (s *Service) planSites(r *Roster, may *rights, rows []SiteRow, effective time.Time, n *SiteImport) ([]*Site, error) {
 	var p problems
 	var plan []*Site
 	seen := make(map[string]int, len(rows))
@@ -75,7 +75,11 @@ func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *S
 			seen[row.RegistrationNo] = row.Row
 		}
 		old, _ := r.SiteByRegistration(row.RegistrationNo)
-		site := s.readSiteRow(r, row, old, effective, &p)
+		if old != nil && !may.overSite(old, effective) {
+			p.add(row.Row, "registration_no", fmt.Errorf("%q: %w", clip(row.RegistrationNo), ErrRegistrationTaken))
+			continue
+		}
+		site := s.readSiteRow(r, may, row, old, effective, &p)
 		if p.Total > before {
 			continue
 		}
@@ -101,7 +105,7 @@ func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *S
 
 // readSiteRow returns the site that the row makes, of old where that is not
 // nil, adding what is wrong to p.
-func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.Time, p *problems) *Site {
+func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, effective time.Time, p *problems) *Site {
 	site := &Site{RegistrationNo: row.RegistrationNo}
 	if old != nil {
 		c := *old
@@ -131,12 +135,12 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 	if !site.Deregistered.IsZero() && !site.Deregistered.After(site.Registered) {
 		p.sayf(row.Row, "deregistered_on", "must lie after registered_on")
 	}
-	s.readPlace(r, row, site, old, effective, p)
+	s.readPlace(r, may, row, site, old, effective, p)
 	return site
 }
 
 // readPlace puts the place that the row names into site.
-func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective time.Time, p *problems) {
+func (s *Service) readPlace(r *Roster, may *rights, row SiteRow, site, old *Site, effective time.Time, p *problems) {
 	place := Place{Division: DivisionCode(row.Division).Shortest(), Address: row.Address, Position: readPosition(row, p)}
 	if err := textProblem(row.Address, 0, MaxAddress); err != nil {
 		p.add(row.Row, "address", err)
@@ -159,7 +163,7 @@ func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective t
 		}
 		return
 	}
-	s.checkVillage(r, row, site, effective, p)
+	s.checkVillage(r, may, row, site, effective, p)
 	if old == nil {
 		place.From = site.Registered
 		site.Places = []Place{place}
@@ -178,7 +182,7 @@ func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective t
 // checkVillage checks the division that a row newly puts a site in: a village
 // in force on the effective day, or, of a site that was struck off before, on
 // its last day.
-func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective time.Time, p *problems) {
+func (s *Service) checkVillage(r *Roster, may *rights, row SiteRow, site *Site, effective time.Time, p *problems) {
 	code, err := ParseDivisionCode(row.Division)
 	if row.Division == "" {
 		err = missing("")
@@ -196,6 +200,9 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 		written += " (" + string(code) + ")"
 	}
 	d, err := r.Division(code, at)
+	if !may.in(code, at) {
+		err = ErrDivisionUnknown // which is all that is said of it
+	}
 	if errors.Is(err, ErrDivisionEnded) {
 		v := r.Versions(code)
 		if last := v[len(v)-1]; at.Before(v[0].From) && !v[0].To.Equal(v[0].From) {

@@ -271,6 +271,11 @@ func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*deci
 				return nil, err
 			}
 		}
+		if by.Still != nil {
+			if err := by.Still(); err != nil {
+				return nil, err
+			}
+		}
 		return &ledger.Draft{ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
 	})
 }
@@ -290,7 +295,11 @@ func (s *Service) CreateSite(ctx context.Context, by By, n NewSite) (*Site, erro
 	site := s.newSite(n)
 	site.ID = SiteID(s.NewID())
 	return s.changeSite(ctx, by, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
-		return site, s.checkNewSite(r, site)
+		var mine error
+		if !s.rightsOn(r, by).in(n.Division, site.Registered) {
+			mine = &FieldError{"division_code", noDivision(n.Division)}
+		}
+		return site, JoinFaults(mine, s.checkNewSite(r, site))
 	})
 }
 
@@ -354,6 +363,13 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 		if !to.From.After(last.From) {
 			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From)))
 		}
+		may := s.rightsOn(r, by)
+		if !may.overSite(old, to.From) {
+			return nil, noSite(id)
+		}
+		if !may.in(to.Division, to.From) {
+			f.Add("division_code", noDivision(to.Division))
+		}
 		f.Join(s.checkPlace(r, to))
 		if err := f.Err(); err != nil {
 			return nil, err
@@ -370,7 +386,10 @@ func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag str
 	if at.IsZero() {
 		at = s.Now()
 	}
-	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
+	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(r *Roster, old *Site) (*Site, error) {
+		if !s.rightsOn(r, by).overSite(old, at) {
+			return nil, noSite(id)
+		}
 		var f Faults
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
@@ -393,8 +412,8 @@ func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.
 		var old *Site
 		if kind != KindSiteRegistered {
 			var err error
-			if old, err = r.Site(id); err != nil {
-				return nil, &FieldError{"site_id", err}
+			if old, err = r.Site(id); err != nil || !s.rightsOn(r, by).overSite(old, time.Time{}) {
+				return nil, noSite(id)
 			}
 		}
 		site, err := change(r, old)
@@ -417,7 +436,7 @@ func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*Clos
 	o.PlannedEnd = o.End
 	o.Divisions = slices.Clone(o.Divisions)
 	r, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
-		if err := s.checkOrder(r, &o); err != nil {
+		if err := JoinFaults(s.rightsOn(r, by).inAll(o.Divisions, o.Start), s.checkOrder(r, &o)); err != nil {
 			return nil, err
 		}
 		return &decision{kind: KindOrderIssued, content: Content{Order: &o}}, nil
@@ -495,8 +514,8 @@ func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time
 	// It must be possible to open places again whatever else fails.
 	r, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		old, err := r.Order(id)
-		if err != nil {
-			return nil, &FieldError{"closure_order_id", err}
+		if err != nil || s.rightsOn(r, by).inAll(old.Divisions, end) != nil {
+			return nil, noOrder(id)
 		}
 		if !end.After(old.Start) || !end.Before(old.End) {
 			return nil, &FieldError{"end_time", fmt.Errorf("%w: it runs from %s to %s", ErrOrderEnded, s.moment(old.Start), s.moment(old.End))}

@@ -51,6 +51,8 @@ type matrixRow struct {
 	shared bool
 	// whole tells that only those may call it who are responsible for all divisions.
 	whole bool
+	// table tells that it takes a table, each row of which is answered by itself.
+	table bool
 }
 
 var (
@@ -91,13 +93,13 @@ var matrix = map[string]matrixRow{
 	"RosterService/GetDivision": {roles: everybody, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.GetDivisionRequest{Code: p.division}
 	})},
-	"RosterService/ImportDivisions": {roles: onlyAdmin, request: of(hasAny, func(area) proto.Message {
-		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", DryRun: true}}}
+	"RosterService/ImportDivisions": {roles: onlyAdmin, table: true, request: of(hasAny, func(p area) proto.Message {
+		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", DryRun: p.name == "own"}}}
 	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{Row: 2, Code: p.division, Name: "某", Level: "county", ParentCode: "511600"}}}
 	}},
-	"RosterService/ImportSites": {roles: onlyAdmin, request: of(hasSite, func(area) proto.Message {
-		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{DryRun: true}}}
+	"RosterService/ImportSites": {roles: onlyAdmin, table: true, request: of(hasSite, func(p area) proto.Message {
+		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{DryRun: p.name == "own"}}}
 	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
 			Row: 2, RegistrationNo: "new", Name: "某", DivisionCode: p.village, RegisteredOn: "2019-01-01",
@@ -348,6 +350,11 @@ func TestAccess(t *testing.T) {
 					case p.name == "own" || row.shared && p.name == "parent":
 						if code == codes.PermissionDenied || code == codes.Unauthenticated || code == codes.NotFound || code == codes.Internal || code == codes.Unknown {
 							t.Errorf("got %v, want it allowed", err)
+						}
+					case row.table:
+						wantStatus(t, err, codes.InvalidArgument, "IMPORT_REJECTED", "")
+						if got := reasonsOf(err); !slices.Contains(got, "DIVISION_NOT_FOUND") {
+							t.Errorf("got the reasons %v, want DIVISION_NOT_FOUND among them", got)
 						}
 					case code != codes.NotFound:
 						t.Errorf("got %v, want NOT_FOUND", err)
