@@ -11,7 +11,8 @@ import (
 type By struct {
 	// Account is the name that the entry has.
 	Account string
-	// Request is what a repeat is known by; the zero Request for none.
+	// Request is what a repeat is known by; the zero Request for none. Its ID is enough:
+	// the methods of Service make the Sum of what they are given.
 	Request ledger.Request
 	// May reports whether the account is responsible for the division at the time, by the
 	// roster on which the change is decided. It is asked for each division that a change

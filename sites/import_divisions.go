@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // A DivisionRow is a row of a division table, as it stands in the file.
@@ -51,9 +53,15 @@ type DivisionImport struct {
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
 func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []DivisionRow) (*DivisionImport, error) {
+	by = by.sayingTable("ImportDivisions", in, func(d *ledger.Digester) {
+		for i := range rows {
+			row := &rows[i]
+			d.Add(string(DivisionCode(row.Code).Shortest()), row.Name, row.Level, string(DivisionCode(row.Parent).Shortest()))
+		}
+	})
 	var table *divisionTable
 	var out *DivisionImport
-	changed, r, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
+	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
 		if table == nil {
 			table = readDivisionRows(rows)
 		}
@@ -74,6 +82,14 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 	})
 	if err != nil {
 		return nil, err
+	}
+	if again != nil {
+		c := again.Divisions
+		out = &DivisionImport{
+			Created: c.Created, Ended: c.Ended, Renamed: c.Renamed, Regrouped: c.Regrouped,
+			Unchanged: len(rows) - c.Created - c.Renamed - c.Regrouped,
+			Displaced: r.displaced(c.Effective), Orphaned: r.orphaned(c.Effective),
+		}
 	}
 	out.Changed, out.Roster = changed, r
 	return out, nil

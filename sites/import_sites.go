@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // A SiteRow is a row of a table of sites, as it stands in the file. A cell
@@ -38,11 +40,18 @@ type SiteImport struct {
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
 func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []SiteRow) (*SiteImport, error) {
+	by = by.sayingTable("ImportSites", in, func(d *ledger.Digester) {
+		for i := range rows {
+			row := &rows[i]
+			d.Add(row.RegistrationNo, row.Name, string(DivisionCode(row.Division).Shortest()), row.Address,
+				row.Latitude, row.Longitude, row.RegisteredOn, row.DeregisteredOn)
+		}
+	})
 	if in.Effective == "" {
 		in.Effective = DayOf(s.Now(), s.Zone, 0).Format(time.DateOnly)
 	}
 	var out *SiteImport
-	changed, r, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
+	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
 		n := &SiteImport{}
 		plan, err := s.planSites(r, s.rightsOn(r, by), rows, effective, n)
 		out = n
@@ -55,6 +64,11 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 	})
 	if err != nil {
 		return nil, err
+	}
+	if again != nil {
+		c := again.Sites
+		out = &SiteImport{Registered: c.Registered, Deregistered: c.Deregistered, Moved: c.Moved, Updated: c.Updated}
+		out.Unchanged = len(rows) - c.Registered - c.Deregistered - c.Moved - c.Updated
 	}
 	out.Changed, out.Roster = changed, r
 	return out, nil
