@@ -90,9 +90,26 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 			Unchanged: len(rows) - c.Created - c.Renamed - c.Regrouped,
 			Displaced: r.displaced(c.Effective), Orphaned: r.orphaned(c.Effective),
 		}
+		if out.EndedCodes, err = s.endedBy(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	out.Changed, out.Roster = changed, r
 	return out, nil
+}
+
+// endedBy returns the codes of the divisions that an import has ended.
+func (s *Service) endedBy(ctx context.Context, c *DivisionsImported) (codes []DivisionCode, err error) {
+	if c.Ended == 0 {
+		return nil, nil
+	}
+	rows, err := readRows(ctx, s.Rows, c.Rows, divisionChange.whole)
+	for _, row := range rows {
+		if row.Op == endDivision {
+			codes = append(codes, row.Code)
+		}
+	}
+	return codes, err
 }
 
 // tableRow is a row of a division table. Level and Parent are empty where the

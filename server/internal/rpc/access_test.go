@@ -263,7 +263,7 @@ func with(ctx context.Context, token string) context.Context {
 
 func (w *world) create(t testing.TB, name string, role accounts.Role, division string) *accounts.Account {
 	t.Helper()
-	a, _, err := w.accounts.Create(t.Context(), "root", accounts.NewAccount{
+	a, _, err := w.accounts.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{
 		Username: name, Role: role, Divisions: []sites.DivisionCode{sites.DivisionCode(division)}, Password: testPassword,
 	})
 	if err != nil {
@@ -374,7 +374,7 @@ func TestTokens(t *testing.T) {
 	expired := w.signIn(t, "early")
 	w.advance(accounts.AccessLifetime)
 	good, disabled := w.signIn(t, "early"), w.signIn(t, "gone")
-	must(w.accounts.Disable(t.Context(), "root", gone.ID))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID))(t)
 	parsed, _, err := jwt.NewParser().ParseUnverified(good, jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)
@@ -384,7 +384,7 @@ func TestTokens(t *testing.T) {
 	none := must(unsigned.SignedString(jwt.UnsafeAllowNoneSignatureType))(t)
 	// Another deployment's, whose key this one does not know.
 	stranger := must(accounts.Open(t.Context(), accounts.Config{Ledger: ledgertest.New(t), Secrets: new(accountstest.MemorySecrets), Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
-	_, _, err = stranger.Create(t.Context(), "local", accounts.NewAccount{Username: "early", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: testPassword})
+	_, _, err = stranger.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{Username: "early", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: testPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -636,9 +636,9 @@ func TestAccountHistory(t *testing.T) {
 	areas := w.areas(t)
 	w.create(t, "auditor", accounts.Auditor, "511602")
 	role := accounts.Head
-	must(w.accounts.Update(t.Context(), "root", areas[0].account, accounts.Change{Role: &role}))(t)
-	must(w.accounts.Disable(t.Context(), "root", areas[0].account))(t)
-	must(w.accounts.Disable(t.Context(), "root", areas[1].account))(t)
+	must(w.accounts.Update(t.Context(), accounts.By{Account: "root"}, areas[0].account, accounts.Change{Role: &role}))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, areas[0].account))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, areas[1].account))(t)
 	ctx := with(t.Context(), w.signIn(t, "auditor"))
 	audit := xunchav1.NewAuditServiceClient(w.conn)
 	var got []string

@@ -156,7 +156,7 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportDivisions(stream.Context(), by(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportDivisions(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
@@ -172,6 +172,9 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
 	now, sc := s.config.Now(), scopeOf(stream.Context())
+	if done.Changed { // so that a repeat shows them as they stood then
+		now = done.Roster.Time()
+	}
 	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
 	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
 	people := s.orphaned(sc, done.EndedCodes)
@@ -239,7 +242,7 @@ func (s *rosterService) importSites(stream grpc.ClientStreamingServer[xunchav1.I
 		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportSites(stream.Context(), by(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportSites(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
@@ -261,27 +264,31 @@ func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSite
 	if err != nil {
 		return nil, inField("site", err)
 	}
-	made, err := s.config.Roster.CreateSite(ctx, by(ctx), site)
+	by := requestBy(ctx, req)
+	made, err := s.config.Roster.CreateSite(ctx, by, site)
 	if err != nil {
 		return nil, inField("site", err)
 	}
-	return &xunchav1.CreateSiteResponse{Site: s.site(made)}, nil
+	return &xunchav1.CreateSiteResponse{Site: s.site(by, made)}, nil
 }
 
-// site writes a site as it stands now, or will stand if it is registered later.
-func (s *rosterService) site(site *sites.Site) *xunchav1.Site { return fromSite(site, s.config.Now()) }
+// site writes a site as it stands after a change, or will stand if it is registered later.
+func (s *rosterService) site(by sites.By, site *sites.Site) *xunchav1.Site {
+	return fromSite(site, s.config.Roster.ShownAt(by, site))
+}
 
 func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
 	position, err := positionOf(req.Latitude, req.Longitude)
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.UpdateSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.UpdateSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.SiteUpdate{Name: req.Name, Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.UpdateSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.UpdateSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
@@ -289,11 +296,12 @@ func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequ
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, to)
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.MoveSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag, to)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.MoveSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.MoveSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.DeregisterSiteRequest) (*xunchav1.DeregisterSiteResponse, error) {
@@ -301,11 +309,12 @@ func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.Deregi
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.DeregisterSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, at)
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.DeregisterSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag, at)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.DeregisterSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.DeregisterSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) GetSite(_ context.Context, req *xunchav1.GetSiteRequest) (*xunchav1.GetSiteResponse, error) {
@@ -361,7 +370,7 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	made, err := s.config.Roster.CreateOrder(ctx, by(ctx), order)
+	made, err := s.config.Roster.CreateOrder(ctx, requestBy(ctx, req), order)
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
@@ -373,7 +382,7 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.config.Roster.EndOrder(ctx, by(ctx), sites.OrderID(lower(req.ClosureOrderId)), end)
+	order, err := s.config.Roster.EndOrder(ctx, requestBy(ctx, req), sites.OrderID(lower(req.ClosureOrderId)), end)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,19 @@ func by(ctx context.Context) sites.By {
 // nobody is an account that may do nothing.
 var nobody = new(accounts.Account)
 
+// requestBy returns who makes a change of the roster, by the request with the id.
+func requestBy(ctx context.Context, m requested) sites.By {
+	b := by(ctx)
+	b.Request = request(m)
+	return b
+}
+
+// A requested message may have the id of a request that its caller may repeat.
+type requested interface{ GetRequestId() string }
+
+// request returns what the repeat of a request is known by.
+func request(m requested) ledger.Request { return ledger.Request{ID: lower(m.GetRequestId())} }
+
 // all reports whether the caller sees everything.
 func (s *scope) all() bool { return s.caller == nil }
 
