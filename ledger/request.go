@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -20,46 +21,77 @@ var ErrRequestConflict = errors.New("request id was used for another request")
 type Request struct {
 	// ID is a UUID in lower-case text that the caller has made; empty for none.
 	ID string
-	// Sum is what the request says: that of a Digest.
+	// Sum is the digest of what the request says. Whoever makes the change sets it, of
+	// the values as it takes them.
 	Sum string
 }
 
-// Repeated returns the entry of the history that the request has made before, and whether
-// there is one. What it says of the request, in its content's request_sha256, said gives.
-// The error is ErrRequestConflict where the id was used for anything else.
-func (r Request) Repeated(ctx context.Context, store Store, h History, account string, said func(Entry) (string, error)) (e Entry, ok bool, err error) {
+// Saying returns the request with the digest of what it says: the method, and what texts
+// gives, which is not called for a request that nobody repeats.
+func (r Request) Saying(method string, texts func(*Digester)) Request {
 	if r.ID == "" {
-		return Entry{}, false, nil
+		return Request{}
 	}
-	e, err = store.Entry(ctx, h, r.ID)
+	d := NewDigester()
+	d.Add(method)
+	texts(d)
+	r.Sum = d.Sum()
+	return r
+}
+
+// IDOr returns the id of the entry that the request makes: its own, or else what newID
+// gives.
+func (r Request) IDOr(newID func() string) string {
+	if r.ID == "" {
+		return newID()
+	}
+	return r.ID
+}
+
+// repeated returns the entry of the history that the request has made before, or nil.
+// The error is ErrRequestConflict where the id was used for anything else, also for what
+// a repair has set aside: that counts nowhere.
+func (r Request) repeated(ctx context.Context, store Store, altered *Alterations, h History, account string) (*Entry, error) {
+	if r.ID == "" {
+		return nil, nil
+	}
+	e, err := store.Entry(ctx, h, r.ID)
 	if errors.Is(err, ErrNotFound) {
-		return Entry{}, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return Entry{}, false, err
+		return nil, err
 	}
-	sum, err := said(e)
-	if err != nil {
-		return Entry{}, false, err
+	_, aside := altered.OfEntry(e)
+	if !aside && !e.Whole() {
+		return nil, fmt.Errorf("%w: %s at sequence %d: %s", ErrBadRecord, h, e.Sequence, e.differs())
 	}
-	if sum != r.Sum || e.Account != account {
-		return Entry{}, false, fmt.Errorf("%s: %w", r.ID, ErrRequestConflict)
+	var said struct {
+		Sum string `json:"request_sha256"`
 	}
-	return e, true, nil
+	if !aside && json.Unmarshal(Content(e.Record), &said) != nil {
+		return nil, fmt.Errorf("%w: %s at sequence %d", ErrBadRecord, h, e.Sequence)
+	}
+	if aside || said.Sum != r.Sum || e.Account != account {
+		return nil, fmt.Errorf("%s: %w", r.ID, ErrRequestConflict)
+	}
+	return &e, nil
+}
+
+// Repeated returns the entry of the history that the account's request has made before,
+// or nil: the content of such an entry has the request's Sum under the key
+// request_sha256. The state need not hold it yet. The error is ErrRequestConflict where
+// the request's id was used for anything else. It may be asked while a change is decided.
+func (p *Projection[S]) Repeated(ctx context.Context, r Request, account string) (*Entry, error) {
+	return r.repeated(ctx, p.store, p.altered, p.history, account)
 }
 
 // digestPrefix separates the digest of a request from every other use of SHA-256.
 const digestPrefix = "xuncha request v1\n"
 
-// Digest returns the SHA-256, in hexadecimal, of what a request says: of the texts one
-// after the other, each behind its length in 8 bytes. No two lists of texts have the same.
-func Digest(texts ...string) string {
-	d := NewDigester()
-	d.Add(texts...)
-	return d.Sum()
-}
-
-// A Digester makes the digest of a long request piece by piece.
+// A Digester makes the digest of what a request says: the SHA-256, in hexadecimal, of
+// texts one after the other, each behind its length in bytes. No two lists of texts have the
+// same.
 type Digester struct {
 	hash   hash.Hash
 	buffer []byte
@@ -75,7 +107,7 @@ func NewDigester() *Digester {
 // Add adds texts.
 func (d *Digester) Add(texts ...string) {
 	for _, t := range texts {
-		d.buffer = binary.BigEndian.AppendUint64(d.buffer, uint64(len(t)))
+		d.buffer = binary.AppendUvarint(d.buffer, uint64(len(t)))
 		d.buffer = append(d.buffer, t...)
 		if len(d.buffer) >= 1<<15 {
 			d.hash.Write(d.buffer)

@@ -88,9 +88,12 @@ type Import struct {
 // rows of what changes, and the content of the entry that names them by their
 // SHA-256. A dry run, and a plan without rows, store nothing. It returns the roster
 // afterwards.
+//
+// Where the request has imported the table before, plan is not asked, again is the content
+// of that entry, and the roster is the one after it.
 func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int, kind ledger.Kind,
 	plan func(r *Roster, effective time.Time) (rows []T, content func(sum string) Content, err error),
-) (changed bool, after *Roster, err error) {
+) (changed bool, after *Roster, again *Content, err error) {
 	var f Faults
 	effective := s.checkImport(in, &f)
 	switch {
@@ -100,9 +103,9 @@ func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int
 		f.Join(TooLong("rows", n, MaxImportRows, Items))
 	}
 	if err := f.Err(); err != nil {
-		return false, nil, err
+		return false, nil, nil, err
 	}
-	after, err = s.change(ctx, by, func(r *Roster) (*decision, error) {
+	after, before, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
 		rows, content, err := plan(r, effective)
 		changed = err == nil && !in.DryRun && len(rows) > 0
 		if !changed {
@@ -111,7 +114,14 @@ func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int
 		lines, sum, err := marshalRows(rows)
 		return &decision{kind: kind, content: content(sum), rows: lines, rowsSum: sum}, err
 	})
-	return changed, after, err
+	if err != nil || before == nil {
+		return changed, after, nil, err
+	}
+	c, err := ParseContent(*before)
+	if err == nil {
+		after, err = s.rosterAfter(ctx, before)
+	}
+	return true, after, &c, err
 }
 
 // checkImport adds what is wrong with how a table is to be taken over, and returns when it

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // A DivisionRow is a row of a division table, as it stands in the file.
@@ -51,13 +53,19 @@ type DivisionImport struct {
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
 func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []DivisionRow) (*DivisionImport, error) {
+	by = by.sayingTable("ImportDivisions", in, func(d *ledger.Digester) {
+		for i := range rows {
+			row := &rows[i]
+			d.Add(string(DivisionCode(row.Code).Shortest()), row.Name, row.Level, string(DivisionCode(row.Parent).Shortest()))
+		}
+	})
 	var table *divisionTable
 	var out *DivisionImport
-	changed, r, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
+	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
 		if table == nil {
 			table = readDivisionRows(rows)
 		}
-		plan, n, err := s.planDivisions(r, table, effective)
+		plan, n, err := s.planDivisions(r, s.rightsOn(r, by), table, effective)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -75,8 +83,33 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 	if err != nil {
 		return nil, err
 	}
+	if again != nil {
+		c := again.Divisions
+		out = &DivisionImport{
+			Created: c.Created, Ended: c.Ended, Renamed: c.Renamed, Regrouped: c.Regrouped,
+			Unchanged: len(rows) - c.Created - c.Renamed - c.Regrouped,
+			Displaced: r.displaced(c.Effective), Orphaned: r.orphaned(c.Effective),
+		}
+		if out.EndedCodes, err = s.endedBy(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	out.Changed, out.Roster = changed, r
 	return out, nil
+}
+
+// endedBy returns the codes of the divisions that an import has ended.
+func (s *Service) endedBy(ctx context.Context, c *DivisionsImported) (codes []DivisionCode, err error) {
+	if c.Ended == 0 {
+		return nil, nil
+	}
+	rows, err := readRows(ctx, s.Rows, c.Rows, divisionChange.whole)
+	for _, row := range rows {
+		if row.Op == endDivision {
+			codes = append(codes, row.Code)
+		}
+	}
+	return codes, err
 }
 
 // tableRow is a row of a division table. Level and Parent are empty where the
@@ -174,13 +207,14 @@ func (t *divisionTable) settled(r *Roster) *divisionTable {
 
 // planDivisions compares the table with what is in force. Its error has also
 // the problems that were found when the table was read.
-func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
+func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effective time.Time) ([]divisionChange, *DivisionImport, error) {
 	t = t.settled(r)
-	if t.problems.Total == 0 && r.hasTable(t, effective) {
-		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
-	}
 	p := t.problems
 	p.Problems = slices.Clone(p.Problems) // for a change is planned again where others came first
+	foreign := t.foreign(may, effective, &p)
+	if p.Total == 0 && r.hasTable(t, effective) {
+		return nil, &DivisionImport{Unchanged: len(t.rows)}, nil
+	}
 	n := &DivisionImport{}
 	var plan []divisionChange
 	latest := time.Time{} // of the changes that the roster has to what the table speaks for
@@ -190,14 +224,13 @@ func (s *Service) planDivisions(r *Roster, t *divisionTable, effective time.Time
 		}
 	}
 	ends := t.ends(r)
-	for _, row := range t.rows {
+	for i, row := range t.rows {
+		if foreign[i] {
+			continue // which is reported already, and no more is said of it
+		}
 		see(row.Code)
 		old, exists := r.open(row.Code)
-		if row.in.Parent == "" && exists {
-			if _, inForce := r.open(old.Parent); inForce {
-				row.Parent = old.Parent
-			}
-		}
+		row.Parent = t.parent(r, row)
 		if err := t.checkParent(r, row, ends); err != nil {
 			p.add(row.in.Row, "parent_code", err)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // A SiteRow is a row of a table of sites, as it stands in the file. A cell
@@ -38,13 +40,20 @@ type SiteImport struct {
 // The error is an *ImportError where rows are wrong; nothing is stored then.
 // A table that changes nothing makes no entry.
 func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []SiteRow) (*SiteImport, error) {
+	by = by.sayingTable("ImportSites", in, func(d *ledger.Digester) {
+		for i := range rows {
+			row := &rows[i]
+			d.Add(row.RegistrationNo, row.Name, string(DivisionCode(row.Division).Shortest()), row.Address,
+				row.Latitude, row.Longitude, row.RegisteredOn, row.DeregisteredOn)
+		}
+	})
 	if in.Effective == "" {
 		in.Effective = DayOf(s.Now(), s.Zone, 0).Format(time.DateOnly)
 	}
 	var out *SiteImport
-	changed, r, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
+	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
 		n := &SiteImport{}
-		plan, err := s.planSites(r, rows, effective, n)
+		plan, err := s.planSites(r, s.rightsOn(r, by), rows, effective, n)
 		out = n
 		return plan, func(sum string) Content {
 			return Content{Sites: &SitesImported{
@@ -56,12 +65,17 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 	if err != nil {
 		return nil, err
 	}
+	if again != nil {
+		c := again.Sites
+		out = &SiteImport{Registered: c.Registered, Deregistered: c.Deregistered, Moved: c.Moved, Updated: c.Updated}
+		out.Unchanged = len(rows) - c.Registered - c.Deregistered - c.Moved - c.Updated
+	}
 	out.Changed, out.Roster = changed, r
 	return out, nil
 }
 
 // planSites returns the sites that the rows change, as they are afterwards.
-func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *SiteImport) ([]*Site, error) {
+func (s *Service) planSites(r *Roster, may *rights, rows []SiteRow, effective time.Time, n *SiteImport) ([]*Site, error) {
 	var p problems
 	var plan []*Site
 	seen := make(map[string]int, len(rows))
@@ -75,7 +89,11 @@ func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *S
 			seen[row.RegistrationNo] = row.Row
 		}
 		old, _ := r.SiteByRegistration(row.RegistrationNo)
-		site := s.readSiteRow(r, row, old, effective, &p)
+		if old != nil && !may.overSite(old, effective) {
+			p.add(row.Row, "registration_no", fmt.Errorf("%q: %w", clip(row.RegistrationNo), ErrRegistrationTaken))
+			continue
+		}
+		site := s.readSiteRow(r, may, row, old, effective, &p)
 		if p.Total > before {
 			continue
 		}
@@ -101,7 +119,7 @@ func (s *Service) planSites(r *Roster, rows []SiteRow, effective time.Time, n *S
 
 // readSiteRow returns the site that the row makes, of old where that is not
 // nil, adding what is wrong to p.
-func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.Time, p *problems) *Site {
+func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, effective time.Time, p *problems) *Site {
 	site := &Site{RegistrationNo: row.RegistrationNo}
 	if old != nil {
 		c := *old
@@ -131,12 +149,12 @@ func (s *Service) readSiteRow(r *Roster, row SiteRow, old *Site, effective time.
 	if !site.Deregistered.IsZero() && !site.Deregistered.After(site.Registered) {
 		p.sayf(row.Row, "deregistered_on", "must lie after registered_on")
 	}
-	s.readPlace(r, row, site, old, effective, p)
+	s.readPlace(r, may, row, site, old, effective, p)
 	return site
 }
 
 // readPlace puts the place that the row names into site.
-func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective time.Time, p *problems) {
+func (s *Service) readPlace(r *Roster, may *rights, row SiteRow, site, old *Site, effective time.Time, p *problems) {
 	place := Place{Division: DivisionCode(row.Division).Shortest(), Address: row.Address, Position: readPosition(row, p)}
 	if err := textProblem(row.Address, 0, MaxAddress); err != nil {
 		p.add(row.Row, "address", err)
@@ -159,7 +177,7 @@ func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective t
 		}
 		return
 	}
-	s.checkVillage(r, row, site, effective, p)
+	s.checkVillage(r, may, row, site, effective, p)
 	if old == nil {
 		place.From = site.Registered
 		site.Places = []Place{place}
@@ -178,7 +196,7 @@ func (s *Service) readPlace(r *Roster, row SiteRow, site, old *Site, effective t
 // checkVillage checks the division that a row newly puts a site in: a village
 // in force on the effective day, or, of a site that was struck off before, on
 // its last day.
-func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective time.Time, p *problems) {
+func (s *Service) checkVillage(r *Roster, may *rights, row SiteRow, site *Site, effective time.Time, p *problems) {
 	code, err := ParseDivisionCode(row.Division)
 	if row.Division == "" {
 		err = missing("")
@@ -196,6 +214,9 @@ func (s *Service) checkVillage(r *Roster, row SiteRow, site *Site, effective tim
 		written += " (" + string(code) + ")"
 	}
 	d, err := r.Division(code, at)
+	if !may.in(code, at) {
+		err = ErrDivisionUnknown // which is all that is said of it
+	}
 	if errors.Is(err, ErrDivisionEnded) {
 		v := r.Versions(code)
 		if last := v[len(v)-1]; at.Before(v[0].From) && !v[0].To.Equal(v[0].From) {

@@ -40,13 +40,16 @@ const (
 )
 
 // Content is what an entry of the roster's history says. Exactly one field,
-// the one of its kind, is set.
+// the one of its kind, is set, and perhaps Request.
 type Content struct {
 	Site      *Site              `json:"site,omitempty"`
 	Order     *ClosureOrder      `json:"closure_order,omitempty"`
 	Divisions *DivisionsImported `json:"divisions,omitempty"`
 	Sites     *SitesImported     `json:"sites,omitempty"`
 	Revoked   *Revoked           `json:"revoked,omitempty"`
+	// Request is the SHA-256, in hexadecimal, of what the request says that made the entry,
+	// and whose id is the entry's. It is empty where the request had no id.
+	Request string `json:"request_sha256,omitempty"`
 }
 
 // Revoked is the content of an entry that takes a change back.
@@ -257,7 +260,7 @@ func ParseContent(e ledger.Entry) (Content, error) {
 	if err := json.Unmarshal(ledger.Content(e.Record), &c); err != nil {
 		return c, fmt.Errorf("%w: %s at sequence %d: %v", ledger.ErrBadRecord, e.History, e.Sequence, err)
 	}
-	var own Content // what an entry of the kind can say
+	own := Content{Request: c.Request} // what an entry of the kind can say
 	switch e.Kind {
 	case KindDivisionsImported:
 		own.Divisions = c.Divisions
@@ -270,7 +273,7 @@ func ParseContent(e ledger.Entry) (Content, error) {
 	case KindChangeRevoked:
 		own.Revoked = c.Revoked
 	}
-	if c != own || own == (Content{}) || own.Site != nil && !own.Site.whole() {
+	if c != own || own == (Content{Request: c.Request}) || own.Site != nil && !own.Site.whole() {
 		return c, fmt.Errorf("%w: %s at sequence %d: kind %q", ledger.ErrBadRecord, e.History, e.Sequence, e.Kind)
 	}
 	return c, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	"xuncha/ledger"
@@ -25,13 +26,19 @@ const MaxReason = 500
 // those that put a site in a division, let an order name one, or put a division below one,
 // that would never have been.
 func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, reason string) (*Roster, error) {
+	by = by.saying("RevokeChange", func(d *ledger.Digester) { d.Add(strconv.FormatInt(int64(revision), 10), reason) })
 	// It must be possible to open places again whatever else fails.
-	return s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
+	r, again, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		if err := JoinFaults(s.checkRevoke(ctx, by, r, revision), CheckText("reason", reason, 1, MaxReason)); err != nil {
 			return nil, err
 		}
 		return &decision{kind: KindChangeRevoked, content: Content{Revoked: &Revoked{Revision: revision, Reason: reason}}}, nil
 	})
+	if err != nil || again == nil {
+		return r, err
+	}
+	err = s.knows(ctx, again)
+	return s.Roster(), err
 }
 
 func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision ledger.Sequence) error {
@@ -43,10 +50,10 @@ func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision le
 	if revision < 1 || revision > r.Revision() {
 		return unknown
 	}
-	of, now := r.event(revision), s.Now()
+	of, now, rights := r.event(revision), s.Now(), s.rightsOn(r, by)
 	mayAll := func(codes iter.Seq[DivisionCode]) bool {
 		for code := range codes {
-			if by.May != nil && !by.May(r, code, now) {
+			if !rights.in(code, now) {
 				return false
 			}
 		}

@@ -205,7 +205,11 @@ func (s *Service) nearest(revision ledger.Sequence) *Roster {
 // comes meanwhile leaves with that.
 func (s *Service) RosterKnown(ctx context.Context, t time.Time) (*Roster, error) {
 	now := s.Roster()
-	revision := now.revisionAt(t)
+	return s.rosterAt(ctx, now, now.revisionAt(t))
+}
+
+// rosterAt returns the roster at a revision that is not after the one that is given.
+func (s *Service) rosterAt(ctx context.Context, now *Roster, revision ledger.Sequence) (*Roster, error) {
 	if revision == now.Revision() {
 		return now, nil
 	}
@@ -258,12 +262,20 @@ type decision struct {
 // change lets decide look at the newest roster and stores what it decides,
 // once more from the start where the roster was changed meanwhile. It returns
 // the roster afterwards.
-func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (*Roster, error) {
-	return s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
+//
+// Where the request has made an entry before, decide is not asked, nothing is changed, and
+// again is that entry, of which the roster may not know yet.
+func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (after *Roster, again *ledger.Entry, err error) {
+	after, err = s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
+		// The same request may have come to another server since it was looked for last.
+		if again, err = s.repeated(ctx, by); again != nil || err != nil {
+			return nil, err
+		}
 		d, err := decide(r)
 		if err != nil || d == nil {
 			return nil, err
 		}
+		d.content.Request = by.Request.Sum
 		content, err := ledger.MarshalContent(d.content)
 		if err != nil {
 			return nil, err
@@ -274,8 +286,14 @@ func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*deci
 				return nil, err
 			}
 		}
-		return &ledger.Draft{ID: s.NewID(), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
+		if by.Still != nil {
+			if err := by.Still(); err != nil {
+				return nil, err
+			}
+		}
+		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
 	})
+	return after, again, err
 }
 
 // NewSite is what is needed to register a site.
@@ -290,10 +308,17 @@ type NewSite struct {
 
 // CreateSite registers a site and returns it.
 func (s *Service) CreateSite(ctx context.Context, by By, n NewSite) (*Site, error) {
+	by = by.saying("CreateSite", func(d *ledger.Digester) {
+		d.Add(n.RegistrationNo, n.Name, string(n.Division.Shortest()), n.Address, positionText(n.Position), momentText(n.Registered))
+	})
 	site := s.newSite(n)
 	site.ID = SiteID(s.NewID())
 	return s.changeSite(ctx, by, site.ID, KindSiteRegistered, func(r *Roster, _ *Site) (*Site, error) {
-		return site, s.checkNewSite(r, site)
+		var mine error
+		if !s.rightsOn(r, by).in(n.Division, site.Registered) {
+			mine = &FieldError{"division_code", noDivision(n.Division)}
+		}
+		return site, JoinFaults(mine, s.checkNewSite(r, site))
 	})
 }
 
@@ -320,6 +345,9 @@ type SiteUpdate struct {
 // changed by MoveSite. An etag that is not empty and not the site's own is
 // ErrStale. An update that changes nothing makes no entry.
 func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string, u SiteUpdate) (*Site, error) {
+	by = by.saying("UpdateSite", func(d *ledger.Digester) {
+		d.Add(string(id), etag, optionalText(u.Name), optionalText(u.Address), positionText(u.Position))
+	})
 	return s.changeSite(ctx, by, id, KindSiteUpdated, func(_ *Roster, old *Site) (*Site, error) {
 		stale := checkEtag(old, etag)
 		site := *old
@@ -345,6 +373,9 @@ func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string,
 // MoveSite puts the site into another village from the place's From on; a zero
 // From means now. Without a position the new one is not known.
 func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, to Place) (*Site, error) {
+	by = by.saying("MoveSite", func(d *ledger.Digester) {
+		d.Add(string(id), etag, string(to.Division.Shortest()), to.Address, positionText(to.Position), momentText(to.From))
+	})
 	if to.From.IsZero() {
 		to.From = s.Now()
 	}
@@ -356,6 +387,13 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 		last := old.Places[len(old.Places)-1]
 		if !to.From.After(last.From) {
 			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From)))
+		}
+		may := s.rightsOn(r, by)
+		if !may.overSite(old, to.From) {
+			return nil, noSite(id)
+		}
+		if !may.in(to.Division, to.From) {
+			f.Add("division_code", noDivision(to.Division))
 		}
 		f.Join(s.checkPlace(r, to))
 		if err := f.Err(); err != nil {
@@ -370,10 +408,14 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 // DeregisterSite strikes the site off the roster from the time at on; zero
 // means now. The site and its history stay.
 func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag string, at time.Time) (*Site, error) {
+	by = by.saying("DeregisterSite", func(d *ledger.Digester) { d.Add(string(id), etag, momentText(at)) })
 	if at.IsZero() {
 		at = s.Now()
 	}
-	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(_ *Roster, old *Site) (*Site, error) {
+	return s.changeSite(ctx, by, id, KindSiteDeregistered, func(r *Roster, old *Site) (*Site, error) {
+		if !s.rightsOn(r, by).overSite(old, at) {
+			return nil, noSite(id)
+		}
 		var f Faults
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
@@ -392,12 +434,12 @@ func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag str
 // changeSite stores what change makes of the site, which is nil where the
 // roster does not have it yet, and returns the site afterwards.
 func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.Kind, change func(*Roster, *Site) (*Site, error)) (*Site, error) {
-	r, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
+	r, again, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
 		var old *Site
 		if kind != KindSiteRegistered {
 			var err error
-			if old, err = r.Site(id); err != nil {
-				return nil, &FieldError{"site_id", err}
+			if old, err = r.Site(id); err != nil || !s.rightsOn(r, by).overSite(old, time.Time{}) {
+				return nil, noSite(id)
 			}
 		}
 		site, err := change(r, old)
@@ -409,24 +451,36 @@ func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.
 	if err != nil {
 		return nil, err
 	}
+	if again != nil {
+		return s.siteAfter(ctx, again)
+	}
 	return r.Site(id)
 }
 
 // CreateOrder issues a closure order and returns it. Its ID and PlannedEnd are
 // set here.
 func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*ClosureOrder, error) {
+	by = by.saying("CreateClosureOrder", func(d *ledger.Digester) {
+		d.Add(o.Number, o.Title, o.IssuingAuthority, o.LegalBasis, momentText(o.Start), momentText(o.End), time.Duration(o.Interval).String())
+		for _, code := range o.Divisions {
+			d.Add(string(code.Shortest()))
+		}
+	})
 	o.ID = OrderID(s.NewID())
 	o.Start, o.End = o.Start.UTC(), o.End.UTC()
 	o.PlannedEnd = o.End
 	o.Divisions = slices.Clone(o.Divisions)
-	r, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
-		if err := s.checkOrder(r, &o); err != nil {
+	r, again, err := s.change(ctx, by, func(r *Roster) (*decision, error) {
+		if err := JoinFaults(s.rightsOn(r, by).inAll(o.Divisions, o.Start), s.checkOrder(r, &o)); err != nil {
 			return nil, err
 		}
 		return &decision{kind: KindOrderIssued, content: Content{Order: &o}}, nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if again != nil {
+		return s.orderAfter(ctx, again)
 	}
 	return r.Order(o.ID)
 }
@@ -492,14 +546,15 @@ func (s *Service) checkScope(r *Roster, o *ClosureOrder) error {
 // EndOrder ends the order before its time; a zero end means now. The end may
 // lie in the past, but not outside the order.
 func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time) (*ClosureOrder, error) {
+	by = by.saying("EndClosureOrder", func(d *ledger.Digester) { d.Add(string(id), momentText(end)) })
 	if end.IsZero() {
 		end = s.Now()
 	}
 	// It must be possible to open places again whatever else fails.
-	r, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
+	r, again, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		old, err := r.Order(id)
-		if err != nil {
-			return nil, &FieldError{"closure_order_id", err}
+		if err != nil || s.rightsOn(r, by).inAll(old.Divisions, end) != nil {
+			return nil, noOrder(id)
 		}
 		if !end.After(old.Start) || !end.Before(old.End) {
 			return nil, &FieldError{"end_time", fmt.Errorf("%w: it runs from %s to %s", ErrOrderEnded, s.moment(old.Start), s.moment(old.End))}
@@ -510,6 +565,9 @@ func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time
 	})
 	if err != nil {
 		return nil, err
+	}
+	if again != nil {
+		return s.orderAfter(ctx, again)
 	}
 	return r.Order(id)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type world struct {
 	*sites.Service
 	store *store
 	now   time.Time
+	ids   atomic.Int64
 }
 
 func newWorld(t testing.TB) *world {
@@ -62,13 +64,11 @@ func (w *world) open(t testing.TB) *sites.Service {
 
 // config returns what another service on the world's store works with.
 func (w *world) config() sites.Config {
-	ids := 0
 	return sites.Config{
 		Ledger: w.store, Rows: &w.store.MemoryRows, Zone: shanghai,
 		Now: func() time.Time { return w.now },
 		NewID: func() string {
-			ids++
-			return fmt.Sprintf("%08d-0000-4000-8000-%012d", w.store.Count(ledger.Roster), ids)
+			return fmt.Sprintf("%08d-0000-4000-8000-%012d", w.store.Count(ledger.Roster), w.ids.Add(1))
 		},
 	}
 }

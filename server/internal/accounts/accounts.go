@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -81,6 +82,8 @@ type Account struct {
 
 	// past is what it could do before its last change; nil where that was always the same.
 	past *past
+	// shown is the entry that last changed what is above.
+	shown ledger.Sequence
 }
 
 const (

@@ -21,7 +21,7 @@ func TestAlteredAccountsLetNobodyIn(t *testing.T) {
 	if !s.Any() {
 		t.Error("a server whose accounts were altered asks nobody who they are")
 	}
-	_, _, err := s.Create(t.Context(), "local", accounts.NewAccount{Username: "x.y", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password})
+	_, _, err := s.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{Username: "x.y", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password})
 	wantError(t, "a new account", err, ledger.ErrAltered)
 }
 
@@ -107,7 +107,7 @@ func TestPasswordsWhileAltered(t *testing.T) {
 	}
 	_, err = s.ChangePassword(t.Context(), c, root().Password, "another horse battery", "10.0.0.2")
 	wantError(t, "a new password", err, ledger.ErrAltered)
-	_, err = s.ResetPassword(t.Context(), "root", c.Account.ID)
+	_, err = s.ResetPassword(t.Context(), accounts.By{Account: "root"}, c.Account.ID)
 	wantError(t, "a one-time password", err, ledger.ErrAltered)
 	if _, _, err := s.Login(t.Context(), root()); err != nil {
 		t.Errorf("the old password: %v", err)

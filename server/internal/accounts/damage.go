@@ -22,6 +22,9 @@ type passwordRecord struct {
 	// OneTime tells that it has to be changed with its first use, until Expires.
 	OneTime bool      `json:"one_time,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
+	// Request is the id of the request that gave the password, for whoever repeats that. It
+	// is empty where that had none, and once somebody has chosen another password.
+	Request string `json:"request,omitempty"`
 }
 
 // readPassword reads what is stored of a password.

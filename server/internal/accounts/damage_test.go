@@ -93,7 +93,7 @@ func TestUnreadablePassword(t *testing.T) {
 				t.Errorf("told %q, want %q twice", w.damaged, want)
 			}
 			in := right()
-			if in.Password, err = w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+			if in.Password, err = w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 				t.Fatal(err)
 			}
 			if left := w.devices(t); len(left) != 0 {
@@ -144,14 +144,14 @@ func TestCheckSecrets(t *testing.T) {
 	if _, _, err := w.Refresh(t.Context(), tokens.Refresh, "retry"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+	if _, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 		t.Fatal(err)
 	}
-	gone, _, err := w.Create(t.Context(), "root", accounts.NewAccount{Username: "gone", Role: accounts.Head, Divisions: w.officer.Divisions})
+	gone, _, err := w.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{Username: "gone", Role: accounts.Head, Divisions: w.officer.Divisions})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Disable(t.Context(), "root", gone.ID); err != nil {
+	if _, err := w.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := w.Login(t.Context(), root()); err != nil {

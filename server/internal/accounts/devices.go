@@ -84,7 +84,7 @@ func (s *Service) reused(ctx context.Context, a *Account, device string) error {
 // history of accounts, Unrecorded gets it instead: a phone that was lost is not to stay
 // signed in until somebody has repaired the history.
 func (s *Service) revoke(ctx context.Context, a *Account, device, reason string) error {
-	err := s.change(ctx, a.Username, KindDeviceRevoked, func(*state) (*content, error) {
+	_, _, err := s.change(ctx, By{Account: a.Username}, KindDeviceRevoked, func(*state) (*content, error) {
 		return &content{AccountID: a.ID, Username: a.Username, DeviceID: device, Reason: reason}, nil
 	})
 	if !errors.Is(err, ledger.ErrAltered) {

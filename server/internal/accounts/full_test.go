@@ -25,7 +25,7 @@ func TestFullStore(t *testing.T) {
 		"sign in with a one-time password": func(t *testing.T, w *world) error {
 			in := right()
 			var err error
-			if in.Password, err = w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+			if in.Password, err = w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 				return err
 			}
 			in.NewPassword = "another horse battery"
@@ -60,7 +60,7 @@ func TestFullStore(t *testing.T) {
 			return err
 		},
 		"disable": func(t *testing.T, w *world) error {
-			_, err := w.Disable(t.Context(), "root", w.officer.ID)
+			_, err := w.Disable(t.Context(), accounts.By{Account: "root"}, w.officer.ID)
 			return err
 		},
 		"look at something": func(t *testing.T, w *world) error {
@@ -77,10 +77,10 @@ func TestFullStore(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.store.fill()
-	_, _, err := w.Create(t.Context(), "root", accounts.NewAccount{Username: "chen.jie", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}, Password: password})
+	_, _, err := w.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{Username: "chen.jie", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}, Password: password})
 	wantError(t, "another account", err, ledger.ErrFull)
 	other := "X"
-	_, err = w.Update(t.Context(), "root", w.officer.ID, accounts.Change{DisplayName: &other})
+	_, err = w.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, accounts.Change{DisplayName: &other})
 	wantError(t, "another name", err, ledger.ErrFull)
 }
 

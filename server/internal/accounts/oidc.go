@@ -367,7 +367,7 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 		kind = KindCreated
 	}
 	// It is how these accounts sign in.
-	err := s.change(ledger.WithReserve(ctx), byProvider, kind, func(st *state) (*content, error) {
+	_, _, err := s.change(ledger.WithReserve(ctx), By{Account: byProvider}, kind, func(st *state) (*content, error) {
 		c := &content{
 			Username: id.username, DisplayName: id.displayName, Role: id.role, Divisions: id.divisions,
 			Issuer: s.provider.Issuer, Subject: id.subject, TokenTime: id.span.issued.UTC(),

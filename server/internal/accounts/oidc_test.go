@@ -159,9 +159,9 @@ func TestIdentity(t *testing.T) {
 
 	// What the provider keeps is not changed here, but for disabling, which holds
 	// at once.
-	_, err := w.Update(t.Context(), "root", id, accounts.Change{Divisions: []sites.DivisionCode{"511600"}})
+	_, err := w.Update(t.Context(), accounts.By{Account: "root"}, id, accounts.Change{Divisions: []sites.DivisionCode{"511600"}})
 	wantError(t, "Update", err, accounts.ErrKeptElsewhere)
-	_, err = w.ResetPassword(t.Context(), "root", id)
+	_, err = w.ResetPassword(t.Context(), accounts.By{Account: "root"}, id)
 	wantError(t, "ResetPassword", err, accounts.ErrKeptElsewhere)
 	c, err := w.Verify(t.Context(), rotated.ID)
 	if err != nil {
@@ -172,7 +172,7 @@ func TestIdentity(t *testing.T) {
 	wantError(t, "Logout", w.Logout(t.Context(), c), accounts.ErrKeptElsewhere)
 	_, _, err = w.Login(t.Context(), accounts.SignIn{Username: "wang.fang", Password: "p"})
 	wantError(t, "Login", err, accounts.ErrSignIn)
-	if _, err := w.Disable(t.Context(), "root", id); err != nil {
+	if _, err := w.Disable(t.Context(), accounts.By{Account: "root"}, id); err != nil {
 		t.Fatal(err)
 	}
 	for _, token := range []string{rotated.ID, w.refreshed(t, rotated).ID} {
@@ -276,7 +276,7 @@ func TestIdentityClaims(t *testing.T) {
 		return with(func(u *oidctest.User) { u.Claims[name] = value })
 	}
 	w := newIdentityWorld(t, wang())
-	if _, _, err := w.Create(t.Context(), "local", accounts.NewAccount{
+	if _, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password,
 	}); err != nil {
 		t.Fatal(err)
@@ -399,7 +399,7 @@ func TestProviderIsNotFlooded(t *testing.T) {
 func TestNoPasswords(t *testing.T) {
 	u := wang()
 	w := newIdentityWorld(t, u)
-	if _, _, err := w.Create(t.Context(), "local", accounts.NewAccount{
+	if _, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password,
 	}); err != nil {
 		t.Fatal(err)
@@ -418,7 +418,7 @@ func TestNoPasswords(t *testing.T) {
 	wantError(t, "Login", err, accounts.ErrNoPasswords)
 	_, _, err = only.Refresh(t.Context(), own.Refresh, "")
 	wantError(t, "Refresh", err, accounts.ErrNoPasswords)
-	_, _, err = only.Create(t.Context(), "root", accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511600"}})
+	_, _, err = only.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511600"}})
 	wantError(t, "Create", err, accounts.ErrNoPasswords)
 	if _, err := only.Verify(t.Context(), w.provider.SignIn(t, oidctest.Audience, u).ID); err != nil {
 		t.Error(err)

@@ -17,7 +17,7 @@ func TestAfter(t *testing.T) {
 	w := newWorld(t)
 	create := func(name string) {
 		t.Helper()
-		if _, _, err := w.Create(t.Context(), "root", accounts.NewAccount{
+		if _, _, err := w.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{
 			Username: name, Role: accounts.Head, Divisions: []sites.DivisionCode{"511600"}, Password: password,
 		}); err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func TestAfter(t *testing.T) {
 	}
 	list := w.After("li.wei")
 	create("lu")
-	if _, err := w.Disable(t.Context(), "root", w.officer.ID); err != nil {
+	if _, err := w.Disable(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -82,7 +82,7 @@ func TestListsBesideChanges(t *testing.T) {
 	}
 	for i := range 200 {
 		name := fmt.Sprint("name ", i)
-		if _, err := w.Update(t.Context(), "root", root.ID, accounts.Change{DisplayName: &name}); err != nil {
+		if _, err := w.Update(t.Context(), accounts.By{Account: "root"}, root.ID, accounts.Change{DisplayName: &name}); err != nil {
 			t.Fatal(err)
 		}
 	}

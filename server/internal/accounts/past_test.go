@@ -25,7 +25,7 @@ func TestPast(t *testing.T) {
 	change := func(c accounts.Change) {
 		t.Helper()
 		w.advance(time.Hour)
-		if _, err := w.Update(t.Context(), "root", w.officer.ID, c); err != nil {
+		if _, err := w.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +33,7 @@ func TestPast(t *testing.T) {
 	change(accounts.Change{Divisions: []sites.DivisionCode{"511603", "511621"}})
 	change(accounts.Change{DisplayName: &name})
 	change(accounts.Change{Role: &head})
-	if _, err := w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+	if _, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []*accounts.Service{w.Service, w.open(t)} {
@@ -100,18 +100,18 @@ func TestStill(t *testing.T) {
 		"nothing": {func(*testing.T, *world, accounts.Caller) error { return nil }, true},
 		"expired": {func(_ *testing.T, w *world, _ accounts.Caller) error { w.advance(accounts.AccessLifetime); return nil }, false},
 		"disabled": {func(t *testing.T, w *world, c accounts.Caller) error {
-			_, err := w.Disable(t.Context(), "root", c.Account.ID)
+			_, err := w.Disable(t.Context(), accounts.By{Account: "root"}, c.Account.ID)
 			return err
 		}, false},
 		"signed out": {func(t *testing.T, w *world, c accounts.Caller) error { return w.Logout(t.Context(), c) }, false},
 		"password": {func(t *testing.T, w *world, c accounts.Caller) error {
-			_, err := w.ResetPassword(t.Context(), "root", c.Account.ID)
+			_, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, c.Account.ID)
 			return err
 		}, false},
 		"keys":    {func(t *testing.T, w *world, _ accounts.Caller) error { return w.ReplaceKeys(t.Context()) }, false},
 		"rotated": {func(t *testing.T, w *world, _ accounts.Caller) error { return w.RotateKeys(t.Context()) }, true},
 		"moved": {func(t *testing.T, w *world, c accounts.Caller) error {
-			_, err := w.Update(t.Context(), "root", c.Account.ID, accounts.Change{Divisions: []sites.DivisionCode{"511603"}})
+			_, err := w.Update(t.Context(), accounts.By{Account: "root"}, c.Account.ID, accounts.Change{Divisions: []sites.DivisionCode{"511603"}})
 			return err
 		}, true},
 	} {

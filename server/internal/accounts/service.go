@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,6 +104,10 @@ type content struct {
 	Issuer    string    `json:"issuer,omitempty"`
 	Subject   string    `json:"subject,omitempty"`
 	TokenTime time.Time `json:"token_time,omitzero"`
+	// Request is the SHA-256, in hexadecimal, of what the request says that made the entry,
+	// and whose id is the entry's; passwords are not in it. It is empty where the request
+	// had no id.
+	Request string `json:"request_sha256,omitempty"`
 }
 
 // Open reads the history of accounts from the store.
@@ -185,17 +189,26 @@ func (s *Service) CatchUp(ctx context.Context) error {
 }
 
 // change appends the entry that decide makes of the accounts as they are, and
-// decides anew where they were changed meanwhile. A nil content changes nothing.
-func (s *Service) change(ctx context.Context, by string, kind ledger.Kind, decide func(*state) (*content, error)) error {
-	_, err := s.projection.Change(ctx, func(st *state) (*ledger.Draft, error) {
+// decides anew where they were changed meanwhile. A nil content changes nothing. It
+// returns the accounts afterwards.
+//
+// Where the request has made an entry before, decide is not asked, nothing is changed, and
+// again is that entry, of which the accounts may not know yet.
+func (s *Service) change(ctx context.Context, by By, kind ledger.Kind, decide func(*state) (*content, error)) (after *state, again *ledger.Entry, err error) {
+	after, err = s.projection.Change(ctx, func(st *state) (*ledger.Draft, error) {
+		// The same request may have come to another server since it was looked for last.
+		if again, err = s.repeated(ctx, by); again != nil || err != nil {
+			return nil, err
+		}
 		c, err := decide(st)
 		if err != nil || c == nil {
 			return nil, err
 		}
+		c.Request = by.Request.Sum
 		b, err := json.Marshal(c)
-		return &ledger.Draft{ID: s.NewID(), Kind: kind, Time: s.Now(), Account: by, Content: b}, err
+		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: kind, Time: s.Now(), Account: by.Account, Content: b}, err
 	})
-	return err
+	return after, again, err
 }
 
 // Get returns the account with the id, or ErrUnknown.
@@ -220,27 +233,52 @@ type NewAccount struct {
 }
 
 // Create creates an account, by whom the username says. It returns a one-time
-// password where none was given.
-func (s *Service) Create(ctx context.Context, by string, n NewAccount) (_ *Account, oneTime string, err error) {
+// password where none was given. A repeat of the request returns another one, and the
+// first is void; where that was used or replaced, it returns none.
+func (s *Service) Create(ctx context.Context, by By, n NewAccount) (_ *Account, oneTime string, err error) {
+	if err := s.takesPasswords(); err != nil {
+		return nil, "", err
+	}
+	by = by.saying("CreateAccount", func(d *ledger.Digester) {
+		d.Add(n.Username, n.DisplayName, string(n.Role), strconv.FormatBool(n.Password != ""))
+		addCodes(d, n.Divisions)
+	})
+	if again, err := s.repeated(ctx, by); err != nil {
+		return nil, "", err
+	} else if again != nil {
+		return s.createdBefore(ctx, again, n.Password)
+	}
 	a := &Account{
 		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: shortest(n.Divisions),
 	}
-	if err := cmp.Or(s.takesPasswords(), s.Check(n)); err != nil {
+	if err := s.Check(n); err != nil {
 		return nil, "", err
 	}
 	// The password first: an account that is there can be signed in to.
-	if oneTime, err = s.setPassword(ctx, a.ID, n.Password, s.newest); err != nil {
+	if oneTime, err = s.setPassword(ctx, a.ID, n.Password, by.Request.ID, s.newest); err != nil {
 		return nil, "", err
 	}
-	err = s.change(ctx, by, KindCreated, func(st *state) (*content, error) {
+	st, again, err := s.change(ctx, by, KindCreated, func(st *state) (*content, error) {
 		return &content{AccountID: a.ID, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, taken(st, a)
 	})
-	if err != nil {
+	if again != nil || err != nil && !mayBeStored(err) {
 		// Nobody can find the password of no account; it is only litter.
-		return nil, "", errors.Join(err, s.Secrets.DeleteSecret(context.WithoutCancel(ctx), passwordSecret(a.ID)))
+		err = errors.Join(err, s.Secrets.DeleteSecret(context.WithoutCancel(ctx), passwordSecret(a.ID)))
 	}
-	made, err := s.Get(a.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	if again != nil {
+		return s.createdBefore(ctx, again, n.Password)
+	}
+	made, err := st.find(a.ID)
 	return made, oneTime, err
+}
+
+// mayBeStored reports whether an entry may be in the store although appending it has
+// failed with the error.
+func mayBeStored(err error) bool {
+	return errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // A Change is what Update changes of an account; nil leaves it as it is.
@@ -251,8 +289,19 @@ type Change struct {
 }
 
 // Update changes an account.
-func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account, error) {
-	err := s.change(ctx, by, KindChanged, func(st *state) (*content, error) {
+func (s *Service) Update(ctx context.Context, by By, id string, c Change) (*Account, error) {
+	by = by.saying("UpdateAccount", func(d *ledger.Digester) {
+		d.Add(id)
+		for _, text := range []*string{c.DisplayName, (*string)(c.Role)} {
+			if text == nil {
+				d.Add("")
+			} else {
+				d.Add("=" + *text) // an empty one is not the same as none
+			}
+		}
+		addCodes(d, c.Divisions)
+	})
+	st, again, err := s.change(ctx, by, KindChanged, func(st *state) (*content, error) {
 		old, err := st.find(id)
 		if err != nil {
 			return nil, err
@@ -279,14 +328,18 @@ func (s *Service) Update(ctx context.Context, by, id string, c Change) (*Account
 	if err != nil {
 		return nil, err
 	}
-	return s.Get(id)
+	if again != nil {
+		return s.accountAfter(ctx, again)
+	}
+	return st.find(id)
 }
 
 // Disable ends an account: it signs in no more, and its tokens are not valid
 // from now on. One that is disabled already stays so.
-func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) {
+func (s *Service) Disable(ctx context.Context, by By, id string) (*Account, error) {
 	ctx = ledger.WithReserve(ctx)
-	err := s.change(ctx, by, KindDisabled, func(st *state) (*content, error) {
+	by = by.saying("DisableAccount", func(d *ledger.Digester) { d.Add(id) })
+	st, again, err := s.change(ctx, by, KindDisabled, func(st *state) (*content, error) {
 		a, err := st.find(id)
 		if err != nil || !a.Disabled.IsZero() {
 			return nil, err
@@ -300,43 +353,8 @@ func (s *Service) Disable(ctx context.Context, by, id string) (*Account, error) 
 		return nil, err
 	}
 	s.forgetDevices(ctx, id, -1)
-	return s.Get(id)
-}
-
-// ResetPassword gives an account a one-time password and signs out all of its
-// devices.
-func (s *Service) ResetPassword(ctx context.Context, by, id string) (oneTime string, err error) {
-	ctx = ledger.WithReserve(ctx)
-	a, err := s.Get(id)
-	if err != nil {
-		return "", err
+	if again != nil {
+		return s.accountAfter(ctx, again)
 	}
-	if !a.Disabled.IsZero() {
-		return "", &sites.FieldError{Field: "account_id", Err: ErrDisabled}
-	}
-	if a.External() {
-		return "", &sites.FieldError{Field: "account_id", Err: ErrKeptElsewhere}
-	}
-	if oneTime, err = s.setPassword(ctx, id, "", s.newest); err != nil {
-		return "", err
-	}
-	return oneTime, s.newGeneration(ctx, by, id, KindPasswordReset)
-}
-
-// newGeneration signs out all of an account's devices.
-func (s *Service) newGeneration(ctx context.Context, by, id string, kind ledger.Kind) error {
-	err := s.change(ctx, by, kind, func(st *state) (*content, error) {
-		a, err := st.find(id)
-		if err != nil {
-			return nil, err
-		}
-		return &content{AccountID: id, Username: a.Username}, nil
-	})
-	if err != nil {
-		return err
-	}
-	if a, err := s.Get(id); err == nil {
-		s.forgetDevices(ctx, id, a.generation)
-	}
-	return nil
+	return st.find(id)
 }

@@ -86,14 +86,14 @@ func newWorld(t testing.TB) *world {
 	if w.Any() {
 		t.Error("an empty store has accounts")
 	}
-	_, _, err := w.Create(t.Context(), "local", accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}})
+	_, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}})
 	wantError(t, "a first account that is no administrator's", err, sites.ErrInvalid)
-	if _, _, err := w.Create(t.Context(), "local", accounts.NewAccount{
+	if _, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password + " root",
 	}); err != nil {
 		t.Fatal(err)
 	}
-	w.officer, _, err = w.Create(t.Context(), "root", accounts.NewAccount{
+	w.officer, _, err = w.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{
 		Username: "li.wei", DisplayName: "李伟", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}, Password: password,
 	})
 	if err != nil {
@@ -396,11 +396,11 @@ func TestSignedOut(t *testing.T) {
 	for name, end := range map[string]func(*world, accounts.Caller) error{
 		"Logout": func(w *world, c accounts.Caller) error { return w.Logout(context.Background(), c) },
 		"Disable": func(w *world, c accounts.Caller) error {
-			_, err := w.Disable(context.Background(), "root", c.Account.ID)
+			_, err := w.Disable(context.Background(), accounts.By{Account: "root"}, c.Account.ID)
 			return err
 		},
 		"Reset": func(w *world, c accounts.Caller) error {
-			_, err := w.ResetPassword(context.Background(), "root", c.Account.ID)
+			_, err := w.ResetPassword(context.Background(), accounts.By{Account: "root"}, c.Account.ID)
 			return err
 		},
 		"Password": func(w *world, c accounts.Caller) error {
@@ -440,7 +440,7 @@ func TestSignedOut(t *testing.T) {
 
 func TestOneTimePassword(t *testing.T) {
 	w := newWorld(t)
-	oneTime, err := w.ResetPassword(t.Context(), "root", w.officer.ID)
+	oneTime, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestOneTimePassword(t *testing.T) {
 	wantError(t, "used twice", err, accounts.ErrSignIn)
 	in.Password, in.NewPassword = in.NewPassword, ""
 	w.login(t, in)
-	if in.Password, err = w.ResetPassword(t.Context(), "root", w.officer.ID); err != nil {
+	if in.Password, err = w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(7 * 24 * time.Hour)
@@ -525,7 +525,7 @@ func TestAccountRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := good
 			test.change(&a)
-			_, _, err := w.Create(t.Context(), "root", a)
+			_, _, err := w.Create(t.Context(), accounts.By{Account: "root"}, a)
 			var field *sites.FieldError
 			if !errors.Is(err, test.want) || !errors.As(err, &field) || field.Field != test.field {
 				t.Errorf("got %v, want %v of %s", err, test.want, test.field)
@@ -542,15 +542,15 @@ func TestAccountRules(t *testing.T) {
 func TestNoSecretOnRecord(t *testing.T) {
 	w := newWorld(t)
 	tokens := w.login(t, right())
-	oneTime, err := w.ResetPassword(t.Context(), "root", w.officer.ID)
+	oneTime, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.officer.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	head := accounts.Head
-	if _, err := w.Update(t.Context(), "root", w.officer.ID, accounts.Change{Role: &head, Divisions: []sites.DivisionCode{"511600"}}); err != nil {
+	if _, err := w.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, accounts.Change{Role: &head, Divisions: []sites.DivisionCode{"511600"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Disable(t.Context(), "root", w.officer.ID); err != nil {
+	if _, err := w.Disable(t.Context(), accounts.By{Account: "root"}, w.officer.ID); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := w.store.Span(t.Context(), ledger.Accounts, 0, 100)

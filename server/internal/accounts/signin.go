@@ -50,24 +50,11 @@ func (s *Service) newest(ctx context.Context, name string) (int64, error) {
 }
 
 // setPassword stores the hash of a password, or of a new one-time password where
-// it is empty, which is returned, after the revision that after gives. Where the change
-// could not be put on record, nothing is stored: nobody would know the new password.
-func (s *Service) setPassword(ctx context.Context, account, password string, after func(context.Context, string) (int64, error)) (oneTime string, err error) {
-	if err := s.Altered(); err != nil {
-		return "", err
-	}
-	record := passwordRecord{}
-	if password == "" {
-		if oneTime, err = s.oneTimePassword(); err != nil {
-			return "", err
-		}
-		password = oneTime
-		record.OneTime, record.Expires = true, s.Now().Add(OneTimeLifetime)
-	}
-	if err := s.hashing(ctx, func() { record.Hash = hashPassword(password) }); err != nil {
-		return "", err
-	}
-	value, err := json.Marshal(record)
+// it is empty, which is returned, after the revision that after gives. The request is that
+// which gives the password, if it has an id. Where the change could not be put on record,
+// nothing is stored: nobody would know the new password.
+func (s *Service) setPassword(ctx context.Context, account, password, request string, after func(context.Context, string) (int64, error)) (oneTime string, err error) {
+	value, oneTime, err := s.hashed(ctx, password, request)
 	if err != nil {
 		return "", err
 	}
@@ -77,6 +64,27 @@ func (s *Service) setPassword(ctx context.Context, account, password string, aft
 		return "", err
 	}
 	return oneTime, s.Secrets.PutSecret(ctx, name, revision, value)
+}
+
+// hashed returns what is stored of a password, or of a new one-time password where it is
+// empty, which is returned too. The error is of setPassword.
+func (s *Service) hashed(ctx context.Context, password, request string) (value []byte, oneTime string, err error) {
+	if err := s.Altered(); err != nil {
+		return nil, "", err
+	}
+	record := passwordRecord{Request: request}
+	if password == "" {
+		if oneTime, err = s.oneTimePassword(); err != nil {
+			return nil, "", err
+		}
+		password = oneTime
+		record.OneTime, record.Expires = true, s.Now().Add(OneTimeLifetime)
+	}
+	if err := s.hashing(ctx, func() { record.Hash = hashPassword(password) }); err != nil {
+		return nil, "", err
+	}
+	value, err = json.Marshal(record)
+	return value, oneTime, err
 }
 
 // oneTimePassword returns 100 random bits as five groups of four letters and
@@ -164,14 +172,14 @@ func (s *Service) replacePassword(ctx context.Context, a *Account, password stri
 	if password == old {
 		return nil, &sites.FieldError{Field: "new_password", Err: fmt.Errorf("%w: it is the old one", ErrWeakPassword)}
 	}
-	_, err := s.setPassword(ctx, a.ID, password, func(context.Context, string) (int64, error) { return revision, nil })
+	_, err := s.setPassword(ctx, a.ID, password, "", func(context.Context, string) (int64, error) { return revision, nil })
 	if errors.Is(err, ledger.ErrMoved) {
 		return nil, ErrSignIn // someone else has just used it up
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.newGeneration(ctx, a.Username, a.ID, KindPasswordChanged); err != nil {
+	if _, err := s.newGeneration(ctx, By{Account: a.Username}, a.ID, KindPasswordChanged); err != nil {
 		return nil, err
 	}
 	return s.Get(a.ID)

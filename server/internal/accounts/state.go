@@ -69,6 +69,7 @@ func (st *state) add(e ledger.Entry) error {
 	case KindCreated, KindChanged:
 		a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
 		a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
+		a.shown = e.Sequence
 		if known {
 			from := e.Time
 			if !c.TokenTime.IsZero() && c.TokenTime.Before(from) {
@@ -78,6 +79,7 @@ func (st *state) add(e ledger.Entry) error {
 		}
 	case KindDisabled:
 		a.Disabled = e.Time
+		a.shown = e.Sequence
 	case KindPasswordChanged, KindPasswordReset:
 		a.generation = int64(e.Sequence)
 	case KindDeviceRevoked:

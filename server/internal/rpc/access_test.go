@@ -51,6 +51,8 @@ type matrixRow struct {
 	shared bool
 	// whole tells that only those may call it who are responsible for all divisions.
 	whole bool
+	// table tells that it takes a table, each row of which is answered by itself.
+	table bool
 }
 
 var (
@@ -91,13 +93,13 @@ var matrix = map[string]matrixRow{
 	"RosterService/GetDivision": {roles: everybody, request: of(hasAny, func(p area) proto.Message {
 		return &xunchav1.GetDivisionRequest{Code: p.division}
 	})},
-	"RosterService/ImportDivisions": {roles: onlyAdmin, request: of(hasAny, func(area) proto.Message {
-		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", DryRun: true}}}
+	"RosterService/ImportDivisions": {roles: onlyAdmin, table: true, request: of(hasAny, func(p area) proto.Message {
+		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", DryRun: p.name == "own"}}}
 	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{Row: 2, Code: p.division, Name: "某", Level: "county", ParentCode: "511600"}}}
 	}},
-	"RosterService/ImportSites": {roles: onlyAdmin, request: of(hasSite, func(area) proto.Message {
-		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{DryRun: true}}}
+	"RosterService/ImportSites": {roles: onlyAdmin, table: true, request: of(hasSite, func(p area) proto.Message {
+		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{DryRun: p.name == "own"}}}
 	}), more: func(p area) proto.Message {
 		return &xunchav1.ImportSitesRequest{Part: &xunchav1.ImportSitesRequest_Row{Row: &xunchav1.SiteRow{
 			Row: 2, RegistrationNo: "new", Name: "某", DivisionCode: p.village, RegisteredOn: "2019-01-01",
@@ -263,7 +265,7 @@ func with(ctx context.Context, token string) context.Context {
 
 func (w *world) create(t testing.TB, name string, role accounts.Role, division string) *accounts.Account {
 	t.Helper()
-	a, _, err := w.accounts.Create(t.Context(), "root", accounts.NewAccount{
+	a, _, err := w.accounts.Create(t.Context(), accounts.By{Account: "root"}, accounts.NewAccount{
 		Username: name, Role: role, Divisions: []sites.DivisionCode{sites.DivisionCode(division)}, Password: testPassword,
 	})
 	if err != nil {
@@ -351,6 +353,11 @@ func TestAccess(t *testing.T) {
 						if code == codes.PermissionDenied || code == codes.Unauthenticated || code == codes.NotFound || code == codes.Internal || code == codes.Unknown {
 							t.Errorf("got %v, want it allowed", err)
 						}
+					case row.table:
+						wantStatus(t, err, codes.InvalidArgument, "IMPORT_REJECTED", "")
+						if got := reasonsOf(err); !slices.Contains(got, "DIVISION_NOT_FOUND") {
+							t.Errorf("got the reasons %v, want DIVISION_NOT_FOUND among them", got)
+						}
 					case code != codes.NotFound:
 						t.Errorf("got %v, want NOT_FOUND", err)
 					}
@@ -369,7 +376,7 @@ func TestTokens(t *testing.T) {
 	expired := w.signIn(t, "early")
 	w.advance(accounts.AccessLifetime)
 	good, disabled := w.signIn(t, "early"), w.signIn(t, "gone")
-	must(w.accounts.Disable(t.Context(), "root", gone.ID))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID))(t)
 	parsed, _, err := jwt.NewParser().ParseUnverified(good, jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)
@@ -379,7 +386,7 @@ func TestTokens(t *testing.T) {
 	none := must(unsigned.SignedString(jwt.UnsafeAllowNoneSignatureType))(t)
 	// Another deployment's, whose key this one does not know.
 	stranger := must(accounts.Open(t.Context(), accounts.Config{Ledger: ledgertest.New(t), Secrets: new(accountstest.MemorySecrets), Now: w.clock, NewID: uuid.NewString, Random: rand.Reader}))(t)
-	_, _, err = stranger.Create(t.Context(), "local", accounts.NewAccount{Username: "early", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: testPassword})
+	_, _, err = stranger.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{Username: "early", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: testPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -631,9 +638,9 @@ func TestAccountHistory(t *testing.T) {
 	areas := w.areas(t)
 	w.create(t, "auditor", accounts.Auditor, "511602")
 	role := accounts.Head
-	must(w.accounts.Update(t.Context(), "root", areas[0].account, accounts.Change{Role: &role}))(t)
-	must(w.accounts.Disable(t.Context(), "root", areas[0].account))(t)
-	must(w.accounts.Disable(t.Context(), "root", areas[1].account))(t)
+	must(w.accounts.Update(t.Context(), accounts.By{Account: "root"}, areas[0].account, accounts.Change{Role: &role}))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, areas[0].account))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, areas[1].account))(t)
 	ctx := with(t.Context(), w.signIn(t, "auditor"))
 	audit := xunchav1.NewAuditServiceClient(w.conn)
 	var got []string

@@ -81,8 +81,13 @@ func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*
 	return &xunchav1.GetMeResponse{Account: fromAccount(c.Account)}, nil
 }
 
+// changedBy returns who changes an account, by the request.
+func changedBy(ctx context.Context, m requested) accounts.By {
+	return accounts.By{Account: account(ctx), Request: request(m)}
+}
+
 func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.CreateAccountRequest) (*xunchav1.CreateAccountResponse, error) {
-	a, oneTime, err := s.config.Accounts.Create(ctx, account(ctx), toNewAccount(req))
+	a, oneTime, err := s.config.Accounts.Create(ctx, changedBy(ctx, req), toNewAccount(req))
 	if err != nil {
 		return nil, inAccount(err)
 	}
@@ -90,7 +95,7 @@ func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.Create
 }
 
 func (s *accountService) UpdateAccount(ctx context.Context, req *xunchav1.UpdateAccountRequest) (*xunchav1.UpdateAccountResponse, error) {
-	a, err := s.config.Accounts.Update(ctx, account(ctx), lower(req.AccountId), toChange(req))
+	a, err := s.config.Accounts.Update(ctx, changedBy(ctx, req), lower(req.AccountId), toChange(req))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +103,7 @@ func (s *accountService) UpdateAccount(ctx context.Context, req *xunchav1.Update
 }
 
 func (s *accountService) DisableAccount(ctx context.Context, req *xunchav1.DisableAccountRequest) (*xunchav1.DisableAccountResponse, error) {
-	a, err := s.config.Accounts.Disable(ctx, account(ctx), lower(req.AccountId))
+	a, err := s.config.Accounts.Disable(ctx, changedBy(ctx, req), lower(req.AccountId))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +111,7 @@ func (s *accountService) DisableAccount(ctx context.Context, req *xunchav1.Disab
 }
 
 func (s *accountService) ResetPassword(ctx context.Context, req *xunchav1.ResetPasswordRequest) (*xunchav1.ResetPasswordResponse, error) {
-	oneTime, err := s.config.Accounts.ResetPassword(ctx, account(ctx), lower(req.AccountId))
+	oneTime, err := s.config.Accounts.ResetPassword(ctx, changedBy(ctx, req), lower(req.AccountId))
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"time"
 
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -11,12 +10,8 @@ import (
 
 // RevokeChange takes a change back.
 func (s *rosterService) RevokeChange(ctx context.Context, req *xunchav1.RevokeChangeRequest) (*xunchav1.RevokeChangeResponse, error) {
-	b := by(ctx)
-	if b.May == nil {
-		b.May = scopeOf(ctx).may
-	}
 	revision := ledger.Sequence(req.Revision)
-	r, err := s.config.Roster.Revoke(ctx, b, revision, req.Reason)
+	r, err := s.config.Roster.Revoke(ctx, requestBy(ctx, req), revision, req.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -26,11 +21,6 @@ func (s *rosterService) RevokeChange(ctx context.Context, req *xunchav1.RevokeCh
 	}
 	change, err := fromChange(r, e)
 	return &xunchav1.RevokeChangeResponse{Revision: int64(r.Event(revision).RevokedBy), Change: change}, err
-}
-
-// may answers sites.By.May for the caller.
-func (s *scope) may(r *sites.Roster, code sites.DivisionCode, at time.Time) bool {
-	return s.all() || lies(r, code, s.caller.Account.Divisions, at)
 }
 
 // ListChanges lists changes of the roster.

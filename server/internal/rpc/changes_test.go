@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -216,4 +217,24 @@ func TestListChanges(t *testing.T) {
 	wantStatus(t, err, codes.NotFound, "CHANGE_NOT_FOUND", "revision")
 	_, err = w.roster.RevokeChange(with(t.Context(), w.signIn(t, "county")), &xunchav1.RevokeChangeRequest{Revision: other})
 	wantStatus(t, err, codes.InvalidArgument, "MISSING_FIELD", "reason")
+}
+
+// TestRepeatOfRevokeChange ensures that a repeat returns the first answer, also that of what
+// was taken back since.
+func TestRepeatOfRevokeChange(t *testing.T) {
+	w := withoutOrder(t)
+	ctx := t.Context()
+	issue := &xunchav1.CreateClosureOrderRequest{ClosureOrder: w.newOrder("2"), RequestId: uuid.NewString()}
+	first := must(w.roster.CreateClosureOrder(ctx, issue))(t)
+	revoke := &xunchav1.RevokeChangeRequest{Revision: first.ClosureOrder.Revision, Reason: "by mistake", RequestId: uuid.NewString()}
+	taken := must(w.roster.RevokeChange(ctx, revoke))(t)
+	if again := must(w.roster.RevokeChange(ctx, revoke))(t); !proto.Equal(again, taken) {
+		t.Errorf("got %v, want %v", again, taken)
+	}
+	if again := must(w.roster.CreateClosureOrder(ctx, issue))(t); !proto.Equal(again, first) {
+		t.Errorf("got %v, want %v", again, first)
+	}
+	revoke.Reason = "dropped"
+	_, err := w.roster.RevokeChange(ctx, revoke)
+	wantStatus(t, err, codes.AlreadyExists, "REQUEST_CONFLICT", "request_id")
 }

@@ -58,9 +58,14 @@ func unhex(s string) []byte {
 }
 
 // inField puts the field that the domain names in an error into the request's
-// field that holds the value.
+// field that holds the value. The request's id stands beside that, but for an import's.
 func inField(outer string, err error) error {
-	return eachField(err, func(field string) string { return outer + "." + field })
+	return eachField(err, func(field string) string {
+		if field == "request_id" && outer != "header" {
+			return field
+		}
+		return outer + "." + field
+	})
 }
 
 // eachField gives the fields that an error is about other paths.

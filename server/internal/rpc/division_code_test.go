@@ -272,10 +272,7 @@ func TestNation(t *testing.T) {
 	if n, err := w.importAs(admin, t, sichuan); err != nil || n.Unchanged != 5 {
 		t.Errorf("its own table: got %v, %v; want 5 unchanged", n, err)
 	}
-	for code, want := range map[string]struct {
-		code   codes.Code
-		reason string
-	}{"511602001000": {codes.InvalidArgument, "IMPORT_REJECTED"}, "110101001000": {codes.NotFound, "DIVISION_NOT_FOUND"}} {
+	for code, want := range map[string]string{"511602001000": "NOT_A_VILLAGE", "110101001000": "DIVISION_NOT_FOUND"} {
 		stream := must(w.roster.ImportSites(admin))(t)
 		for _, m := range []*xunchav1.ImportSitesRequest{
 			{Part: &xunchav1.ImportSitesRequest_Header{Header: &xunchav1.ImportHeader{}}},
@@ -286,7 +283,10 @@ func TestNation(t *testing.T) {
 			}
 		}
 		_, err := stream.CloseAndRecv()
-		wantStatus(t, err, want.code, want.reason, "row[2].division_code")
+		wantStatus(t, err, codes.InvalidArgument, "IMPORT_REJECTED", "row[2].division_code")
+		if got := reasonsOf(err); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got %v, want %s", code, got, want)
+		}
 	}
 	for name, table := range map[string]string{
 		"the nation":                  "100000,中华人民共和国,国家,\n" + sichuan,
@@ -298,7 +298,10 @@ func TestNation(t *testing.T) {
 		if _, err := w.importAs(admin, t, table); err == nil {
 			t.Errorf("%s was imported by an administrator of Sichuan", name)
 		} else {
-			wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "")
+			wantStatus(t, err, codes.InvalidArgument, "IMPORT_REJECTED", "")
+			if got := reasonsOf(err); !slices.Equal(slices.Compact(got), []string{"DIVISION_NOT_FOUND"}) {
+				t.Errorf("%s: got %v, want DIVISION_NOT_FOUND", name, got)
+			}
 		}
 	}
 }

@@ -155,11 +155,8 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	if err != nil {
 		return len(rows), err
 	}
-	if err := scopeOf(stream.Context()).divisionRows(rows); err != nil {
-		return len(rows), err
-	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportDivisions(stream.Context(), by(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportDivisions(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
@@ -175,11 +172,16 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
 	now, sc := s.config.Now(), scopeOf(stream.Context())
+	if done.Changed { // so that a repeat shows them as they stood then
+		now = done.Roster.Time()
+	}
 	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
 	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
 	people := s.orphaned(sc, done.EndedCodes)
 	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(3, orders, s.order)
+	out.OrphanedOrders = first(3, orders, func(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+		return fromOrder(o, done.Roster.OrderRevision(o.ID))
+	})
 	out.OrphanedAccounts = first(3, people, fromAccount)
 	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(displaced)), int32(len(orders))
 	out.OrphanedAccountCount = int32(len(people))
@@ -242,7 +244,7 @@ func (s *rosterService) importSites(stream grpc.ClientStreamingServer[xunchav1.I
 		return len(rows), err
 	}
 	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportSites(stream.Context(), by(stream.Context()), toImport(header), rows)
+	done, err := s.config.Roster.ImportSites(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
 	var rejected *sites.ImportError
 	if header.DryRun && errors.As(err, &rejected) {
 		return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
@@ -264,31 +266,36 @@ func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSite
 	if err != nil {
 		return nil, inField("site", err)
 	}
-	made, err := s.config.Roster.CreateSite(ctx, by(ctx), site)
+	by := requestBy(ctx, req)
+	made, err := s.config.Roster.CreateSite(ctx, by, site)
 	if err != nil {
 		return nil, inField("site", err)
 	}
-	return &xunchav1.CreateSiteResponse{Site: s.site(made)}, nil
+	return &xunchav1.CreateSiteResponse{Site: s.site(by, made)}, nil
 }
 
-// site writes a site as it stands now, or will stand if it is registered later.
-func (s *rosterService) order(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
-	return fromOrder(o, s.config.Roster.Roster().OrderRevision(o.ID))
+// site writes a site as it stands after a change, or will stand if it is registered later.
+func (s *rosterService) site(by sites.By, site *sites.Site) *xunchav1.Site {
+	return fromSite(site, s.config.Roster.ShownAt(by, site))
 }
 
-func (s *rosterService) site(site *sites.Site) *xunchav1.Site { return fromSite(site, s.config.Now()) }
+// order writes a closure order as it stands after a change.
+func (s *rosterService) order(by sites.By, o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+	return fromOrder(o, s.config.Roster.RevisionShown(by, o.ID))
+}
 
 func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
 	position, err := positionOf(req.Latitude, req.Longitude)
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.UpdateSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag,
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.UpdateSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag,
 		sites.SiteUpdate{Name: req.Name, Address: req.Address, Position: position})
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.UpdateSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.UpdateSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequest) (*xunchav1.MoveSiteResponse, error) {
@@ -296,11 +303,12 @@ func (s *rosterService) MoveSite(ctx context.Context, req *xunchav1.MoveSiteRequ
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.MoveSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, to)
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.MoveSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag, to)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.MoveSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.MoveSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.DeregisterSiteRequest) (*xunchav1.DeregisterSiteResponse, error) {
@@ -308,11 +316,12 @@ func (s *rosterService) DeregisterSite(ctx context.Context, req *xunchav1.Deregi
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.config.Roster.DeregisterSite(ctx, by(ctx), sites.SiteID(lower(req.SiteId)), req.Etag, at)
+	by := requestBy(ctx, req)
+	site, err := s.config.Roster.DeregisterSite(ctx, by, sites.SiteID(lower(req.SiteId)), req.Etag, at)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.DeregisterSiteResponse{Site: s.site(site)}, nil
+	return &xunchav1.DeregisterSiteResponse{Site: s.site(by, site)}, nil
 }
 
 func (s *rosterService) GetSite(_ context.Context, req *xunchav1.GetSiteRequest) (*xunchav1.GetSiteResponse, error) {
@@ -368,11 +377,12 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	made, err := s.config.Roster.CreateOrder(ctx, by(ctx), order)
+	by := requestBy(ctx, req)
+	made, err := s.config.Roster.CreateOrder(ctx, by, order)
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: s.order(made)}, nil
+	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: s.order(by, made)}, nil
 }
 
 func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndClosureOrderRequest) (*xunchav1.EndClosureOrderResponse, error) {
@@ -380,19 +390,21 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.config.Roster.EndOrder(ctx, by(ctx), sites.OrderID(lower(req.ClosureOrderId)), end)
+	by := requestBy(ctx, req)
+	order, err := s.config.Roster.EndOrder(ctx, by, sites.OrderID(lower(req.ClosureOrderId)), end)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.EndClosureOrderResponse{ClosureOrder: s.order(order)}, nil
+	return &xunchav1.EndClosureOrderResponse{ClosureOrder: s.order(by, order)}, nil
 }
 
 func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClosureOrderRequest) (*xunchav1.GetClosureOrderResponse, error) {
-	order, err := s.config.Roster.Roster().Order(sites.OrderID(lower(req.ClosureOrderId)))
+	r := s.config.Roster.Roster()
+	order, err := r.Order(sites.OrderID(lower(req.ClosureOrderId)))
 	if err != nil {
 		return nil, &sites.FieldError{Field: "closure_order_id", Err: err}
 	}
-	return &xunchav1.GetClosureOrderResponse{ClosureOrder: s.order(order)}, nil
+	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order, r.OrderRevision(order.ID))}, nil
 }
 
 func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"xuncha/ledger"
-	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
@@ -41,8 +40,51 @@ func account(ctx context.Context) string {
 	return Account
 }
 
-// by returns who makes a change of the roster.
-func by(ctx context.Context) sites.By { return sites.By{Account: account(ctx)} }
+// by returns who makes a change of the roster. What the account may do is looked up anew
+// for every question: a call may last, and be decided long after it began.
+func by(ctx context.Context) sites.By {
+	s, out := scopeOf(ctx), sites.By{Account: account(ctx)}
+	if s.all() {
+		return out
+	}
+	asked, changed := s.caller.Account, false
+	now := func() *accounts.Account {
+		a, err := s.config.Accounts.Get(s.caller.Account.ID)
+		if err != nil || !a.Disabled.IsZero() || a.Role != accounts.Admin {
+			a = nobody
+		}
+		changed = changed || a != asked && (a.Role != asked.Role || !slices.Equal(a.Divisions, asked.Divisions))
+		asked = a
+		return a
+	}
+	out.May = func(r *sites.Roster, code sites.DivisionCode, at time.Time) bool {
+		return lies(r, code, now().Divisions, at)
+	}
+	out.Still = func() error {
+		if now(); !changed {
+			return nil
+		}
+		changed = false
+		return fmt.Errorf("the caller's account: %w", ledger.ErrMoved)
+	}
+	return out
+}
+
+// nobody is an account that may do nothing.
+var nobody = new(accounts.Account)
+
+// requestBy returns who makes a change of the roster, by the request with the id.
+func requestBy(ctx context.Context, m requested) sites.By {
+	b := by(ctx)
+	b.Request = request(m)
+	return b
+}
+
+// A requested message may have the id of a request that its caller may repeat.
+type requested interface{ GetRequestId() string }
+
+// request returns what the repeat of a request is known by.
+func request(m requested) ledger.Request { return ledger.Request{ID: lower(m.GetRequestId())} }
 
 // all reports whether the caller sees everything.
 func (s *scope) all() bool { return s.caller == nil }
@@ -200,43 +242,6 @@ func (s *scope) account(id string) error {
 	a, err := s.config.Accounts.Get(lower(id))
 	if err != nil || !s.seesAccount(a) {
 		return &sites.FieldError{Field: "account_id", Err: accounts.ErrUnknown}
-	}
-	return nil
-}
-
-// siteRow lets a row of an import of sites through that is about sites and
-// divisions of the caller. What the row lacks, the import itself says.
-func (s *scope) siteRow(row *xunchav1.SiteRow) error {
-	if s.all() {
-		return nil
-	}
-	if site, err := s.rosterAt.SiteByRegistration(row.RegistrationNo); err == nil && !s.seesSite(site) {
-		return &sites.FieldError{Field: fmt.Sprintf("row[%d].registration_no", row.Row), Err: sites.ErrRegistrationTaken}
-	}
-	if row.DivisionCode == "" || s.seesDivision(sites.DivisionCode(row.DivisionCode).Shortest()) {
-		return nil
-	}
-	return noDivision(fmt.Sprintf("row[%d].division_code", row.Row), sites.DivisionCode(row.DivisionCode))
-}
-
-// divisionRows lets a table of divisions through whose top rows are the caller's
-// divisions or lie below them, and that takes no division from others.
-func (s *scope) divisionRows(rows []sites.DivisionRow) error {
-	if s.all() {
-		return nil
-	}
-	inTable := make(map[sites.DivisionCode]bool, len(rows))
-	for _, r := range rows {
-		inTable[sites.DivisionCode(r.Code).Shortest()] = true
-	}
-	for _, r := range rows {
-		code, parent := sites.DivisionCode(r.Code).Shortest(), sites.DivisionCode(r.Parent).Shortest()
-		known := len(s.rosterAt.Versions(code)) > 0
-		top := !inTable[parent] || parent == code
-		if s.seesDivision(code) || !known && (!top || parent != "" && s.seesDivision(parent)) {
-			continue
-		}
-		return noDivision(fmt.Sprintf("row[%d].code", r.Row), sites.DivisionCode(r.Code))
 	}
 	return nil
 }

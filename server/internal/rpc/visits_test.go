@@ -29,7 +29,7 @@ func (w *world) as(t testing.TB, name string) context.Context {
 // change gives an account another role and other divisions.
 func (w *world) change(t testing.TB, a *accounts.Account, role accounts.Role, division string) {
 	t.Helper()
-	must(w.accounts.Update(t.Context(), "root", a.ID, accounts.Change{Role: &role, Divisions: []sites.DivisionCode{sites.DivisionCode(division)}}))(t)
+	must(w.accounts.Update(t.Context(), accounts.By{Account: "root"}, a.ID, accounts.Change{Role: &role, Divisions: []sites.DivisionCode{sites.DivisionCode(division)}}))(t)
 }
 
 // visitAt returns a check-in of the site at the time.
@@ -237,7 +237,7 @@ func TestCountyGetsANewCode(t *testing.T) {
 	visited := w.clock()
 	w.advance(24 * time.Hour)
 	gone := w.create(t, "gone", accounts.Officer, "511603")
-	must(w.accounts.Disable(t.Context(), "root", gone.ID))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID))(t)
 	for _, dryRun := range []bool{true, false} {
 		answer := w.importDivisionsAs(t, w.as(t, "root"), newCountyCode(), "2020-02-02", dryRun)
 		if answer.Ended != 1 || answer.Created != 1 || answer.Changed == dryRun {
@@ -315,7 +315,7 @@ func TestOfficersOnlyOnce(t *testing.T) {
 	_, err := w.report(w.as(t, "head"), c)
 	wantStatus(t, err, codes.PermissionDenied, "ROLE_NOT_ALLOWED", "")
 	ctx := w.as(t, "gone")
-	must(w.accounts.Disable(t.Context(), "root", gone.ID))(t)
+	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID))(t)
 	_, err = w.report(ctx, c)
 	wantStatus(t, err, codes.Unauthenticated, "TOKEN_INVALID", "")
 }

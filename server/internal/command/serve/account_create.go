@@ -39,7 +39,7 @@ func (c *AccountCreateCommand) create(ctx context.Context, people *accounts.Serv
 	for _, code := range c.Division {
 		n.Divisions = append(n.Divisions, sites.DivisionCode(code))
 	}
-	a, _, err := people.Create(ctx, operator, n)
+	a, _, err := people.Create(ctx, accounts.By{Account: operator}, n)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func startIn(t *testing.T, folder string, log *lines) (*Running, error) {
 func fillForDamage(t *testing.T, r *Running) {
 	t.Helper()
 	ctx := t.Context()
-	if _, _, err := r.people.Create(ctx, "local", accounts.NewAccount{
+	if _, _, err := r.people.Create(ctx, accounts.By{Account: "local"}, accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "a password of some length",
 	}); err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func TestAccountsFollowThoughAPartIsAway(t *testing.T) {
 		log := following(t, s, there)
 		partly := fmt.Errorf("%w: %w: shard 7", ledger.ErrPartly, ledger.ErrUnavailable)
 		s.feedErr.Store(&partly)
-		account, _, err := here.people.Create(t.Context(), "local", accounts.NewAccount{
+		account, _, err := here.people.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 			Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "correct horse battery",
 		})
 		if err != nil {
@@ -164,7 +164,7 @@ func TestAccountsFollowOnTheirOwn(t *testing.T) {
 		slow := s.elsewhere()
 		here, there := newNode(t, s), newNode(t, slow)
 		log := following(t, slow, there)
-		account, _, err := here.people.Create(t.Context(), "local", accounts.NewAccount{
+		account, _, err := here.people.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 			Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "correct horse battery",
 		})
 		if err != nil {
@@ -182,7 +182,7 @@ func TestAccountsFollowOnTheirOwn(t *testing.T) {
 		if there.roster.Roster().Revision() != 0 {
 			t.Fatal("the import was not held up")
 		}
-		if _, err := here.people.Disable(t.Context(), "local", account.ID); err != nil {
+		if _, err := here.people.Disable(t.Context(), accounts.By{Account: "local"}, account.ID); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

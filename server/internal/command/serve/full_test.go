@@ -48,7 +48,7 @@ func TestFolderTakenAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	create := func(username string) error {
-		_, _, err := r.people.Create(t.Context(), "local", accounts.NewAccount{
+		_, _, err := r.people.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 			Username: username, Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: "correct horse battery",
 		})
 		return err
@@ -120,7 +120,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	}
 	const password = "correct horse battery"
 	r := begin(&lines{})
-	_, _, err := r.people.Create(t.Context(), "local", accounts.NewAccount{
+	_, _, err := r.people.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{
 		Username: "root", Role: accounts.Admin, Divisions: []sites.DivisionCode{"511600"}, Password: password,
 	})
 	if err != nil {

@@ -1,0 +1,148 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"xuncha/ledger"
+	"xuncha/sites"
+)
+
+// A By is who changes accounts, and by which request.
+type By struct {
+	// Account is the name that the entry has.
+	Account string
+	// Request is what a repeat is known by; the zero Request for none. Its ID is enough:
+	// the methods of Service make the Sum of what they are given.
+	Request ledger.Request
+}
+
+// saying returns who makes the change, with what the request for it says: the method, and
+// what texts gives, which is never a password.
+func (b By) saying(method string, texts func(*ledger.Digester)) By {
+	b.Request = b.Request.Saying(method, texts)
+	return b
+}
+
+// addCodes adds the codes of divisions in their shortest form.
+func addCodes(d *ledger.Digester, codes []sites.DivisionCode) {
+	for _, c := range codes {
+		d.Add(string(c.Shortest()))
+	}
+}
+
+// errRequest is the error of a request whose id was used for another one.
+func errRequest(err error) error { return &sites.FieldError{Field: "request_id", Err: err} }
+
+// repeated returns the entry that the request has made before, or nil.
+func (s *Service) repeated(ctx context.Context, by By) (*ledger.Entry, error) {
+	e, err := s.projection.Repeated(ctx, by.Request, by.Account)
+	if errors.Is(err, ledger.ErrRequestConflict) {
+		err = errRequest(err)
+	}
+	return e, err
+}
+
+// accountAfter returns the account as it was after the entry that a request has made
+// before.
+func (s *Service) accountAfter(ctx context.Context, e *ledger.Entry) (*Account, error) {
+	var c content
+	if err := readContent(*e, &c); err != nil {
+		return nil, err
+	}
+	// Another server may have made it just now.
+	if err := s.projection.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	a, err := s.Get(c.AccountID)
+	if err != nil || a.shown <= e.Sequence {
+		return a, err
+	}
+	st, err := s.projection.Replay(ctx, new(state), 0, e.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	return st.find(c.AccountID)
+}
+
+// createdBefore answers a request for an account that has made it before.
+func (s *Service) createdBefore(ctx context.Context, e *ledger.Entry, own string) (_ *Account, oneTime string, err error) {
+	a, err := s.accountAfter(ctx, e)
+	if err != nil {
+		return nil, "", err
+	}
+	oneTime, err = s.passwordAgain(ctx, a.ID, e.ID, own)
+	return a, oneTime, err
+}
+
+// resetBefore answers a request for a new password that has made one before.
+func (s *Service) resetBefore(ctx context.Context, e *ledger.Entry) (oneTime string, err error) {
+	a, err := s.accountAfter(ctx, e)
+	if err != nil {
+		return "", err
+	}
+	return s.passwordAgain(ctx, a.ID, e.ID, "")
+}
+
+// passwordAgain gives the account a new one-time password in place of the one that the
+// request has given it. It gives none where that was used or replaced, or the account is
+// disabled. Nobody can tell the first one any more, since only its hash is stored.
+//
+// Where the request has a password of its own, which own is, it is compared with the one
+// that is stored, as long as that is the request's.
+func (s *Service) passwordAgain(ctx context.Context, account, request, own string) (oneTime string, err error) {
+	if err := s.Altered(); err != nil {
+		return "", err
+	}
+	name := passwordSecret(account)
+	var value []byte
+	for {
+		a, err := s.Get(account)
+		if err != nil || !a.Disabled.IsZero() {
+			return "", err
+		}
+		stored, revision, err := s.Secrets.Secret(ctx, name)
+		if errors.Is(err, ErrNoSecret) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		record, err := readPassword(stored)
+		if err != nil {
+			s.damaged(name)
+			return "", err
+		}
+		if record.Request != request {
+			return "", nil
+		}
+		if !record.OneTime {
+			return "", s.sameOwn(ctx, record, own)
+		}
+		if value == nil {
+			if value, oneTime, err = s.hashed(ctx, "", request); err != nil {
+				return "", err
+			}
+		}
+		// Whoever signs in with the first one meanwhile puts after the same revision, and
+		// one of the two fails.
+		if err = s.Secrets.PutSecret(ctx, name, revision, value); err == nil {
+			return oneTime, nil
+		}
+		if !errors.Is(err, ledger.ErrMoved) {
+			return "", err
+		}
+	}
+}
+
+// sameOwn returns an error where the password of a repeat is another than the first one.
+func (s *Service) sameOwn(ctx context.Context, record passwordRecord, own string) (err error) {
+	same := false
+	if hashed := s.hashing(ctx, func() { same, err = matches(record.Hash, own) }); hashed != nil {
+		return hashed
+	}
+	if err == nil && !same {
+		err = errRequest(ledger.ErrRequestConflict)
+	}
+	return err
+}
