@@ -115,8 +115,10 @@ func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.
 	corrected := correct(c.Captured, clientTime, now)
 	wrong := c.Check()
 	roster := s.Roster.Roster()
-	site, _ := roster.SiteEver(c.Site) // nil where there never was one
-	_, unknown := roster.Site(c.Site)
+	site, unknown := roster.Site(c.Site)
+	if unknown != nil {
+		site, _ = roster.SiteEver(c.Site) // whose registration was taken back; or nil
+	}
 	if by.May != nil {
 		if refused := by.May(site, visitTime(corrected, now)); refused != nil {
 			return s.refuse(ctx, &by, &c, s.all(wrong, s.surelyNot(refused)))
