@@ -22,7 +22,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"internal/persistent":                   {nil, nil},
 	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},
-	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites"}, nil},
+	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites", "ledger"}, nil},
 	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"internal/persistent", "ledger", "sites"}, []string{"github.com/tidwall/btree"}},

@@ -131,6 +131,9 @@ func (s *Service) checkImport(in Import, f *Faults) time.Time {
 		f.Join(Missing("effective_date", ""))
 	}
 	effective, err := s.Day(in.Effective)
+	if err == nil {
+		err = s.checkEffect(effective)
+	}
 	f.Add("effective_date", err)
 	f.Add("source", textProblem(in.Source, 0, MaxName))
 	return effective

@@ -137,7 +137,10 @@ func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, ef
 		}
 		if t, err := s.Day(cell); err != nil {
 			p.add(row.Row, column, err)
-		} else if !t.Equal(*to) {
+		} else if !t.Equal(*to) { // else it is on the roster, whatever it is
+			if err := s.checkEffect(t); err != nil {
+				p.add(row.Row, column, err)
+			}
 			*to = t.UTC()
 		}
 	}
@@ -185,7 +188,7 @@ func (s *Service) readPlace(r *Roster, may *rights, row SiteRow, site, old *Site
 	}
 	place.From = effective.UTC()
 	if !effective.After(last.From) {
-		p.sayf(row.Row, "division_code", "the site stands at its present place since %s; a move must take effect after that", s.moment(last.From))
+		p.sayf(row.Row, "division_code", "the site stands at its present place since %s; a move must take effect after that%s", s.moment(last.From), s.ifPlanned(last.From))
 	}
 	if !old.Deregistered.IsZero() {
 		p.add(row.Row, "division_code", fmt.Errorf("a move of a site that is not registered: %w", ErrSiteStruckOff))

@@ -124,7 +124,7 @@ func siteID(t testing.TB, s *sites.Service) sites.SiteID {
 func anOrder(t testing.TB, number string) sites.ClosureOrder {
 	return sites.ClosureOrder{
 		Number: number, Title: "通知", IssuingAuthority: "指挥部", LegalBasis: "法", Divisions: []sites.DivisionCode{"511602"},
-		Start: day(t, "2020-02-01"), End: day(t, "2020-03-31"), Interval: sites.Duration(24 * time.Hour),
+		Start: day(t, "2020-02-15"), End: day(t, "2020-03-31"), Interval: sites.Duration(24 * time.Hour),
 	}
 }
 

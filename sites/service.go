@@ -327,6 +327,7 @@ func (s *Service) checkNewSite(r *Roster, site *Site) error {
 		f.Add("registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken))
 	}
 	f.Join(checkName(site.Name))
+	f.Add("registered_time", s.checkEffect(site.Registered))
 	f.Join(s.checkPlace(r, site.Places[0]))
 	return f.Err()
 }
@@ -382,8 +383,9 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
 		last := old.Places[len(old.Places)-1]
+		f.Add("effective_time", s.checkEffect(to.From))
 		if !to.From.After(last.From) {
-			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From)))
+			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place%s", s.moment(last.From), s.ifPlanned(last.From)))
 		}
 		may := s.rightsOn(r, by)
 		if !may.overSite(old, to.From) {
@@ -416,6 +418,7 @@ func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag str
 		var f Faults
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
+		f.Add("effective_time", s.checkEffect(at))
 		if !at.After(old.Registered) {
 			f.Join(Invalid("effective_time", "must lie after %s, since when the site is registered", s.moment(old.Registered)))
 		}
@@ -493,18 +496,7 @@ func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
 	f.Add("issuing_authority", textProblem(o.IssuingAuthority, 1, MaxOrderText))
 	f.Add("legal_basis", textProblem(o.LegalBasis, 1, MaxOrderText))
 	f.Join(s.checkScope(r, o))
-	if o.Start.IsZero() {
-		f.Join(Missing("start_time", ""))
-	}
-	switch {
-	case o.End.IsZero():
-		f.Join(Missing("end_time", ": every order has an end"))
-	case o.Start.IsZero(): // by which alone an end can be judged
-	case !o.End.After(o.Start):
-		f.Join(Invalid("end_time", "must lie after start_time"))
-	case o.End.Sub(o.Start) > MaxOrderLength:
-		f.Add("end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End)))
-	}
+	s.checkOrderTimes(o, &f)
 	switch d := time.Duration(o.Interval); {
 	case d == 0:
 		f.Join(Missing("inspection_interval", ""))
@@ -576,16 +568,10 @@ func (s *Service) moment(t time.Time) string { return t.In(s.Zone).Format("2006-
 // deployment's time zone, or an error that wraps ErrInvalid.
 func (s *Service) Day(day string) (time.Time, error) { return parseDay(day, s.Zone) }
 
-// The years between which the days of a table lie.
-const (
-	minYear = 1900
-	maxYear = 9000
-)
-
 func parseDay(day string, zone *time.Location) (time.Time, error) {
 	t, err := time.Parse(time.DateOnly, day)
-	if err != nil || t.Year() < minYear || t.Year() > maxYear {
-		return time.Time{}, invalidf("%q is no day between the years %d and %d, such as 2019-12-31", clip(day), minYear, maxYear)
+	if err != nil {
+		return time.Time{}, invalidf("%q is no day such as 2019-12-31", clip(day))
 	}
 	return DayStart(t.Year(), t.Month(), t.Day(), zone), nil
 }
