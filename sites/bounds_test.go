@@ -227,8 +227,12 @@ func TestUnboundedHistory(t *testing.T) {
 		t.Errorf("the same dates again: %+v, %v; want no change", n, err)
 	}
 	// What is wrong can be put right.
-	if err := w.importRow(t, sites.SiteRow{Row: 2, RegistrationNo: "C", RegisteredOn: "2019-12-31"}); err != nil {
-		t.Error(err)
+	for _, row := range []sites.SiteRow{
+		{Row: 2, RegistrationNo: "C", RegisteredOn: "2019-12-31"}, {Row: 2, RegistrationNo: "B", DeregisteredOn: "2020-06-01"},
+	} {
+		if err := w.importRow(t, row); err != nil {
+			t.Error(err)
+		}
 	}
 	_, err = w.MoveSite(t.Context(), by, siteOf(t, w.Roster(), "A").ID, "", sites.Place{Division: "511681001001"})
 	if err == nil || !strings.Contains(err.Error(), "RevokeChange") {
