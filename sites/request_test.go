@@ -124,7 +124,7 @@ func siteID(t testing.TB, s *sites.Service) sites.SiteID {
 func anOrder(t testing.TB, number string) sites.ClosureOrder {
 	return sites.ClosureOrder{
 		Number: number, Title: "通知", IssuingAuthority: "指挥部", LegalBasis: "法", Divisions: []sites.DivisionCode{"511602"},
-		Start: day(t, "2020-02-15"), End: day(t, "2020-03-31"), Interval: sites.Duration(24 * time.Hour),
+		Start: day(t, "2020-02-01"), End: day(t, "2020-03-31"), Interval: sites.Duration(24 * time.Hour),
 	}
 }
 
@@ -163,7 +163,7 @@ func TestRepeat(t *testing.T) {
 		}
 		same("at once", w.Service)
 		same("on another server", behind)
-		w.now = w.now.Add(40 * 24 * time.Hour)
+		w.now = w.now.Add(25 * 24 * time.Hour)
 		name := "后来"
 		if _, err := w.UpdateSite(t.Context(), sites.By{Account: "b"}, siteID(t, w.Service), "", sites.SiteUpdate{Name: &name}); err != nil {
 			t.Fatal(err)

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"xuncha/ledger"
 )
@@ -591,30 +589,6 @@ func checkRegistered(site *Site) error {
 }
 
 func checkName(name string) error { return CheckText("name", name, 1, MaxName) }
-
-// CheckText returns a *FieldError where the text is too short, too long, blank, or
-// has characters that do not belong in one line.
-func CheckText(field, text string, least, most int) error {
-	if err := textProblem(text, least, most); err != nil {
-		return &FieldError{field, err}
-	}
-	return nil
-}
-
-// textProblem is CheckText without a field.
-func textProblem(text string, least, most int) error {
-	switch n := utf8.RuneCountInString(text); {
-	case !utf8.ValidString(text):
-		return invalidf("is not valid UTF-8")
-	case n < least || least > 0 && strings.TrimSpace(text) == "":
-		return &ValueError{Kind: ErrMissing, text: "must not be empty"}
-	case n > most:
-		return tooLong(n, most, Characters)
-	case strings.ContainsFunc(text, Invisible):
-		return invalidf("must not have control characters")
-	}
-	return nil
-}
 
 // Invisible reports whether the character does not belong in a text: a control
 // character, a break of line or paragraph, or one that makes what follows read
