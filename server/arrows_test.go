@@ -44,7 +44,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
-		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
+		[]string{"google.golang.org/", "buf.build/gen/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
 	},
 	"server/internal/testcert":        {nil, nil},
 	"server/internal/command/outcome": {nil, nil},
