@@ -61,6 +61,13 @@ func (p *problems) add(row int, column string, err error) {
 	p.Problems = slices.Insert(p.Problems, at, Problem{row, column, err})
 }
 
+// check adds what a check has found; nil is nothing.
+func (p *problems) check(row int, column string, err error) {
+	if err != nil {
+		p.add(row, column, err)
+	}
+}
+
 func (p *problems) sayf(row int, column, format string, args ...any) {
 	p.add(row, column, invalidf(format, args...))
 }

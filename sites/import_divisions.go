@@ -117,6 +117,9 @@ func (s *Service) endedBy(ctx context.Context, c *DivisionsImported) (codes []Di
 type tableRow struct {
 	in *DivisionRow
 	divisionChange
+	// name is what is wrong with the name, unless the division has it already: it may be
+	// of a time with other rules.
+	name error
 }
 
 // divisionTable is a division table that was read without the roster.
@@ -161,7 +164,10 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			p.sayf(in.Row, "level", "a nation has the code %s; %s is another division's", nationCode, in.Code)
 			row.Level = 0
 		}
-		check("name", textProblem(in.Name, 1, MaxName))
+		row.name = textProblem(in.Name, 1, MaxName)
+		if _, twice := t.byCode[row.Code]; twice || row.Code == "" {
+			check("name", row.name) // for the row itself is left out
+		}
 		if in.Parent != "" {
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
@@ -225,6 +231,9 @@ func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effect
 		}
 		newest.see(r, row.Code)
 		old, exists := r.open(row.Code)
+		if !exists || old.Name != row.Name {
+			p.check(row.in.Row, "name", row.name)
+		}
 		row.Parent = t.parent(r, row)
 		if err := t.checkParent(r, row, ends); err != nil {
 			p.add(row.in.Row, "parent_code", err)

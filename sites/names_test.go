@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -94,4 +95,40 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%+q comes back from JSON as %+q", want, back)
 		}
 	})
+}
+
+// TestNamesOfEarlierVersions holds that a site whose texts are of a time with other rules
+// stays as it is, and can be changed and imported like any other.
+func TestNamesOfEarlierVersions(t *testing.T) {
+	w := newWorld(t)
+	w.importDivisions(t, "2019", "2019-10-31")
+	const no, name, address = "N\u200b-1", "样\u200b例\x1b[31m", "\u202e某路"
+	at := w.now.UTC()
+	content, err := ledger.MarshalContent(sites.Content{Site: &sites.Site{
+		ID: "3f2504e0-4f89-41d3-9a0c-0305e82c3301", RegistrationNo: no, Name: name, Registered: at,
+		Places: []sites.Place{{From: at, Division: village, Address: address}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.store.Append(t.Context(), ledger.Draft{
+		History: ledger.Roster, ID: "3f2504e0-4f89-41d3-9a0c-0305e82c3302", Kind: sites.KindSiteRegistered, Time: at, Account: "test", Content: content,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := w.open(t)
+	by := sites.By{Account: "test"}
+	other, same := "某街", name
+	site, err := s.UpdateSite(t.Context(), by, "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "", sites.SiteUpdate{Name: &same, Address: &other})
+	if err != nil || site.Name != name || site.Places[0].Address != other {
+		t.Errorf("got %+v, %v; want another address and the name as it was", site, err)
+	}
+	row := sites.SiteRow{Row: 2, RegistrationNo: no, Name: name, Division: string(village), Address: other}
+	if done, err := s.ImportSites(t.Context(), by, sites.Import{}, []sites.SiteRow{row}); err != nil || done.Unchanged != 1 {
+		t.Errorf("got %+v, %v; want the row unchanged", done, err)
+	}
+	row.Name = name + "二"
+	if _, err := s.ImportSites(t.Context(), by, sites.Import{}, []sites.SiteRow{row}); !errors.Is(err, sites.ErrImportRejected) {
+		t.Errorf("got %v, want another name of the kind refused", err)
+	}
 }

@@ -362,7 +362,16 @@ func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string,
 		if stale == nil && site.Name == old.Name && samePlace(*place, old.Places[at]) {
 			return nil, nil
 		}
-		return &site, JoinFaults(stale, checkName(site.Name), checkSpot(*place))
+		// What stays as it is may be of a time with other rules.
+		var name error
+		if site.Name != old.Name {
+			name = checkName(site.Name)
+		}
+		spot := *place
+		if spot.Address == old.Places[at].Address {
+			spot.Address = ""
+		}
+		return &site, JoinFaults(stale, name, checkSpot(spot))
 	})
 }
 

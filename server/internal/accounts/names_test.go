@@ -54,12 +54,11 @@ func TestDisplayNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := w.open(t)
-	head := accounts.Head
-	a, err := s.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, accounts.Change{Role: &head})
+	head, same := accounts.Head, old
+	a, err := s.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, accounts.Change{Role: &head, DisplayName: &same})
 	if err != nil || a.DisplayName != old || a.Role != head {
 		t.Errorf("got %+v, %v; want the account changed and its name as it was", a, err)
 	}
-	same := old
 	if a, err = s.Update(t.Context(), accounts.By{Account: "root"}, w.officer.ID, accounts.Change{DisplayName: &same}); err != nil || a.DisplayName != old {
 		t.Errorf("got %+v, %v; want that nothing is changed", a, err)
 	}
