@@ -127,7 +127,7 @@ func describeContent(e *xunchav1.HistoryEntry) string {
 			return fmt.Sprintf("%s, %d days after its order ended", text, p.RetentionDays)
 		}
 		text += fmt.Sprintf(", %d bytes", p.StoredSizeBytes)
-		if p.FirstCheckInId != "" {
+		if p.Reused || p.FirstCheckInId != "" {
 			text += ", used before"
 		}
 		return text
