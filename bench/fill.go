@@ -23,13 +23,13 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// spread is how far back the visits go that are stored. Two orders cover it, one
-	// after the other, because an order lasts at most 90 days.
-	spread = 88 * day
-	// freshFor is for how long after it was filled a folder has an order in force, less
+	// spread is how far back the visits go that are stored. An order covers it, which starts
+	// at most 30 days before it is entered.
+	spread = 28 * day
+	// freshFor is for how long after it was filled a folder has its order in force, less
 	// a day for the measuring.
 	freshFor = 43 * day
-	// interval is how long the orders let a site go without a visit.
+	// interval is how long the order lets a site go without a visit.
 	interval = 7 * day
 	// oneIn is how many check-ins come on one with a note, and oneOpenIn on one that
 	// found a site open.
@@ -107,7 +107,7 @@ func readStock(kept string) (s stock, err error) {
 		return s, fmt.Errorf("%s: %w", filepath.Join(kept, stockFile), err)
 	}
 	if age := time.Since(s.Filled); age > freshFor {
-		return s, fmt.Errorf("%s was filled %d days ago, and its orders are over; remove it", kept, age/day)
+		return s, fmt.Errorf("%s was filled %d days ago, and its order is over; remove it", kept, age/day)
 	}
 	return s, nil
 }
@@ -230,16 +230,13 @@ func sendAll[Message, Answer, Row any](
 
 // order closes all sites, from before the first visit until freshFor has gone by.
 func (c *country) order(ctx context.Context) error {
-	roster := xunchav1.NewRosterServiceClient(c.conns[0])
-	middle := c.stock.Filled.Add(-45 * day)
-	for i, span := range [][2]time.Time{{c.stock.Filled.Add(-90 * day), middle}, {middle, c.stock.Filled.Add(freshFor + day)}} {
-		_, err := roster.CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
-			Number: fmt.Sprint(i + 1), Title: "bench", IssuingAuthority: "bench", LegalBasis: "bench", DivisionCodes: []string{c.land.root},
-			StartTime: timestamppb.New(span[0]), EndTime: timestamppb.New(span[1]), InspectionInterval: durationpb.New(interval),
-		}})
-		if err != nil {
-			return fmt.Errorf("an order over all: %w", err)
-		}
+	_, err := xunchav1.NewRosterServiceClient(c.conns[0]).CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+		Number: "1", Title: "bench", IssuingAuthority: "bench", LegalBasis: "bench", DivisionCodes: []string{c.land.root},
+		StartTime: timestamppb.New(c.stock.Filled.Add(-spread - day)), EndTime: timestamppb.New(c.stock.Filled.Add(freshFor + day)),
+		InspectionInterval: durationpb.New(interval),
+	}})
+	if err != nil {
+		return fmt.Errorf("an order over all: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"image"
+	"image/png"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
@@ -251,9 +253,39 @@ func TestUploadOfWhatIsGone(t *testing.T) {
 	}
 }
 
+// TestUploadOfWhatIsRefused ensures that nothing of a photo is sent that the server has
+// refused, and that whoever sends it is told why.
+func TestUploadOfWhatIsRefused(t *testing.T) {
+	refused := &xunchav1.PhotoRefusal{Reason: xunchav1.ErrorReason_ERROR_REASON_PHOTO_TOO_LARGE, Locale: "en", Message: "Take a smaller one."}
+	for name, receipt := range map[string]*xunchav1.PhotoReceipt{"Receipt": {Refused: refused}, "Asked": nil} {
+		s := newServer(t)
+		photo := picture(s, 1000)
+		photo.Receipt, s.refused = receipt, refused
+		var got *PhotoRefusedError
+		if err := newPhone(t, s).UploadPhoto(t.Context(), photo); !errors.As(err, &got) || !strings.Contains(err.Error(), "Take a smaller one. (PHOTO_TOO_LARGE)") || s.took != 0 {
+			t.Errorf("%s: got %v after %d bytes", name, err, s.took)
+		}
+	}
+}
+
 func TestDeclare(t *testing.T) {
-	got := Declare([]byte("\xff\xd8\xff\xe0 and so on"))
-	if got.ContentType != "image/jpeg" || got.SizeBytes != 14 || len(got.Sha256) != 32 {
-		t.Errorf("got %v", got)
+	var p bytes.Buffer
+	if err := png.Encode(&p, image.NewGray(image.Rect(0, 0, 40, 30))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		content       string
+		contentType   string
+		width, height int32
+	}{
+		{"\xff\xd8\xff\xe0 and so on", "image/jpeg", 0, 0},
+		{p.String(), "image/png", 40, 30},
+		{"\x00\x00\x00\x18ftypheic and so on", "image/heif", 0, 0},
+		{"", "text/plain; charset=utf-8", 0, 0},
+	} {
+		got := Declare([]byte(c.content))
+		if got.ContentType != c.contentType || got.SizeBytes != int64(len(c.content)) || len(got.Sha256) != 32 || got.Width != c.width || got.Height != c.height {
+			t.Errorf("%.20q: got %v", c.content, got)
+		}
 	}
 }

@@ -53,6 +53,7 @@ type server struct {
 	declared         []byte // the SHA-256 of the one photo
 	received         []byte
 	stored           bool
+	refused          *xunchav1.PhotoRefusal
 	took             int // bytes of photos in all
 	cutAfter         int // bytes of photos after which a connection breaks off; 0 is never
 }
@@ -259,7 +260,7 @@ func (s *server) SubmitCheckIn(_ context.Context, req *xunchav1.SubmitCheckInReq
 func (s *server) GetPhotoUpload(context.Context, *xunchav1.GetPhotoUploadRequest) (*xunchav1.GetPhotoUploadResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &xunchav1.GetPhotoUploadResponse{ReceivedBytes: int64(len(s.received)), Stored: s.stored}, nil
+	return &xunchav1.GetPhotoUploadResponse{ReceivedBytes: int64(len(s.received)), Stored: s.stored, Refused: s.refused}, nil
 }
 
 func (s *server) UploadPhoto(stream grpc.ClientStreamingServer[xunchav1.UploadPhotoRequest, xunchav1.UploadPhotoResponse]) error {

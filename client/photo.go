@@ -5,7 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"image"
+	_ "image/jpeg" // so that DecodeConfig knows them
+	_ "image/png"
 	"net/http"
+	"slices"
+	"strings"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
@@ -20,10 +25,37 @@ const (
 )
 
 // Declare returns what a check-in says of a photo that is to follow, from the
-// content of its file.
+// content of its file. What the server does not keep it refuses then, and not after all of
+// it was sent; the check-in is stored all the same.
 func Declare(content []byte) *xunchav1.Photo {
 	sum := sha256.Sum256(content)
-	return &xunchav1.Photo{Sha256: sum[:], SizeBytes: int64(len(content)), ContentType: http.DetectContentType(content)}
+	p := &xunchav1.Photo{Sha256: sum[:], SizeBytes: int64(len(content)), ContentType: http.DetectContentType(content)}
+	if isHEIF(content) {
+		p.ContentType = "image/heif"
+	}
+	if c, _, err := image.DecodeConfig(bytes.NewReader(content)); err == nil {
+		p.Width, p.Height = int32(c.Width), int32(c.Height)
+	}
+	return p
+}
+
+// isHEIF reports whether a file begins like one of ISO/IEC 23008-12, which is what some
+// phones write unless they are told otherwise.
+func isHEIF(content []byte) bool {
+	return len(content) >= 12 && string(content[4:8]) == "ftyp" &&
+		slices.Contains([]string{"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"}, string(content[8:12]))
+}
+
+// A PhotoRefusedError means that the server does not take a photo. Its check-in is stored
+// all the same, and sending the photo is of no use.
+type PhotoRefusedError struct {
+	// Refusal says why, and what to do, in the language of the call.
+	Refusal *xunchav1.PhotoRefusal
+}
+
+func (e *PhotoRefusedError) Error() string {
+	reason := strings.TrimPrefix(e.Refusal.Reason.String(), "ERROR_REASON_")
+	return fmt.Sprintf("the photo is not taken: %s (%s)", e.Refusal.Message, reason)
 }
 
 // A Photo is a photo of a check-in that the server has a receipt for.
@@ -43,12 +75,16 @@ type Photo struct {
 // UploadPhoto sends what the server lacks of a photo until all of it is stored for
 // good. After each break it goes on with what has not arrived. It gives up when ctx
 // ends, when an error says that another try is of no use, or after 9 tries in a row
-// without one byte more having come; a later call goes on all the same.
+// without one byte more having come; a later call goes on all the same. Of a photo that was
+// refused it sends nothing, and the error is a *PhotoRefusedError.
 func (c *Client) UploadPhoto(ctx context.Context, p Photo) error {
 	photos := xunchav1.NewPhotoServiceClient(c)
 	at, known := p.Receipt.GetReceivedBytes(), p.Receipt != nil
 	if p.Receipt.GetStored() {
 		return nil
+	}
+	if r := p.Receipt.GetRefused(); r != nil {
+		return &PhotoRefusedError{r}
 	}
 	most := at
 	for failures := 0; ; failures++ {
@@ -58,6 +94,9 @@ func (c *Client) UploadPhoto(ctx context.Context, p Photo) error {
 			state, err = photos.GetPhotoUpload(ctx, &xunchav1.GetPhotoUploadRequest{Sha256: p.SHA256, CheckInId: p.CheckInID, SiteId: p.SiteID})
 			if state.GetStored() {
 				return nil
+			}
+			if r := state.GetRefused(); r != nil {
+				return &PhotoRefusedError{r}
 			}
 			at = state.GetReceivedBytes()
 		}

@@ -22,7 +22,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"internal/persistent":                   {nil, nil},
 	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},
-	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites"}, nil},
+	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites", "ledger"}, nil},
 	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"internal/persistent", "ledger", "sites"}, []string{"github.com/tidwall/btree"}},
@@ -44,7 +44,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
-		[]string{"google.golang.org/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
+		[]string{"google.golang.org/", "buf.build/gen/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
 	},
 	"server/internal/testcert":        {nil, nil},
 	"server/internal/command/outcome": {nil, nil},

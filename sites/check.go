@@ -1,5 +1,7 @@
 package sites
 
+import "xuncha/ledger"
+
 // This file has the checks by which a request is judged before, or although, it comes to
 // no change: what else is wrong with it is told along with what hindered it.
 
@@ -28,6 +30,16 @@ func (s *Service) CheckOrder(o ClosureOrder) error { return s.checkOrder(s.Roste
 func (s *Service) CheckImport(in Import) error {
 	var f Faults
 	s.checkImport(in, &f)
+	return f.Err()
+}
+
+// CheckRevoke returns all that is wrong in itself with taking a change back.
+func CheckRevoke(revision ledger.Sequence, reason string) error {
+	var f Faults
+	if revision == 0 {
+		f.Join(Missing("revision", ""))
+	}
+	f.Add("reason", textProblem(reason, 1, MaxOrderText))
 	return f.Err()
 }
 

@@ -61,6 +61,13 @@ func (p *problems) add(row int, column string, err error) {
 	p.Problems = slices.Insert(p.Problems, at, Problem{row, column, err})
 }
 
+// check adds what a check has found; nil is nothing.
+func (p *problems) check(row int, column string, err error) {
+	if err != nil {
+		p.add(row, column, err)
+	}
+}
+
 func (p *problems) sayf(row int, column, format string, args ...any) {
 	p.add(row, column, invalidf(format, args...))
 }
@@ -131,6 +138,9 @@ func (s *Service) checkImport(in Import, f *Faults) time.Time {
 		f.Join(Missing("effective_date", ""))
 	}
 	effective, err := s.Day(in.Effective)
+	if err == nil {
+		err = s.checkEffect(effective)
+	}
 	f.Add("effective_date", err)
 	f.Add("source", textProblem(in.Source, 0, MaxName))
 	return effective

@@ -117,6 +117,9 @@ func (s *Service) endedBy(ctx context.Context, c *DivisionsImported) (codes []Di
 type tableRow struct {
 	in *DivisionRow
 	divisionChange
+	// name is what is wrong with the name, unless the division has it already: it may be
+	// of a time with other rules.
+	name error
 }
 
 // divisionTable is a division table that was read without the roster.
@@ -161,7 +164,10 @@ func readDivisionRows(rows []DivisionRow) *divisionTable {
 			p.sayf(in.Row, "level", "a nation has the code %s; %s is another division's", nationCode, in.Code)
 			row.Level = 0
 		}
-		check("name", textProblem(in.Name, 1, MaxName))
+		row.name = textProblem(in.Name, 1, MaxName)
+		if _, twice := t.byCode[row.Code]; twice || row.Code == "" {
+			check("name", row.name) // for the row itself is left out
+		}
 		if in.Parent != "" {
 			row.Parent, err = ParseDivisionCode(in.Parent)
 			check("parent_code", err)
@@ -217,19 +223,17 @@ func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effect
 	}
 	n := &DivisionImport{}
 	var plan []divisionChange
-	latest := time.Time{} // of the changes that the roster has to what the table speaks for
-	see := func(code DivisionCode) {
-		for _, v := range r.Versions(code) {
-			latest = later(later(latest, v.From), v.To)
-		}
-	}
+	var newest newestChange // of those that the roster has of what the table speaks for
 	ends := t.ends(r)
 	for i, row := range t.rows {
 		if foreign[i] {
 			continue // which is reported already, and no more is said of it
 		}
-		see(row.Code)
+		newest.see(r, row.Code)
 		old, exists := r.open(row.Code)
+		if !exists || old.Name != row.Name {
+			p.check(row.in.Row, "name", row.name)
+		}
 		row.Parent = t.parent(r, row)
 		if err := t.checkParent(r, row, ends); err != nil {
 			p.add(row.in.Row, "parent_code", err)
@@ -255,16 +259,50 @@ func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effect
 	}
 	for _, code := range slices.Sorted(maps.Keys(ends)) {
 		d := ends[code]
-		see(code)
+		newest.see(r, code)
 		n.Ended++
 		n.EndedCodes = append(n.EndedCodes, code)
 		plan = append(plan, divisionChange{Op: endDivision, Code: code, Name: d.Name, Level: d.Level, Parent: d.Parent})
 	}
-	if latest.After(effective) {
-		return nil, nil, Invalid("effective_date", "is %s, but a later table is in force since %s; give that day or a later one",
-			effective.In(s.Zone).Format(time.DateOnly), latest.In(s.Zone).Format(time.DateOnly))
+	if newest.time.After(effective) {
+		return nil, nil, &FieldError{"effective_date", s.beforeChange(effective, newest)}
 	}
 	return plan, n, nil
+}
+
+// A newestChange is when the last change of some divisions takes effect.
+type newestChange struct {
+	time time.Time
+	// revision is the roster's change, and code is a division that it is about.
+	revision ledger.Sequence
+	code     DivisionCode
+}
+
+// see looks at the changes of one more division.
+func (n *newestChange) see(r *Roster, code DivisionCode) {
+	d, err := r.division(code)
+	if err != nil {
+		return
+	}
+	for v := range d.versions {
+		for _, m := range []*moment{v.from, v.to} {
+			if m != nil && m.time.After(n.time) {
+				*n = newestChange{m.time, m.sequence, code}
+			}
+		}
+	}
+}
+
+// beforeChange returns the error of a table that takes effect before a change of what it
+// speaks for. A county's table may be in the way of its city's like that. It names the
+// change, and what can be done.
+func (s *Service) beforeChange(effective time.Time, newest newestChange) error {
+	way := fmt.Sprintf("give that day or a later one, or take change %d back", newest.revision)
+	if newest.time.After(s.Now().Add(MaxAhead)) { // no later day is taken
+		way = fmt.Sprintf("take change %d back", newest.revision)
+	}
+	return invalidf("is %s, but change %d of the roster has a later table of %s, which takes effect on %s; %s (RevokeChange, xuncha revoke)",
+		s.spell(effective), newest.revision, newest.code, s.spell(newest.time), way)
 }
 
 // checkParent returns what is wrong with the parent that the row has, or keeps.

@@ -81,14 +81,15 @@ func (s *Service) planSites(r *Roster, may *rights, rows []SiteRow, effective ti
 	seen := make(map[string]int, len(rows))
 	for _, row := range rows {
 		before := p.Total
-		if err := textProblem(row.RegistrationNo, 1, MaxRegistrationNo); err != nil {
+		old, _ := r.SiteByRegistration(row.RegistrationNo)
+		err := textProblem(row.RegistrationNo, 1, MaxRegistrationNo)
+		if err != nil && old == nil { // else it is of a time with other rules
 			p.add(row.Row, "registration_no", err)
 		} else if first, twice := seen[row.RegistrationNo]; twice {
 			p.sayf(row.Row, "registration_no", "%q is also in row %d", clip(row.RegistrationNo), first)
 		} else {
 			seen[row.RegistrationNo] = row.Row
 		}
-		old, _ := r.SiteByRegistration(row.RegistrationNo)
 		if old != nil && !may.overSite(old, effective) {
 			p.add(row.Row, "registration_no", fmt.Errorf("%q: %w", clip(row.RegistrationNo), ErrRegistrationTaken))
 			continue
@@ -125,10 +126,8 @@ func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, ef
 		c := *old
 		site = &c
 	}
-	if row.Name != "" || old == nil {
-		if err := textProblem(row.Name, 1, MaxName); err != nil {
-			p.add(row.Row, "name", err)
-		}
+	if old == nil || row.Name != "" && row.Name != old.Name {
+		p.check(row.Row, "name", textProblem(row.Name, 1, MaxName))
 		site.Name = row.Name
 	}
 	day := func(column, cell string, to *time.Time) {
@@ -137,7 +136,10 @@ func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, ef
 		}
 		if t, err := s.Day(cell); err != nil {
 			p.add(row.Row, column, err)
-		} else if !t.Equal(*to) {
+		} else if !t.Equal(*to) { // else it is on the roster, whatever it is
+			if err := s.checkEffect(t); err != nil {
+				p.add(row.Row, column, err)
+			}
 			*to = t.UTC()
 		}
 	}
@@ -156,12 +158,12 @@ func (s *Service) readSiteRow(r *Roster, may *rights, row SiteRow, old *Site, ef
 // readPlace puts the place that the row names into site.
 func (s *Service) readPlace(r *Roster, may *rights, row SiteRow, site, old *Site, effective time.Time, p *problems) {
 	place := Place{Division: DivisionCode(row.Division).Shortest(), Address: row.Address, Position: readPosition(row, p)}
-	if err := textProblem(row.Address, 0, MaxAddress); err != nil {
-		p.add(row.Row, "address", err)
-	}
 	var last Place
 	if old != nil {
 		last = old.Places[len(old.Places)-1]
+	}
+	if row.Address != last.Address { // which may be of a time with other rules
+		p.check(row.Row, "address", textProblem(row.Address, 0, MaxAddress))
 	}
 	if old != nil && (row.Division == "" || place.Division == last.Division) {
 		place.Division, place.From = last.Division, last.From
@@ -185,7 +187,7 @@ func (s *Service) readPlace(r *Roster, may *rights, row SiteRow, site, old *Site
 	}
 	place.From = effective.UTC()
 	if !effective.After(last.From) {
-		p.sayf(row.Row, "division_code", "the site stands at its present place since %s; a move must take effect after that", s.moment(last.From))
+		p.sayf(row.Row, "division_code", "the site stands at its present place since %s; a move must take effect after that%s", s.moment(last.From), s.ifPlanned(last.From))
 	}
 	if !old.Deregistered.IsZero() {
 		p.add(row.Row, "division_code", fmt.Errorf("a move of a site that is not registered: %w", ErrSiteStruckOff))

@@ -552,7 +552,7 @@ func TestPreviewBesideChanges(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for range 5 {
-				if _, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023")); err != nil {
+				if _, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2020-06-30", DryRun: true}, divisionRows(t, "2023")); err != nil {
 					t.Error(err)
 				}
 			}

@@ -174,7 +174,7 @@ func TestRepeat(t *testing.T) {
 		}
 		same("at once", w.Service)
 		same("on another server", behind)
-		w.now = w.now.Add(40 * 24 * time.Hour)
+		w.now = w.now.Add(25 * 24 * time.Hour)
 		name := "后来"
 		if _, err := w.UpdateSite(t.Context(), sites.By{Account: "b"}, siteID(t, w.Service), "", sites.SiteUpdate{Name: &name}); err != nil {
 			t.Fatal(err)

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"xuncha/ledger"
 )
@@ -330,6 +328,7 @@ func (s *Service) checkNewSite(r *Roster, site *Site) error {
 		f.Add("registration_no", fmt.Errorf("%q: %w", site.RegistrationNo, ErrRegistrationTaken))
 	}
 	f.Join(checkName(site.Name))
+	f.Add("registered_time", s.checkEffect(site.Registered))
 	f.Join(s.checkPlace(r, site.Places[0]))
 	return f.Err()
 }
@@ -366,7 +365,16 @@ func (s *Service) UpdateSite(ctx context.Context, by By, id SiteID, etag string,
 		if stale == nil && site.Name == old.Name && samePlace(*place, old.Places[at]) {
 			return nil, nil
 		}
-		return &site, JoinFaults(stale, checkName(site.Name), checkSpot(*place))
+		// What stays as it is may be of a time with other rules.
+		var name error
+		if site.Name != old.Name {
+			name = checkName(site.Name)
+		}
+		spot := *place
+		if spot.Address == old.Places[at].Address {
+			spot.Address = ""
+		}
+		return &site, JoinFaults(stale, name, checkSpot(spot))
 	})
 }
 
@@ -385,8 +393,9 @@ func (s *Service) MoveSite(ctx context.Context, by By, id SiteID, etag string, t
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
 		last := old.Places[len(old.Places)-1]
+		f.Add("effective_time", s.checkEffect(to.From))
 		if !to.From.After(last.From) {
-			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place", s.moment(last.From)))
+			f.Join(Invalid("effective_time", "must lie after %s, since when the site stands at its present place%s", s.moment(last.From), s.ifPlanned(last.From)))
 		}
 		may := s.rightsOn(r, by)
 		if !may.overSite(old, to.From) {
@@ -419,6 +428,7 @@ func (s *Service) DeregisterSite(ctx context.Context, by By, id SiteID, etag str
 		var f Faults
 		f.Add("site_id", checkRegistered(old))
 		f.Join(checkEtag(old, etag))
+		f.Add("effective_time", s.checkEffect(at))
 		if !at.After(old.Registered) {
 			f.Join(Invalid("effective_time", "must lie after %s, since when the site is registered", s.moment(old.Registered)))
 		}
@@ -496,18 +506,7 @@ func (s *Service) checkOrder(r *Roster, o *ClosureOrder) error {
 	f.Add("issuing_authority", textProblem(o.IssuingAuthority, 1, MaxOrderText))
 	f.Add("legal_basis", textProblem(o.LegalBasis, 1, MaxOrderText))
 	f.Join(s.checkScope(r, o))
-	if o.Start.IsZero() {
-		f.Join(Missing("start_time", ""))
-	}
-	switch {
-	case o.End.IsZero():
-		f.Join(Missing("end_time", ": every order has an end"))
-	case o.Start.IsZero(): // by which alone an end can be judged
-	case !o.End.After(o.Start):
-		f.Join(Invalid("end_time", "must lie after start_time"))
-	case o.End.Sub(o.Start) > MaxOrderLength:
-		f.Add("end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End)))
-	}
+	s.checkOrderTimes(o, &f)
 	switch d := time.Duration(o.Interval); {
 	case d == 0:
 		f.Join(Missing("inspection_interval", ""))
@@ -579,16 +578,10 @@ func (s *Service) moment(t time.Time) string { return t.In(s.Zone).Format("2006-
 // deployment's time zone, or an error that wraps ErrInvalid.
 func (s *Service) Day(day string) (time.Time, error) { return parseDay(day, s.Zone) }
 
-// The years between which the days of a table lie.
-const (
-	minYear = 1900
-	maxYear = 9000
-)
-
 func parseDay(day string, zone *time.Location) (time.Time, error) {
 	t, err := time.Parse(time.DateOnly, day)
-	if err != nil || t.Year() < minYear || t.Year() > maxYear {
-		return time.Time{}, invalidf("%q is no day between the years %d and %d, such as 2019-12-31", clip(day), minYear, maxYear)
+	if err != nil {
+		return time.Time{}, invalidf("%q is no day such as 2019-12-31", clip(day))
 	}
 	return DayStart(t.Year(), t.Month(), t.Day(), zone), nil
 }
@@ -608,30 +601,6 @@ func checkRegistered(site *Site) error {
 }
 
 func checkName(name string) error { return CheckText("name", name, 1, MaxName) }
-
-// CheckText returns a *FieldError where the text is too short, too long, blank, or
-// has characters that do not belong in one line.
-func CheckText(field, text string, least, most int) error {
-	if err := textProblem(text, least, most); err != nil {
-		return &FieldError{field, err}
-	}
-	return nil
-}
-
-// textProblem is CheckText without a field.
-func textProblem(text string, least, most int) error {
-	switch n := utf8.RuneCountInString(text); {
-	case !utf8.ValidString(text):
-		return invalidf("is not valid UTF-8")
-	case n < least || least > 0 && strings.TrimSpace(text) == "":
-		return &ValueError{Kind: ErrMissing, text: "must not be empty"}
-	case n > most:
-		return tooLong(n, most, Characters)
-	case strings.ContainsFunc(text, Invisible):
-		return invalidf("must not have control characters")
-	}
-	return nil
-}
 
 // Invisible reports whether the character does not belong in a text: a control
 // character, a break of line or paragraph, or one that makes what follows read

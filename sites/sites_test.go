@@ -174,7 +174,7 @@ func TestImportDivisions(t *testing.T) {
 		}
 	})
 	t.Run("DryRunStoresNothing", func(t *testing.T) {
-		n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2023-06-30", DryRun: true}, divisionRows(t, "2023"))
+		n, err := w.ImportDivisions(t.Context(), sites.By{Account: "test"}, sites.Import{Effective: "2020-06-30", DryRun: true}, divisionRows(t, "2023"))
 		if err != nil || n.Created == 0 || n.Changed || w.store.Count(ledger.Roster) != 1 {
 			t.Errorf("got %+v, %v with %d entries", n, err, w.store.Count(ledger.Roster))
 		}

@@ -20,7 +20,7 @@ const (
 	maxFinishers = 8
 	// finishTimeout is how long that may take for one, whether or not the phone
 	// waits for it.
-	finishTimeout = time.Minute
+	finishTimeout = 2 * time.Minute
 )
 
 // finish stores a photo of which all has come. Whoever else wants the same photo

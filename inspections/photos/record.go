@@ -70,6 +70,9 @@ type Event struct {
 	RetentionDays int
 }
 
+// Reused reports whether another check-in used the same picture before.
+func (e *Event) Reused() bool { return e.First != (inspections.CheckInRef{}) }
+
 // ParseEvent reads an entry about a photo. What is not one gives an error that
 // wraps ledger.ErrBadRecord.
 func ParseEvent(e ledger.Entry) (*Event, error) {

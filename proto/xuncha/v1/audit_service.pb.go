@@ -169,6 +169,9 @@ type PhotoEvent struct {
 	ClosureOrderEndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=closure_order_end_time,json=closureOrderEndTime,proto3" json:"closure_order_end_time,omitempty"`
 	// Of one that was deleted, for how many days after that photos were kept.
 	RetentionDays int32 `protobuf:"varint,10,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"`
+	// Of one that has arrived, whether the same picture was used for another check-in
+	// before.
+	Reused        bool `protobuf:"varint,11,opt,name=reused,proto3" json:"reused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +274,13 @@ func (x *PhotoEvent) GetRetentionDays() int32 {
 		return x.RetentionDays
 	}
 	return 0
+}
+
+func (x *PhotoEvent) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
 }
 
 // An import of divisions or of sites.
@@ -508,8 +518,11 @@ type HistoryEntry struct {
 	// Of a change of the roster that was taken back, the sequence of the entry that says
 	// so; 0 where none does.
 	RevokedBySequence int64 `protobuf:"varint,19,opt,name=revoked_by_sequence,json=revokedBySequence,proto3" json:"revoked_by_sequence,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Whether the record is left out although the request asks for records: it was written
+	// by an earlier version, and names a check-in of a site that the caller cannot see.
+	RecordWithheld bool `protobuf:"varint,20,opt,name=record_withheld,json=recordWithheld,proto3" json:"record_withheld,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *HistoryEntry) Reset() {
@@ -696,6 +709,13 @@ func (x *HistoryEntry) GetRevokedBySequence() int64 {
 		return x.RevokedBySequence
 	}
 	return 0
+}
+
+func (x *HistoryEntry) GetRecordWithheld() bool {
+	if x != nil {
+		return x.RecordWithheld
+	}
+	return false
 }
 
 type isHistoryEntry_Content interface {
@@ -1417,7 +1437,7 @@ var File_xuncha_v1_audit_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xa9\x03\n" +
+	"\x1dxuncha/v1/audit_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\x1a\x18xuncha/v1/check_in.proto\x1a\x1dxuncha/v1/closure_order.proto\x1a\x14xuncha/v1/site.proto\"\xc1\x03\n" +
 	"\n" +
 	"PhotoEvent\x12\x1e\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tR\tcheckInId\x12\x16\n" +
@@ -1430,7 +1450,8 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x10closure_order_id\x18\b \x01(\tR\x0eclosureOrderId\x12O\n" +
 	"\x16closure_order_end_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x13closureOrderEndTime\x12%\n" +
 	"\x0eretention_days\x18\n" +
-	" \x01(\x05R\rretentionDays\"\xd3\x01\n" +
+	" \x01(\x05R\rretentionDays\x12\x16\n" +
+	"\x06reused\x18\v \x01(\bR\x06reused\"\xd3\x01\n" +
 	"\vImportEvent\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12A\n" +
 	"\x0eeffective_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x1f\n" +
@@ -1447,7 +1468,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xd4\x06\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xfd\x06\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +
@@ -1470,7 +1491,8 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\frevoke_event\x18\x12 \x01(\v2\x16.xuncha.v1.RevokeEventH\x00R\vrevokeEvent\x12\x18\n" +
 	"\aaltered\x18\x0f \x01(\bR\aaltered\x12\x1b\n" +
 	"\tset_aside\x18\x10 \x01(\bR\bsetAside\x12.\n" +
-	"\x13revoked_by_sequence\x18\x13 \x01(\x03R\x11revokedBySequenceB\t\n" +
+	"\x13revoked_by_sequence\x18\x13 \x01(\x03R\x11revokedBySequence\x12'\n" +
+	"\x0frecord_withheld\x18\x14 \x01(\bR\x0erecordWithheldB\t\n" +
 	"\acontent\"A\n" +
 	"\vRevokeEvent\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x16\n" +

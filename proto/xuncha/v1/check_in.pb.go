@@ -155,7 +155,7 @@ const (
 	// corrected by that.
 	Flag_FLAG_CLOCK_CORRECTED Flag = 4
 	// One of the photos was declared for another visit before; the photo's first_
-	// fields say for which.
+	// fields say for which, where the caller can see that site.
 	Flag_FLAG_PHOTO_REUSED Flag = 5
 )
 
@@ -312,6 +312,8 @@ type Photo struct {
 	Height int32 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
 	// Why it is not taken; absent where it is. Set by the server.
 	RefusedReason ErrorReason `protobuf:"varint,8,opt,name=refused_reason,json=refusedReason,proto3,enum=xuncha.v1.ErrorReason" json:"refused_reason,omitempty"`
+	// Whether it was declared for another visit before. Set by the server.
+	Reused        bool `protobuf:"varint,9,opt,name=reused,proto3" json:"reused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +402,13 @@ func (x *Photo) GetRefusedReason() ErrorReason {
 		return x.RefusedReason
 	}
 	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *Photo) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
 }
 
 // What an officer reports of one visit to one site: premises and counts, never
@@ -879,7 +888,7 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\tlongitude\x18\x02 \x01(\x01R\tlongitude\x12\x1d\n" +
 	"\n" +
 	"accuracy_m\x18\x03 \x01(\x01R\taccuracyM\x12&\n" +
-	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xaf\x02\n" +
+	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xc7\x02\n" +
 	"\x05Photo\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12\x1d\n" +
 	"\n" +
@@ -889,7 +898,8 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\x12\x14\n" +
 	"\x05width\x18\x06 \x01(\x05R\x05width\x12\x16\n" +
 	"\x06height\x18\a \x01(\x05R\x06height\x12=\n" +
-	"\x0erefused_reason\x18\b \x01(\x0e2\x16.xuncha.v1.ErrorReasonR\rrefusedReason\"\xe5\x04\n" +
+	"\x0erefused_reason\x18\b \x01(\x0e2\x16.xuncha.v1.ErrorReasonR\rrefusedReason\x12\x16\n" +
+	"\x06reused\x18\t \x01(\bR\x06reused\"\xe5\x04\n" +
 	"\aCheckIn\x12(\n" +
 	"\vcheck_in_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tcheckInId\x12!\n" +
 	"\asite_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06siteId\x12E\n" +

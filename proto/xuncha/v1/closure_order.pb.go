@@ -40,10 +40,11 @@ type ClosureOrder struct {
 	LegalBasis string `protobuf:"bytes,5,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
 	// The divisions whose sites are closed, with all below them: 1 to 1,000.
 	DivisionCodes []string `protobuf:"bytes,6,rep,name=division_codes,json=divisionCodes,proto3" json:"division_codes,omitempty"`
-	// The first moment of the order.
+	// The first moment of the order: at most 30 days before it is entered, and at most
+	// 366 days ahead.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// The first moment after it, at most 90 days after the start. Going on for
-	// longer takes a new order.
+	// The first moment after it, at most 90 days after the start, and after the moment at
+	// which the order is entered. Going on for longer takes a new order.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// How long a site may go without a visit: 1 hour to 30 days.
 	InspectionInterval *durationpb.Duration `protobuf:"bytes,9,opt,name=inspection_interval,json=inspectionInterval,proto3" json:"inspection_interval,omitempty"`

@@ -266,8 +266,8 @@ func (x *GetDivisionResponse) GetAncestors() []*Division {
 type ImportHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first day, such as 2019-10-31, on which what the table says holds, in
-	// the deployment's time zone. An import of sites may leave it out; it then
-	// means today.
+	// the deployment's time zone, not before 1900 and at most 366 days ahead. An
+	// import of sites may leave it out; it then means today.
 	EffectiveDate string `protobuf:"bytes,1,opt,name=effective_date,json=effectiveDate,proto3" json:"effective_date,omitempty"`
 	// Check everything and change nothing; the response then lists up to 100
 	// problems.
@@ -1087,7 +1087,8 @@ func (x *ImportSitesResponse) GetRevision() int64 {
 type CreateSiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The site: registration_no, name and division_code are required. An absent
-	// registered_time means now. site_id, deregistered_time and etag are ignored.
+	// registered_time means now; another is not before 1900 and at most 366 days
+	// ahead. site_id, deregistered_time and etag are ignored.
 	Site *Site `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	// As in ImportHeader.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1341,7 +1342,7 @@ type MoveSiteRequest struct {
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The village that it moves to.
 	DivisionCode string `protobuf:"bytes,3,opt,name=division_code,json=divisionCode,proto3" json:"division_code,omitempty"`
-	// From when on; absent means now.
+	// From when on; absent means now. Not before 1900, and at most 366 days ahead.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// The new address, at most 300 characters.
 	Address string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
@@ -1494,7 +1495,7 @@ type DeregisterSiteRequest struct {
 	SiteId string `protobuf:"bytes,1,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
 	// As in UpdateSiteRequest.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// From when on; absent means now.
+	// From when on; absent means now. Not before 1900, and at most 366 days ahead.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// As in ImportHeader.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

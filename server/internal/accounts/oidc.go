@@ -249,8 +249,7 @@ func (p *provider) read(sub string, span tokenSpan, claims map[string]any) (*ide
 	}
 	id.username = strings.ToLower(names[0])
 	if name, ok := claims["name"].(string); ok {
-		runes := []rune(strings.TrimSpace(strings.ToValidUTF8(name, "")))
-		id.displayName = string(runes[:min(len(runes), MaxDisplayName)])
+		id.displayName = sites.CleanName(name, MaxDisplayName) // nobody is kept out for a name
 	}
 	values, err := texts(claims, p.RoleClaim)
 	if err != nil {

@@ -322,8 +322,12 @@ func (s *Service) Update(ctx context.Context, by By, id string, c Change) (*Acco
 		if a.DisplayName == old.DisplayName && a.Role == old.Role && slices.Equal(a.Divisions, old.Divisions) {
 			return nil, nil
 		}
-		// What stays as it is may be of a time with other rules.
-		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, c.Check()
+		// What stays as it is may be of a time with other rules, also where it is sent again.
+		changed := c
+		if a.DisplayName == old.DisplayName {
+			changed.DisplayName = nil
+		}
+		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, changed.Check()
 	})
 	if err != nil {
 		return nil, err

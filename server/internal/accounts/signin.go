@@ -103,7 +103,8 @@ type SignIn struct {
 	Username, Password string
 	// NewPassword replaces a one-time password. With any other it must be empty.
 	NewPassword string
-	DeviceName  string
+	// DeviceName is what the phone calls itself. It is cleaned.
+	DeviceName string
 	// Address is where the call comes from.
 	Address string
 }
@@ -159,7 +160,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	} else if in.NewPassword != "" {
 		return nil, Tokens{}, sites.Invalid("new_password", "can only be given with a one-time password")
 	}
-	t, err := s.newDevice(ctx, a, in.DeviceName)
+	t, err := s.newDevice(ctx, a, sites.CleanName(in.DeviceName, MaxDeviceName))
 	return a, t, err
 }
 

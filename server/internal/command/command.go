@@ -17,6 +17,7 @@ import (
 	"xuncha/server/internal/command/demo"
 	"xuncha/server/internal/command/outcome"
 	"xuncha/server/internal/command/serve"
+	"xuncha/sites"
 )
 
 // commands has all commands with their flags. It is the operator's manual, which --help
@@ -92,8 +93,30 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if !ok {
 		return unusable(fmt.Errorf("%s: incomplete (xuncha --help lists the commands)", chosen.Command()))
 	}
-	return target.Run(ctx, stdout, stderr)
+	if err := target.Run(ctx, spelled{stdout}, stderr); err != nil {
+		return &spelledError{err}
+	}
+	return nil
 }
+
+// A spelled writer writes texts with what a terminal would act upon spelled, and nothing
+// else changed. Whatever a store or a server has of older times goes through it.
+type spelled struct{ io.Writer }
+
+func (w spelled) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, sites.Spelled(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// A spelledError is an error whose text is spelled in the same way.
+type spelledError struct{ error }
+
+func (e *spelledError) Error() string { return sites.Spelled(e.error.Error()) }
+
+// Unwrap returns the error as it was.
+func (e *spelledError) Unwrap() error { return e.error }
 
 // unusable is the error of a command that was not given as it should be.
 func unusable(err error) error { return &outcome.Error{Err: err, Status: outcome.Unknown} }

@@ -93,10 +93,17 @@ func TestPhotoCommands(t *testing.T) {
 	site := fill(t, address)[0]
 	// An order that has ended, so that its photos can be purged.
 	start := time.Now().AddDate(0, 0, -10)
-	if _, err := xunchav1.NewRosterServiceClient(connect(t, address)).CreateClosureOrder(t.Context(), &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+	roster := xunchav1.NewRosterServiceClient(connect(t, address))
+	issued, err := roster.CreateClosureOrder(t.Context(), &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
 		Number: "2", Title: "t", IssuingAuthority: "a", LegalBasis: "b", DivisionCodes: []string{"511600"},
-		StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.AddDate(0, 0, 5)), InspectionInterval: durationpb.New(24 * time.Hour),
-	}}); err != nil {
+		StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.AddDate(0, 0, 20)), InspectionInterval: durationpb.New(24 * time.Hour),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := roster.EndClosureOrder(t.Context(), &xunchav1.EndClosureOrderRequest{
+		ClosureOrderId: issued.ClosureOrder.ClosureOrderId, EndTime: timestamppb.New(start.AddDate(0, 0, 5)),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	original := cameraPhoto(t, 3)

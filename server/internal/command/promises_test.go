@@ -52,7 +52,7 @@ func TestRecordsHaveNoOtherKeys(t *testing.T) {
 	photo := cameraPhoto(t, 3)
 	for range 2 {
 		c := newCheckIn(site)
-		c.Photos = []*xunchav1.Photo{client.Declare(photo)}
+		c.Photos = []*xunchav1.Photo{client.Declare(photo), {Sha256: make([]byte, 32), SizeBytes: 9, ContentType: "image/heic"}}
 		submit(t, conn, c)
 		if err := newClient(t, address).UploadPhoto(t.Context(), photoOf(c, photo)); err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestRecordsHaveNoOtherKeys(t *testing.T) {
 	for _, key := range strings.Fields(`format history sequence kind id receive_time account content
 		capture_time visit_time closure_order_id finding duty_staff_present cancelled_event_count dispersed_people_count
 		distance_m note photos flags
-		sha256 size_bytes content_type reused site_id check_in_id
+		sha256 size_bytes content_type width height refused reused site_id check_in_id
 		stored_sha256 stored_size_bytes first closure_order_end_time retention_days`) {
 		kept[key] = true
 	}

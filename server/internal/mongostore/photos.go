@@ -46,7 +46,7 @@ func (d *photoDoc) settled() bool { return !d.Held || d.Purged }
 
 const (
 	// longTimeout is how long storing a file may take.
-	longTimeout = time.Minute
+	longTimeout = 2 * time.Minute
 	// maxWriting is how many files are written to GridFS at once, since the driver
 	// needs 16 MiB for each.
 	maxWriting = 2

@@ -61,9 +61,11 @@ func newAuditService(c Config) (*auditService, error) {
 
 func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSiteHistoryRequest) (*xunchav1.ListSiteHistoryResponse, error) {
 	if req.PageToken != "" || req.IncludeRecords {
-		return s.page(ctx, req)
+		out, _, err := s.page(ctx, req)
+		return out, err
 	}
-	// Everybody who may see it sees the same, and most look at nothing else.
+	// Everybody who may see it sees the same, but for photos that were used before, and
+	// most look at nothing else.
 	key := pageKey{sites.SiteID(lower(req.SiteId)), pageSize(req), s.config.Altered.Revision()}
 	version, err := s.config.Inspections.HistoryVersion(ctx, key.site)
 	if err != nil {
@@ -72,9 +74,9 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 	if p, ok := s.newest.Get(key); ok && p.version == version {
 		return p.response, nil
 	}
-	out, err := s.page(ctx, req)
-	if err != nil {
-		return nil, err
+	out, personal, err := s.page(ctx, req)
+	if err != nil || personal {
+		return out, err
 	}
 	if out, err = encoded(out); err == nil && len(ready(out)) <= maxNewestBytes {
 		// An entry that has come since the version was read makes another one, and so
@@ -84,44 +86,53 @@ func (s *auditService) ListSiteHistory(ctx context.Context, req *xunchav1.ListSi
 	return out, err
 }
 
-// page makes the answer.
-func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRequest) (*xunchav1.ListSiteHistoryResponse, error) {
+// page makes the answer, which is personal where others may see another one.
+func (s *auditService) page(ctx context.Context, req *xunchav1.ListSiteHistoryRequest) (out *xunchav1.ListSiteHistoryResponse, personal bool, err error) {
 	id := lower(req.SiteId)
 	var cursor inspections.HistoryCursor
 	query := queryOf(req)
 	if err := readPageToken(req.PageToken, &cursor, query...); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if cursor.Site < 0 || cursor.Roster < 0 {
-		return nil, errBadToken
+		return nil, false, errBadToken
 	}
-	out := &xunchav1.ListSiteHistoryResponse{}
+	out = &xunchav1.ListSiteHistoryResponse{}
 	for size := pageSize(req); ; size = len(out.Entries) {
 		entries, next, err := s.config.Inspections.History(ctx, sites.SiteID(id), cursor, size)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		out.Entries = s.fitting(entries, req.IncludeRecords)
+		if out.Entries, personal, err = s.fitting(ctx, entries, req.IncludeRecords); err != nil {
+			return nil, false, err
+		}
 		if len(out.Entries) < len(entries) {
 			continue // with as many as fit, whose end is known then
 		}
 		if next != (inspections.HistoryCursor{}) {
 			out.NextPageToken, err = pageToken(next, query...)
 		}
-		return out, err
+		return out, personal, err
 	}
 }
 
-// fitting returns as many of the entries, from the first on, as fit on a page.
-func (s *auditService) fitting(entries []ledger.Entry, withRecords bool) []*xunchav1.HistoryEntry {
+// fitting returns as many of the entries, from the first on, as fit on a page, and whether
+// others may see one of them otherwise.
+func (s *auditService) fitting(ctx context.Context, entries []ledger.Entry, withRecords bool) (_ []*xunchav1.HistoryEntry, personal bool, err error) {
 	p := page[*xunchav1.HistoryEntry]{items: make([]*xunchav1.HistoryEntry, 0, len(entries)), size: len(entries)}
 	for _, e := range entries {
-		m := s.entry(e, withRecords)
+		m, err := s.reuse(ctx, e, withRecords)
+		if err != nil {
+			return nil, false, err
+		}
+		if personal = personal || m != nil; m == nil {
+			m = s.entry(e, withRecords)
+		}
 		if !p.offer(true, func() *xunchav1.HistoryEntry { return m }) {
 			break
 		}
 	}
-	return p.items
+	return p.items, personal, nil
 }
 
 // entry returns the entry as a message that is not to be changed. One that cannot be read

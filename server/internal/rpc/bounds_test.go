@@ -246,6 +246,10 @@ func TestSaidBounds(t *testing.T) {
 	for _, test := range []struct{ file, want string }{
 		{"check_in.proto", fmt.Sprintf("At most %d characters", inspections.MaxNote)},
 		{"check_in.proto", fmt.Sprintf("in metres, 0 to %d,000;", int(inspections.MaxAccuracy/1000))},
+		{"closure_order.proto", fmt.Sprintf("at most %d days before it is entered, and at most %d days ahead", days(sites.MaxOrderPast), days(sites.MaxAhead))},
+		{"roster_service.proto", fmt.Sprintf("not before %d and at most %d days ahead. An import", sites.FirstYear, days(sites.MaxAhead))},
+		{"roster_service.proto", fmt.Sprintf("another is not before %d and at most %d days ahead", sites.FirstYear, days(sites.MaxAhead))},
+		{"roster_service.proto", fmt.Sprintf("absent means now. Not before %d, and at most %d days ahead", sites.FirstYear, days(sites.MaxAhead))},
 		{"closure_order.proto", fmt.Sprintf("at most %d days after the start", days(sites.MaxOrderLength))},
 		{"closure_order.proto", fmt.Sprintf("%d hour to %d days", sites.MinInspectionInterval/time.Hour, days(sites.MaxInspectionInterval))},
 		{"error_reason.proto", fmt.Sprintf("lasts at most %d days", days(sites.MaxOrderLength))},

@@ -275,7 +275,9 @@ func toCheckIn(c *xunchav1.CheckIn) (inspections.CheckIn, error) {
 	return out, nil
 }
 
-func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
+// fromCheckIn writes a check-in. Which one used a photo before is said of the sites that
+// seen reports to be the caller's.
+func fromCheckIn(s *inspections.Stored, seen func(sites.SiteID) bool) *xunchav1.CheckIn {
 	out := &xunchav1.CheckIn{
 		CheckInId: string(s.ID), SiteId: string(s.Site), CaptureTime: stamp(s.VisitTime()),
 		Finding: fromFinding(s.Finding), DutyStaffPresent: s.DutyStaffPresent,
@@ -288,7 +290,11 @@ func fromCheckIn(s *inspections.Stored) *xunchav1.CheckIn {
 			photo.RefusedReason = meaningOf(p.Refused.Err()).reason
 		}
 		for _, r := range s.Reused {
-			if r.SHA256 == p.SHA256 {
+			if r.SHA256 != p.SHA256 {
+				continue
+			}
+			photo.Reused = true
+			if seen(r.First.Site) {
 				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
 			}
 		}

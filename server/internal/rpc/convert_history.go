@@ -43,8 +43,11 @@ func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
 	}
 }
 
+// noSite is what a caller sees of whom nothing is known.
+func noSite(sites.SiteID) bool { return false }
+
 // fromEntry writes an entry, of a site's history or of the roster's, without
-// its record.
+// its record. It tells nobody which check-in used a photo before.
 func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 	out := fromHead(e)
 	if out.Kind == xunchav1.EntryKind_ENTRY_KIND_UNSPECIFIED {
@@ -56,14 +59,14 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored)}
+		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored, noSite)}
 		return out, nil
 	case photos.KindStored, photos.KindPurged:
 		event, err := photos.ParseEvent(e)
 		if err != nil {
 			return nil, err
 		}
-		out.Content = fromPhotoEvent(event)
+		out.Content = fromPhotoEvent(event, noSite)
 		return out, nil
 	case ledger.KindRepaired:
 		repair, err := ledger.ParseRepair(e)
@@ -160,10 +163,15 @@ func fromImport(source string, effective time.Time, sum string, created, ended, 
 	}}
 }
 
-func fromPhotoEvent(e *photos.Event) *xunchav1.HistoryEntry_PhotoEvent {
+// fromPhotoEvent writes what has become of a photo; seen is that of fromCheckIn.
+func fromPhotoEvent(e *photos.Event, seen func(sites.SiteID) bool) *xunchav1.HistoryEntry_PhotoEvent {
+	var first inspections.CheckInRef
+	if seen(e.First.Site) {
+		first = e.First
+	}
 	return &xunchav1.HistoryEntry_PhotoEvent{PhotoEvent: &xunchav1.PhotoEvent{
 		CheckInId: string(e.CheckIn), Sha256: e.SHA256[:], StoredSha256: e.Stored[:], StoredSizeBytes: e.Size, ContentType: e.ContentType,
-		FirstSiteId: string(e.First.Site), FirstCheckInId: string(e.First.CheckIn),
+		Reused: e.Reused(), FirstSiteId: string(first.Site), FirstCheckInId: string(first.CheckIn),
 		ClosureOrderId: string(e.Order), ClosureOrderEndTime: stamp(e.OrderEnd), RetentionDays: int32(e.RetentionDays),
 	}}
 }

@@ -58,7 +58,7 @@ func TestLargeReports(t *testing.T) {
 						t.Errorf("got %v, want a fitting_depth of 2", d.Metadata)
 					}
 				case *errdetails.BadRequest:
-					if got := d.FieldViolations[0].LocalizedMessage.Message; got != test.zh {
+					if got := d.FieldViolations[0].LocalizedMessage.Message; got != "层级深度："+test.zh { // which tells the field too
 						t.Errorf("got %q for people, want %q", got, test.zh)
 					}
 				case *errdetails.LocalizedMessage:

@@ -63,7 +63,7 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored), Receipt: receipts[0]}, nil
+	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored, scopeOf(ctx).seesSiteNamed), Receipt: receipts[0]}, nil
 }
 
 // whose returns an error where the list is not of either a division or a site.
@@ -142,7 +142,7 @@ func (s *inspectionService) fitting(ctx context.Context, list []*inspections.Sto
 	p := page[*xunchav1.CheckInItem]{size: len(list)}
 	for i, c := range list {
 		if !p.offer(true, func() *xunchav1.CheckInItem {
-			return &xunchav1.CheckInItem{CheckIn: fromCheckIn(c), Receipt: receipts[i]}
+			return &xunchav1.CheckInItem{CheckIn: fromCheckIn(c, scopeOf(ctx).seesSiteNamed), Receipt: receipts[i]}
 		}) {
 			break
 		}

@@ -58,6 +58,8 @@ func queryOf(m proto.Message) []string {
 		return []string{"ListSites", m.DivisionCode, spell(m.AsOfTime)}
 	case *xunchav1.ListClosureOrdersRequest:
 		return []string{"ListClosureOrders", spell(m.InForceTime)}
+	case *xunchav1.ListChangesRequest:
+		return []string{"ListChanges"}
 	case *xunchav1.ListCheckInsRequest:
 		return []string{"ListCheckIns", m.DivisionCode, lower(m.SiteId), spell(m.StartTime), spell(m.EndTime),
 			spell(m.KnownTime), m.Flag.String(), strconv.FormatBool(m.FoundOpen)}

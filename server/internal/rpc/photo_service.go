@@ -88,7 +88,7 @@ func (c *Config) refused(ctx context.Context) func(inspections.Photo) *xunchav1.
 			return nil
 		}
 		m := meaningOf(err)
-		said := localized(ctx, m)
+		said := localized(ctx, m.words())
 		return &xunchav1.PhotoRefusal{Reason: m.reason, Locale: said.Locale, Message: said.Message}
 	}
 }

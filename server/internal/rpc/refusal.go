@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"xuncha/inspections"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -130,6 +131,8 @@ func (c *Config) inItself(m proto.Message) error {
 	case *xunchav1.EndClosureOrderRequest:
 		_, err := timeOf("end_time", m.EndTime)
 		return err
+	case *xunchav1.RevokeChangeRequest:
+		return sites.CheckRevoke(ledger.Sequence(m.Revision), m.Reason)
 	case *xunchav1.SubmitCheckInRequest:
 		if m.CheckIn == nil {
 			return nil

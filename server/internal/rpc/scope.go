@@ -105,6 +105,15 @@ func (s *scope) seesSite(site *sites.Site) bool {
 	return s.seesDivision(site.PlaceAt(s.now).Division)
 }
 
+// seesSiteNamed reports whether the caller can see the site with the id.
+func (s *scope) seesSiteNamed(id sites.SiteID) bool {
+	if s.all() {
+		return true
+	}
+	site, err := s.rosterAt.SiteEver(id)
+	return err == nil && s.seesSite(site)
+}
+
 // seesOrder reports whether the order closes sites that the caller can see.
 func (s *scope) seesOrder(o *sites.ClosureOrder) bool {
 	return s.all() || slices.ContainsFunc(o.Divisions, func(code sites.DivisionCode) bool {

@@ -54,6 +54,9 @@ type meaning struct {
 	en, zh string
 }
 
+// words returns the sentence in each language.
+func (m meaning) words() word { return word{m.en, m.zh} }
+
 // alteredRetry is after how long a phone tries again where a history does not verify:
 // somebody has to decide first. Until then it keeps what it has.
 const alteredRetry = 10 * time.Minute
@@ -339,10 +342,10 @@ func ruleError(v *protovalidate.Violation) error {
 	id := v.Proto.GetRuleId()
 	for _, r := range rules {
 		if strings.HasPrefix(id, r.id) {
-			return &ruleViolation{r.err, v.Proto.GetMessage()}
+			return &ruleViolation{r.err, v.Proto.GetMessage(), limitOfRules(v.FieldDescriptor)}
 		}
 	}
-	return &ruleViolation{sites.ErrInvalid, v.Proto.GetMessage()}
+	return &ruleViolation{sites.ErrInvalid, v.Proto.GetMessage(), limit{}}
 }
 
 // maxViolations bounds the fields that one error names, because details travel
@@ -361,7 +364,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 		}
 		fields = append(fields, &errdetails.BadRequest_FieldViolation{
 			Field: field, Description: err.Error(), Reason: reasonName(m.reason),
-			LocalizedMessage: localized(ctx, m),
+			LocalizedMessage: localized(ctx, said(field, err)),
 		})
 	}
 	m := meaningOf(err)
@@ -381,6 +384,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 		for _, f := range all[:min(len(all), maxViolations)] {
 			violate(f.Field, f.Err)
 		}
+		m = m.saidOfAll(all)
 		if len(all) > 1 {
 			message = fmt.Sprintf("%v (and %d more)", all[0], len(all)-1)
 			info["problem_count"] = itoa(len(all))
@@ -409,7 +413,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	if m.retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(m.retry)})
 	}
-	details = append(details, localized(ctx, m))
+	details = append(details, localized(ctx, m.words()))
 	st := status.New(m.code, message)
 	if with, err := st.WithDetails(details...); err == nil {
 		st = with
@@ -421,6 +425,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 type ruleViolation struct {
 	err  error
 	text string
+	limit
 }
 
 func (v *ruleViolation) Error() string { return v.text }
@@ -435,10 +440,10 @@ func reasonName(r xunchav1.ErrorReason) string {
 // in simplified Chinese, which its readers understand better than English.
 var languages = language.NewMatcher([]language.Tag{language.English, language.SimplifiedChinese, language.TraditionalChinese})
 
-// localized returns the meaning's sentence in the language that the call's
+// localized returns the sentence in the language that the call's
 // accept-language prefers, as RFC 9110, section 12.5.4, has it. One that cannot
 // be read prefers none.
-func localized(ctx context.Context, m meaning) *errdetails.LocalizedMessage {
+func localized(ctx context.Context, m word) *errdetails.LocalizedMessage {
 	header := strings.Join(metadata.ValueFromIncomingContext(ctx, "accept-language"), ",")
 	wanted, _, _ := language.ParseAcceptLanguage(header)
 	if _, i, _ := languages.Match(wanted...); i > 0 {

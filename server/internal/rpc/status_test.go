@@ -172,13 +172,13 @@ func TestLanguage(t *testing.T) {
 		"*": "en", "*, zh;q=0.5": "zh-CN", "ja,*;q=0.1": "en", ";;;": "en", "zh,,": "zh-CN", "\x00": "en",
 	} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", accept))
-		if got := localized(ctx, internal).Locale; got != want {
+		if got := localized(ctx, internal.words()).Locale; got != want {
 			t.Errorf("accept-language %q: got %s, want %s", accept, got, want)
 		}
 	}
 	// A header that comes in two parts is one.
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", "en;q=0.1", "accept-language", "zh"))
-	if got := localized(ctx, internal).Locale; got != "zh-CN" {
+	if got := localized(ctx, internal.words()).Locale; got != "zh-CN" {
 		t.Errorf("two headers: got %s, want zh-CN", got)
 	}
 }

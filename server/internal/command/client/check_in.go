@@ -28,7 +28,7 @@ type CheckInCommand struct {
 	Cancelled    int32    `help:"How many events were called off."`
 	Dispersed    int32    `help:"How many people were asked to go home."`
 	Note         string   `placeholder:"TEXT" help:"At most 500 characters. No person may be named."`
-	Photo        []string `type:"existingfile" placeholder:"FILE" help:"JPEG, PNG or WebP file of at most 20 MB; may be given up to ten times."`
+	Photo        []string `type:"existingfile" placeholder:"FILE" help:"JPEG file of at most 40 MB, or PNG or WebP of at most 20 MB. May be given several times; ten are kept."`
 }
 
 // Run submits the check-in, then uploads what the receipt says is missing.
@@ -83,6 +83,11 @@ func (c *CheckInCommand) Run(ctx context.Context, stdout, stderr io.Writer) erro
 				SiteID: report.SiteId, CheckInID: report.CheckInId, SHA256: sum, Content: content, Receipt: r.Photos[i],
 				Interrupted: func(err error) { fmt.Fprintf(stderr, "%s: interrupted, going on: %v\n", name, Readable(err)) },
 			})
+			var refused *client.PhotoRefusedError
+			if errors.As(err, &refused) { // which the others need not suffer from
+				fmt.Fprintf(stdout, "%s: %v\n", name, err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}

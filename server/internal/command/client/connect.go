@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"xuncha/client"
+	"xuncha/sites"
 )
 
 // clientConfig holds the flags that all commands share that call a server.
@@ -85,23 +87,36 @@ func SignIn(ctx context.Context, server *client.Client, username, password strin
 	return err
 }
 
-// Readable turns an error of the server into text with its reason and the fields that
-// it is about. Any other error stays as it is.
+// Readable turns an error of the server into text with its reason and, a line each, the
+// fields that it is about. Any other error stays as it is.
 func Readable(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {
 		return err
 	}
-	lines := []string{st.Message()}
+	var reason, count string
+	var fields []*errdetails.BadRequest_FieldViolation
 	for _, d := range st.Details() {
 		switch d := d.(type) {
 		case *errdetails.BadRequest:
-			for _, v := range d.FieldViolations {
-				lines = append(lines, fmt.Sprintf("  %s: %s", v.Field, v.Description))
-			}
+			fields = d.FieldViolations
 		case *errdetails.ErrorInfo:
-			lines[0] += " (" + d.Reason + ")"
+			reason, count = d.Reason, d.Metadata["problem_count"]
 		}
 	}
-	return errors.New(strings.Join(lines, "\n"))
+	lines := []string{st.Message()}
+	if reason != "" {
+		lines[0] += " (" + reason + ")"
+	}
+	for _, v := range fields {
+		line := fmt.Sprintf("  %s: %s", v.Field, v.Description)
+		if len(fields) > 1 {
+			line += " (" + v.Reason + ")"
+		}
+		lines = append(lines, line)
+	}
+	if total, err := strconv.Atoi(count); err == nil && total > len(fields) {
+		lines = append(lines, fmt.Sprintf("  and %d more", total-len(fields)))
+	}
+	return errors.New(sites.Spelled(strings.Join(lines, "\n")))
 }

@@ -109,6 +109,15 @@ func describeContent(e *xunchav1.HistoryEntry) string {
 		default:
 			parts = append(parts, fmt.Sprintf("%d photos", n))
 		}
+		refused := 0
+		for _, p := range in.Photos {
+			if p.RefusedReason != xunchav1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+				refused++
+			}
+		}
+		if refused > 0 {
+			parts = append(parts, fmt.Sprintf("%d of them refused", refused))
+		}
 		for _, f := range in.Flags {
 			parts = append(parts, strings.ToLower(strings.TrimPrefix(f.String(), "FLAG_")))
 		}
@@ -120,7 +129,7 @@ func describeContent(e *xunchav1.HistoryEntry) string {
 			return fmt.Sprintf("%s, %d days after its order ended", text, p.RetentionDays)
 		}
 		text += fmt.Sprintf(", %d bytes", p.StoredSizeBytes)
-		if p.FirstCheckInId != "" {
+		if p.Reused || p.FirstCheckInId != "" {
 			text += ", used before"
 		}
 		return text

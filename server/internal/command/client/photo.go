@@ -47,7 +47,7 @@ func (c *PhotoCommand) Run(ctx context.Context, stdout, stderr io.Writer) error 
 		if err != nil {
 			return err
 		}
-		var content bytes.Buffer // of at most 20 MB
+		var content bytes.Buffer // of some megabytes
 		for {
 			part, err := stream.Recv()
 			if err == io.EOF {

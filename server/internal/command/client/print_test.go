@@ -6,9 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
+	"xuncha/sites"
 )
 
 // TestPrintAltered ensures that what does not verify shows in every table that has
@@ -80,5 +84,42 @@ func TestPrintOrphanedAccounts(t *testing.T) {
 	}
 	if got := out.String(); !strings.Contains(got, "account li.wei is bound to a division that ends") || !strings.Contains(got, "and 2 more accounts") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestPrintNames ensures that a name of earlier times that has an escape sequence or a line
+// end is shown and does nothing to the terminal, nor to the row that it stands in.
+func TestPrintNames(t *testing.T) {
+	var out bytes.Buffer
+	if err := PrintHistory(&out, []*xunchav1.HistoryEntry{{
+		History: "site/a", Sequence: 1, EntryHash: make([]byte, 32),
+		Content: &xunchav1.HistoryEntry_Site{Site: &xunchav1.Site{Name: "样\x1b[2J例\u202e馆\nsite  9", DivisionCode: "511602"}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	got := out.String()
+	if !strings.Contains(got, `样\u001b[2J例\u202e馆\nsite  9`) || strings.Count(got, "\n") != 2 || sites.Clean(got) != got {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestReadable ensures that an error names every field in a line of its own, and shows what
+// the server says without letting it act on the terminal.
+func TestReadable(t *testing.T) {
+	st, err := status.New(codes.InvalidArgument, "title: must not be empty (and 21 more)").WithDetails(
+		&errdetails.ErrorInfo{Reason: "MISSING_FIELD", Domain: "xuncha", Metadata: map[string]string{"problem_count": "22"}},
+		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+			{Field: "title", Description: "must not be empty", Reason: "MISSING_FIELD"},
+			{Field: "division_codes[0]", Description: "区\x1b[2J: no such division", Reason: "DIVISION_NOT_FOUND"},
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `title: must not be empty (and 21 more) (MISSING_FIELD)
+  title: must not be empty (MISSING_FIELD)
+  division_codes[0]: 区\u001b[2J: no such division (DIVISION_NOT_FOUND)
+  and 20 more`
+	if got := Readable(st.Err()).Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

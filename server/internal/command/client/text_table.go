@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/rivo/uniseg"
+
+	"xuncha/sites"
 )
 
 // A textTable is a table whose columns line up on a terminal. There a Chinese
@@ -21,7 +23,17 @@ func newTable(header ...string) *textTable { return &textTable{rows: [][]string{
 
 func (t *textTable) right(columns ...int) { t.numbers = columns }
 
-func (t *textTable) add(cells ...string) { t.rows = append(t.rows, cells) }
+// oneLine spells what would end a cell before its end.
+var oneLine = strings.NewReplacer("\n", `\n`, "\t", `\t`)
+
+// add adds a row. A cell may have any text: what a terminal would act upon is spelled.
+func (t *textTable) add(cells ...string) {
+	row := make([]string, len(cells))
+	for i, cell := range cells {
+		row[i] = oneLine.Replace(sites.Spelled(cell))
+	}
+	t.rows = append(t.rows, row)
+}
 
 func (t *textTable) print(w io.Writer) error {
 	widths := make([]int, len(t.rows[0]))

@@ -174,7 +174,7 @@ func TestAccountsFollowOnTheirOwn(t *testing.T) {
 		if _, err := there.people.Get(account.ID); err != nil {
 			t.Fatal(err)
 		}
-		_, err = here.roster.ImportDivisions(t.Context(), sites.By{Account: "root"}, sites.Import{Effective: "2020-01-01"}, []sites.DivisionRow{{Row: 2, Code: "511600", Name: "广安市", Level: "city"}})
+		_, err = here.roster.ImportDivisions(t.Context(), sites.By{Account: "root"}, sites.Import{Effective: "1999-10-31"}, []sites.DivisionRow{{Row: 2, Code: "511600", Name: "广安市", Level: "city"}})
 		if err != nil {
 			t.Fatal(err)
 		}

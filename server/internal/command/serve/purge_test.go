@@ -45,10 +45,12 @@ func storePurgeable(t *testing.T, config StoreConfig) {
 	})
 	must(err)
 	start := time.Now().AddDate(0, 0, -10)
-	_, err = roster.CreateOrder(t.Context(), sites.By{Account: "a"}, sites.ClosureOrder{
+	order, err := roster.CreateOrder(t.Context(), sites.By{Account: "a"}, sites.ClosureOrder{
 		Number: "1", Title: "t", IssuingAuthority: "a", LegalBasis: "b", Divisions: []sites.DivisionCode{"511600"},
-		Start: start, End: start.AddDate(0, 0, 5), Interval: sites.Duration(24 * time.Hour),
+		Start: start, End: start.AddDate(0, 0, 20), Interval: sites.Duration(24 * time.Hour),
 	})
+	must(err)
+	_, err = roster.EndOrder(t.Context(), sites.By{Account: "a"}, order.ID, start.AddDate(0, 0, 5))
 	must(err)
 	site, err := roster.CreateSite(t.Context(), sites.By{Account: "a"}, sites.NewSite{RegistrationNo: "1", Name: "n", Division: "511602001001", Registered: start})
 	must(err)

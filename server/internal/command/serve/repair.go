@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"xuncha/ledger"
 	"xuncha/server/internal/command/outcome"
+	"xuncha/sites"
 )
 
 // RepairCommand is "xuncha repair".
@@ -43,6 +45,10 @@ type plannedRepair struct {
 // Run lists the entries that do not verify, asks, and sets them aside. It deletes and
 // changes none of them.
 func (c *RepairCommand) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	// How long it may be is seen when it is written beside what is set aside.
+	if err := sites.CheckText("--reason", c.Reason, 0, math.MaxInt); err != nil {
+		return err
+	}
 	open := func() (examinable, string, error) {
 		return openExaminable(ctx, c.name(), c.options(commandLog(stderr)))
 	}
