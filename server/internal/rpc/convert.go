@@ -292,7 +292,7 @@ func fromCheckIn(s *inspections.Stored, seen func(sites.SiteID) bool) *xunchav1.
 				continue
 			}
 			photo.Reused = true
-			if seen(r.First.Site) {
+			if r.First.Site != "" && seen(r.First.Site) {
 				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
 			}
 		}

@@ -129,7 +129,7 @@ func fromImport(source string, effective time.Time, sum string, created, ended, 
 // fromPhotoEvent writes what has become of a photo; seen is that of fromCheckIn.
 func fromPhotoEvent(e *photos.Event, seen func(sites.SiteID) bool) *xunchav1.HistoryEntry_PhotoEvent {
 	var first inspections.CheckInRef
-	if seen(e.First.Site) {
+	if e.First.Site != "" && seen(e.First.Site) {
 		first = e.First
 	}
 	return &xunchav1.HistoryEntry_PhotoEvent{PhotoEvent: &xunchav1.PhotoEvent{
