@@ -190,7 +190,7 @@ func (s *checkedStream) judge() error {
 		err = s.row.inScope(scopeOf(s.ctx), m)
 	}
 	if err != nil {
-		err = s.watch.fail(err)
+		err = s.watch.note(err)
 	}
 	return err
 }
@@ -242,7 +242,7 @@ func (s *checkedStream) RecvMsg(m any) error {
 func (s *checkedStream) SendMsg(m any) error {
 	if s.answers {
 		if err := s.judge(); err != nil {
-			return err
+			return s.watch.fail(err) // for what works on the answer may not look whether it is sent
 		}
 	}
 	if s.row.looks != nil && s.asked != nil {

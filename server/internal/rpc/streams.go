@@ -103,15 +103,21 @@ func (w *watch) aged() error {
 	return nil
 }
 
-// fail ends the call with the error, unless it has one already, which it returns.
-func (w *watch) fail(err error) error {
+// note says why the call may not go on, unless that is known, and returns why.
+func (w *watch) note(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.over == nil {
 		w.over = err
-		w.end(err)
 	}
 	return w.over
+}
+
+// fail ends the call, whatever its method waits for.
+func (w *watch) fail(err error) error {
+	err = w.note(err)
+	w.end(err)
+	return err
 }
 
 // failed returns why the call may not go on, or nil.
