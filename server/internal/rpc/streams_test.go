@@ -164,6 +164,19 @@ var flows = []struct {
 	}},
 }
 
+// TestFlowsAreAll ensures that the tests here begin every call with a stream that there is.
+func TestFlowsAreAll(t *testing.T) {
+	known := map[string]bool{}
+	for _, f := range flows {
+		known[f.name] = true
+	}
+	for _, m := range methods() {
+		if (m.IsStreamingClient() || m.IsStreamingServer()) != known[string(m.Name())] {
+			t.Errorf("%s: a flow is there: %t", m.FullName(), known[string(m.Name())])
+		}
+	}
+}
+
 func notEOF(err error) error {
 	if err == io.EOF {
 		return nil
