@@ -91,10 +91,10 @@ func inImport(err error) error {
 	})
 }
 
-// inAccount is inField for a new account, whose password is beside it.
+// inAccount is inField for a new account, whose password is beside it, as is the request's id.
 func inAccount(err error) error {
 	return eachField(err, func(field string) string {
-		if field == "password" {
+		if field == "password" || field == "request_id" {
 			return field
 		}
 		return "account." + field
