@@ -157,6 +157,42 @@ func TestSubmitInVain(t *testing.T) {
 	}
 }
 
+// TestChange ensures that a change is sent under one id until its answer comes, each change
+// under its own, and that it ends where sending again is of no use or takes too long.
+func TestChange(t *testing.T) {
+	p := newPhone(t, newServer(t))
+	used := map[string]bool{}
+	for what, failures := range map[string][]error{
+		"at once":           nil,
+		"lost answers":      {status.Error(codes.Unavailable, "the connection broke"), status.Error(codes.Unavailable, "not now")},
+		"others' changes":   {reasoned(codes.Aborted, xunchav1.ErrorReason_ERROR_REASON_CONTENTION, 100*time.Millisecond)},
+		"in vain":           {nil, status.Error(codes.InvalidArgument, "so never")},
+		"waiting for hours": {nil, reasoned(codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, 10*time.Minute)},
+	} {
+		var want error
+		if len(failures) > 0 && failures[0] == nil {
+			failures, want = failures[1:], failures[1]
+		}
+		ids, tries := map[string]bool{}, 0
+		err := p.Change(t.Context(), func(_ context.Context, id string) error {
+			ids[id], tries = true, tries+1
+			if tries > len(failures) {
+				return nil
+			}
+			return failures[tries-1]
+		})
+		if !errors.Is(err, want) || want == nil && tries != len(failures)+1 || want != nil && tries != 1 {
+			t.Errorf("%s: got %v after %d tries", what, err, tries)
+		}
+		for id := range ids {
+			if len(ids) != 1 || id == "" || used[id] {
+				t.Errorf("%s: got the ids %v, want one of its own", what, ids)
+			}
+			used[id] = true
+		}
+	}
+}
+
 // picture returns a photo's file, and lets the server expect it.
 func picture(s *server, size int) Photo {
 	content := make([]byte, size)

@@ -18,6 +18,8 @@ const (
 	// twice as long as the one before, up to longestPause.
 	firstPause   = 50 * time.Millisecond
 	longestPause = 30 * time.Second
+	// patience is for how long Change tries again after the first failure.
+	patience = 30 * time.Second
 )
 
 // A sleeper waits so long, or until ctx ends, and then returns its error.
@@ -90,4 +92,28 @@ func hasReason(err error, reason xunchav1.ErrorReason) bool {
 
 func tokenInvalid(err error) bool {
 	return status.Code(err) == codes.Unauthenticated && hasReason(err, xunchav1.ErrorReason_ERROR_REASON_TOKEN_INVALID)
+}
+
+// Change makes a call that changes the roster or an account, once and for all: it makes an
+// id for the request, which call sends as its request_id, and calls again with the same id
+// where the answer was lost or the server says that the same call may succeed later. It
+// gives up after half a minute, when ctx ends, or where the server asks to wait for longer
+// than that, with the error of the last try.
+func (c *Client) Change(ctx context.Context, call func(ctx context.Context, requestID string) error) error {
+	id := c.session.config.NewID()
+	var waiting context.Context
+	for n := 0; ; n++ {
+		err := call(ctx, id)
+		if err == nil {
+			return nil
+		}
+		if waiting == nil {
+			var cancel context.CancelFunc
+			waiting, cancel = context.WithTimeout(ctx, patience)
+			defer cancel()
+		}
+		if c.session.sleep.pause(waiting, n, err) != nil {
+			return err
+		}
+	}
 }

@@ -108,8 +108,7 @@ type CheckIn struct {
 // A ReusedPhoto is a picture that another check-in declared before.
 type ReusedPhoto struct {
 	SHA256 Digest
-	// First is the check-in that it was first used for.
-	First CheckInRef
+	FirstUse
 }
 
 // A Stored is a check-in as the site's history has it.
@@ -182,11 +181,13 @@ type photoRecord struct {
 	Refused     Refusal `json:"refused,omitempty"`
 }
 
-// A reusedRecord names the check-in that a declared photo was first used for.
+// A reusedRecord names the check-in that a declared photo was first used for: by its ids
+// in records of earlier versions, and by the hash of them in others.
 type reusedRecord struct {
 	SHA256  string       `json:"sha256"`
-	Site    sites.SiteID `json:"site_id"`
-	CheckIn CheckInID    `json:"check_in_id"`
+	Site    sites.SiteID `json:"site_id,omitempty"`
+	CheckIn CheckInID    `json:"check_in_id,omitempty"`
+	First   string       `json:"first_sha256,omitempty"`
 }
 
 // newRecord returns the content of the check-in's entry.
@@ -205,7 +206,11 @@ func newRecord(s *Stored) record {
 		r.Photos[i] = photoRecord{p.SHA256.String(), p.Size, p.ContentType, p.Width, p.Height, p.Refused}
 	}
 	for _, p := range s.Reused {
-		r.Reused = append(r.Reused, reusedRecord{p.SHA256.String(), p.First.Site, p.First.CheckIn})
+		if p.Name == (Digest{}) {
+			r.Reused = append(r.Reused, reusedRecord{SHA256: p.SHA256.String(), Site: p.First.Site, CheckIn: p.First.CheckIn})
+		} else {
+			r.Reused = append(r.Reused, reusedRecord{SHA256: p.SHA256.String(), First: p.Name.String()})
+		}
 	}
 	return r
 }
@@ -260,7 +265,11 @@ func parseAny(e ledger.Entry, site sites.SiteID, bad func(why any) error) (*Stor
 		if err != nil {
 			return nil, bad(err)
 		}
-		s.Reused = append(s.Reused, ReusedPhoto{sum, CheckInRef{p.Site, p.CheckIn}})
+		use, err := ParseFirstUse(p.Site, p.CheckIn, p.First)
+		if err != nil {
+			return nil, bad(err)
+		}
+		s.Reused = append(s.Reused, ReusedPhoto{sum, use})
 	}
 	return s, nil
 }

@@ -57,7 +57,7 @@ func (s *Service) findReused(ctx context.Context, c *Stored) error {
 	}
 	for i, first := range firsts {
 		if first != (CheckInRef{}) {
-			c.Reused = append(c.Reused, ReusedPhoto{sums[i], first})
+			c.Reused = append(c.Reused, ReusedPhoto{sums[i], UseOf(first)})
 		}
 	}
 	if len(c.Reused) > 0 {

@@ -171,3 +171,13 @@ func TestRefusedPhotoIsNotUsed(t *testing.T) {
 		t.Errorf("got %+v, want none of them used before", got.Reused)
 	}
 }
+
+// TestUseOf holds the name that records have of a check-in for ever. Any SHA-256 program
+// gives it.
+func TestUseOf(t *testing.T) {
+	c := inspections.CheckInRef{Site: "3f2504e0-4f89-41d3-9a0c-0305e82c3301", CheckIn: "11111111-0000-4000-8000-000000000001"}
+	const want = "295a57d9efb0a2020f4e506de53e9ade18848bf702fd2e8a865c6a19e60b66d0"
+	if got := inspections.UseOf(c); got.Name.String() != want || got.First != c {
+		t.Errorf("got %s, want %s", got.Name, want)
+	}
+}

@@ -91,10 +91,21 @@ func marshalContent(s *Stored) ([]byte, error) {
 		}
 		b = append(b, `{"sha256":"`...)
 		b = hex.AppendEncode(b, p.SHA256[:])
-		b = append(b, `","site_id":`...)
-		b = ledger.AppendText(b, string(p.First.Site))
-		b = append(b, `,"check_in_id":`...)
-		b = ledger.AppendText(b, string(p.First.CheckIn))
+		b = append(b, '"')
+		if p.Name != (Digest{}) {
+			b = append(b, `,"first_sha256":"`...)
+			b = hex.AppendEncode(b, p.Name[:])
+			b = append(b, `"}`...)
+			continue
+		}
+		if p.First.Site != "" {
+			b = append(b, `,"site_id":`...)
+			b = ledger.AppendText(b, string(p.First.Site))
+		}
+		if p.First.CheckIn != "" {
+			b = append(b, `,"check_in_id":`...)
+			b = ledger.AppendText(b, string(p.First.CheckIn))
+		}
 		b = append(b, '}')
 	}
 	if len(s.Reused) > 0 {

@@ -61,7 +61,7 @@ var anyStored = rapid.Custom(func(t *rapid.T) *Stored {
 		})
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "reused") {
-		s.Reused = append(s.Reused, ReusedPhoto{digest(), CheckInRef{sites.SiteID(text("site")), CheckInID(text("check-in"))}})
+		s.Reused = append(s.Reused, ReusedPhoto{digest(), FirstUse{Name: digest(), First: CheckInRef{sites.SiteID(text("site")), CheckInID(text("check-in"))}}})
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "flags") {
 		flag := rapid.OneOf(rapid.SampledFrom([]string{"synced_late", "visited_late", "away_from_site", "photo_reused"}), anyText).Draw(t, "flag")

@@ -569,13 +569,29 @@ func TestPhotoReused(t *testing.T) {
 		t.Errorf("the first has the flag: %+v", first)
 	}
 	again := w.submit(t, w.withPhoto(2, inspections.Digest{2}, inspections.Digest{1}))
-	if !again.Has(inspections.PhotoReused) || !slices.Equal(again.Reused, []inspections.ReusedPhoto{{SHA256: inspections.Digest{1}, First: first.Ref()}}) {
+	if !again.Has(inspections.PhotoReused) || !slices.Equal(again.Reused, []inspections.ReusedPhoto{{SHA256: inspections.Digest{1}, FirstUse: inspections.UseOf(first.Ref())}}) {
 		t.Errorf("got %+v, want the flag and the first check-in", again)
 	}
 	read, err := w.Get(t.Context(), again.Site, again.ID)
 	must(t, err)
+	// The record has its name alone, by which it is found.
+	for _, id := range []string{string(first.ID), string(first.Site) + `","check_in_id`} {
+		if bytes.Contains(ledger.Content(again.Entry.Record), []byte(id)) {
+			t.Errorf("the record has %s: %s", id, again.Entry.Record)
+		}
+	}
+	if read.Reused[0].First != (inspections.CheckInRef{}) || !bytes.Contains(again.Entry.Record, []byte(inspections.UseOf(first.Ref()).Name.String())) {
+		t.Errorf("got %+v of the record %s", read.Reused, again.Entry.Record)
+	}
+	must(t, w.FindReused(t.Context(), first, read))
 	if !slices.Equal(read.Reused, again.Reused) || !read.Has(inspections.PhotoReused) {
 		t.Errorf("read back, got %+v", read)
+	}
+	// Whoever used it first by another store's account is not who is named.
+	read.Reused[0].FirstUse = inspections.FirstUse{Name: inspections.UseOf(again.Ref()).Name}
+	must(t, w.FindReused(t.Context(), read))
+	if read.Reused[0].First != (inspections.CheckInRef{}) {
+		t.Errorf("got %+v, want nobody of another name", read.Reused)
 	}
 	// A repeat of the first is still the first.
 	repeated, duplicate, err := w.Submit(t.Context(), inspections.By{Account: "test"}, first.CheckIn, time.Time{})

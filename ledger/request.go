@@ -57,7 +57,7 @@ func (r Request) repeated(ctx context.Context, store Store, altered *Alterations
 	}
 	e, err := store.Entry(ctx, h, r.ID)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+		return nil, r.elsewhere(ctx, store, h)
 	}
 	if err != nil {
 		return nil, err
@@ -76,6 +76,21 @@ func (r Request) repeated(ctx context.Context, store Store, altered *Alterations
 		return nil, fmt.Errorf("%s: %w", r.ID, ErrRequestConflict)
 	}
 	return &e, nil
+}
+
+// elsewhere returns ErrRequestConflict where the id was used for a request that is on
+// record in another history. It is for callers who mix up their ids; of two such requests
+// that come at once it tells neither.
+func (r Request) elsewhere(ctx context.Context, store Store, h History) error {
+	for _, other := range []History{Roster, Accounts} {
+		if other == h {
+			continue
+		}
+		if _, err := store.Entry(ctx, other, r.ID); err == nil {
+			return fmt.Errorf("%s: %w", r.ID, ErrRequestConflict)
+		}
+	}
+	return ctx.Err()
 }
 
 // Repeated returns the entry of the history that the account's request has made before,

@@ -126,7 +126,7 @@ func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int
 	}
 	c, err := ParseContent(*before)
 	if err == nil {
-		after, err = s.rosterAfter(ctx, before)
+		after, err = s.rosterAt(ctx, after, before.Sequence)
 	}
 	return true, after, &c, err
 }

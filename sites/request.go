@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,34 +40,68 @@ func (s *Service) repeated(ctx context.Context, by By) (*ledger.Entry, error) {
 	return e, err
 }
 
-// rosterAfter returns the roster as it was after the entry that a request has made before.
-func (s *Service) rosterAfter(ctx context.Context, e *ledger.Entry) (*Roster, error) {
-	if err := s.knows(ctx, e); err != nil {
-		return nil, err
+// repeat returns the roster once it has the entry that the request has made before, which
+// another server may have made just now. The error is of an account that may not change
+// what the entry did any more.
+func (s *Service) repeat(ctx context.Context, by By, e *ledger.Entry) (*Roster, error) {
+	if s.Roster().Revision() < e.Sequence {
+		if err := s.projection.Refresh(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return s.rosterAt(ctx, s.Roster(), e.Sequence)
+	r := s.Roster()
+	if r.Revision() < e.Sequence {
+		return nil, cmp.Or(s.Altered(), fmt.Errorf("%w: the roster has no sequence %d", ledger.ErrBroken, e.Sequence))
+	}
+	return r, s.mayRepeat(ctx, by, r, e)
 }
 
-// knows brings the roster to the entry, which another server may have made just now.
-func (s *Service) knows(ctx context.Context, e *ledger.Entry) error {
-	if s.Roster().Revision() >= e.Sequence {
+// mayRepeat returns an error where the account may not change any more what the entry did,
+// as it is on the roster: it is said the same as of what does not exist.
+func (s *Service) mayRepeat(ctx context.Context, by By, r *Roster, e *ledger.Entry) error {
+	if by.May == nil {
 		return nil
 	}
-	if err := s.projection.Refresh(ctx); err != nil {
+	c, err := ParseContent(*e)
+	if err != nil {
 		return err
 	}
-	if s.Roster().Revision() < e.Sequence {
-		return cmp.Or(s.Altered(), fmt.Errorf("%w: the roster has no sequence %d", ledger.ErrBroken, e.Sequence))
+	may := s.rightsOn(r, by)
+	overSite := func(site *Site) bool {
+		now, err := r.Site(site.ID)
+		return may.overSite(site, may.now) && (err != nil || may.overSite(now, may.now))
 	}
-	return nil
+	switch {
+	case c.Site != nil && !overSite(c.Site):
+		if e.Kind == KindSiteRegistered {
+			return &FieldError{"division_code", noDivision(c.Site.Places[0].Division)}
+		}
+		return noSite(c.Site.ID)
+	case c.Order != nil:
+		err = may.inAll(c.Order.Divisions, may.now)
+		if err != nil && e.Kind == KindOrderEnded {
+			err = noOrder(c.Order.ID)
+		}
+	case c.Sites != nil:
+		var rows []*Site
+		rows, err = readRows(ctx, s.Rows, c.Sites.Rows, (*Site).whole)
+		if i := slices.IndexFunc(rows, func(site *Site) bool { return !overSite(site) }); i >= 0 {
+			err = &FieldError{"rows", fmt.Errorf("%q: %w", rows[i].RegistrationNo, ErrSiteUnknown)}
+		}
+	case c.Divisions != nil:
+		var rows []divisionChange
+		rows, err = readRows(ctx, s.Rows, c.Divisions.Rows, divisionChange.whole)
+		at := later(c.Divisions.Effective, may.now) // before, some are not there
+		if i := slices.IndexFunc(rows, func(d divisionChange) bool { return !by.May(r, d.Code, at) }); i >= 0 {
+			err = &FieldError{"rows", noDivision(rows[i].Code)}
+		}
+	}
+	return err
 }
 
 // siteAfter returns the site as it was after the entry that a request has made before.
 // The digest of the request has the method in it, so that the entry is one of a site.
-func (s *Service) siteAfter(ctx context.Context, e *ledger.Entry) (*Site, error) {
-	if err := s.knows(ctx, e); err != nil {
-		return nil, err
-	}
+func siteAfter(e *ledger.Entry) (*Site, error) {
 	c, err := ParseContent(*e)
 	if err != nil {
 		return nil, err

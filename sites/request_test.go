@@ -87,7 +87,7 @@ var repeatable = map[string]func(t testing.TB, s *sites.Service, by sites.By, ot
 		if err != nil {
 			return "", err
 		}
-		answer := spelled(n.Changed, n.Created, n.Ended, n.Renamed, n.Regrouped, n.Unchanged, n.Orphaned, n.Roster.Revision(), n.Roster.Time())
+		answer := spelled(n.Changed, n.Created, n.Ended, n.Renamed, n.Regrouped, n.Unchanged, n.EndedCodes, n.Orphaned, n.Roster.Revision(), n.Roster.Time())
 		for _, site := range n.Displaced {
 			answer += spelled(site, site.Etag())
 		}
@@ -179,7 +179,9 @@ func TestRepeat(t *testing.T) {
 		if _, err := w.UpdateSite(t.Context(), sites.By{Account: "b"}, siteID(t, w.Service), "", sites.SiteUpdate{Name: &name}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.CreateOrder(t.Context(), sites.By{Account: "b"}, anOrder(t, "2号")); err != nil {
+		later := anOrder(t, "2号")
+		later.Start = w.now // since it is too late by then to issue the first one
+		if _, err := w.CreateOrder(t.Context(), sites.By{Account: "b"}, later); err != nil {
 			t.Fatal(err)
 		}
 		same("after others' changes", w.Service)
@@ -257,6 +259,30 @@ func TestRepeatsAtOnce(t *testing.T) {
 		}
 		if n := w.store.Count(ledger.Roster); n != 4 {
 			t.Errorf("got %d entries, want 4", n)
+		}
+	})
+}
+
+// TestRightsOfRepeat ensures that a repeat is answered while its caller may make the change,
+// and else is told the same as of what does not exist.
+func TestRightsOfRepeat(t *testing.T) {
+	repeats(t, func(t *testing.T, w *world, call func(*sites.Service, sites.By, bool) (string, error)) {
+		by, may := asked("a", requestID), true
+		by.May = func(*sites.Roster, sites.DivisionCode, time.Time) bool { return may }
+		behind := w.open(t)
+		first, err := call(w.Service, by, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*sites.Service{w.Service, behind} {
+			if again, err := call(s, by, false); err != nil || again != first {
+				t.Errorf("got %s, %v, want the first answer %s", again, err, first)
+			}
+		}
+		may = false
+		_, err = call(w.Service, by, false)
+		if !errors.Is(err, sites.ErrDivisionUnknown) && !errors.Is(err, sites.ErrSiteUnknown) && !errors.Is(err, sites.ErrOrderUnknown) {
+			t.Errorf("without the right: got %v, want what is said of what does not exist", err)
 		}
 	})
 }

@@ -262,7 +262,7 @@ type decision struct {
 // the roster afterwards.
 //
 // Where the request has made an entry before, decide is not asked, nothing is changed, and
-// again is that entry, of which the roster may not know yet.
+// again is that entry.
 func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (after *Roster, again *ledger.Entry, err error) {
 	after, err = s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
 		// The same request may have come to another server since it was looked for last.
@@ -291,6 +291,9 @@ func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*deci
 		}
 		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
 	})
+	if err == nil && again != nil {
+		after, err = s.repeat(ctx, by, again)
+	}
 	return after, again, err
 }
 
@@ -462,7 +465,7 @@ func (s *Service) changeSite(ctx context.Context, by By, id SiteID, kind ledger.
 		return nil, err
 	}
 	if again != nil {
-		return s.siteAfter(ctx, again)
+		return siteAfter(again)
 	}
 	return r.Site(id)
 }

@@ -136,7 +136,7 @@ func (s *Service) record(ctx context.Context, account string, k Kept) error {
 		return err
 	}
 	if first := firsts[0]; first != (inspections.CheckInRef{}) {
-		r.First = &firstRecord{Site: first.Site, CheckIn: first.CheckIn}
+		r.FirstSHA256 = inspections.UseOf(first).Name.String()
 	}
 	return s.append(ctx, account, KindStored, k.Ref, r)
 }

@@ -34,10 +34,12 @@ type storedRecord struct {
 	StoredSize   int64                 `json:"stored_size_bytes"`
 	ContentType  string                `json:"content_type"`
 	Order        sites.OrderID         `json:"closure_order_id"`
-	First        *firstRecord          `json:"first,omitempty"`
+	First        *firstRecord          `json:"first,omitempty"` // by earlier versions
+	FirstSHA256  string                `json:"first_sha256,omitempty"`
 }
 
-// A firstRecord names the check-in that a picture was first stored for.
+// A firstRecord names the check-in that a picture was first stored for, by its ids. Records
+// have had inspections.UseOf in its place since.
 type firstRecord struct {
 	Site    sites.SiteID          `json:"site_id"`
 	CheckIn inspections.CheckInID `json:"check_in_id"`
@@ -61,9 +63,9 @@ func (r Ref) entryID(k ledger.Kind) string {
 // An Event is what an entry says of a photo.
 type Event struct {
 	Kept
-	// First is the check-in for which the same picture was stored first, of a
+	// FirstUse names the check-in for which the same picture was stored first, of a
 	// photo that has arrived; zero where that is its own.
-	First inspections.CheckInRef
+	inspections.FirstUse
 	// OrderEnd and RetentionDays are of a purge: it came that many days after the
 	// order's end.
 	OrderEnd      time.Time
@@ -71,7 +73,7 @@ type Event struct {
 }
 
 // Reused reports whether another check-in used the same picture before.
-func (e *Event) Reused() bool { return e.First != (inspections.CheckInRef{}) }
+func (e *Event) Reused() bool { return e.FirstUse != (inspections.FirstUse{}) }
 
 // ParseEvent reads an entry about a photo. What is not one gives an error that
 // wraps ledger.ErrBadRecord.
@@ -93,8 +95,12 @@ func ParseEvent(e ledger.Entry) (*Event, error) {
 		}
 		sum, stored = r.SHA256, r.StoredSHA256
 		out.CheckIn, out.Size, out.ContentType, out.Order = r.CheckIn, r.StoredSize, r.ContentType, r.Order
-		if r.First != nil {
-			out.First = inspections.CheckInRef{Site: r.First.Site, CheckIn: r.First.CheckIn}
+		if r.First == nil {
+			r.First = &firstRecord{}
+		}
+		var err error
+		if out.FirstUse, err = inspections.ParseFirstUse(r.First.Site, r.First.CheckIn, r.FirstSHA256); err != nil {
+			return nil, bad(err)
 		}
 	case KindPurged:
 		var r purgedRecord

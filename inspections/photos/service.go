@@ -188,6 +188,15 @@ func (s *Service) Open(ctx context.Context, ref Ref) (Kept, File, error) {
 	return *kept, f, nil
 }
 
+// FindFirst finds the check-in that used the picture of the event first, where the event
+// only names it. One that is not found stays as it is.
+func (s *Service) FindFirst(ctx context.Context, e *Event) error {
+	if !e.Reused() || e.First != (inspections.CheckInRef{}) {
+		return nil
+	}
+	return s.CheckIns.FirstUses(ctx, []inspections.Digest{e.Stored}, []*inspections.FirstUse{&e.FirstUse})
+}
+
 // keptAs returns the photo as it is kept, or nil where it has not arrived.
 func keptAs(ctx context.Context, store Store, ref Ref) (*Kept, error) {
 	all, err := store.KeptOf(ctx, []inspections.CheckInRef{ref.CheckInRef})

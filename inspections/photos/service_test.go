@@ -486,7 +486,13 @@ func TestSamePictureInAnotherFile(t *testing.T) {
 	w.mustSend(t, first, 0, a)
 	w.mustSend(t, disguised, 0, b)
 	events := w.events(t)
-	if len(events) != 2 || events[0].First != (inspections.CheckInRef{}) || events[1].First != first.Ref() {
+	if len(events) != 2 || events[0].Reused() || !events[1].Reused() || events[1].First != (inspections.CheckInRef{}) {
+		t.Fatalf("got %+v, want the name of the first check-in in the latter", events)
+	}
+	for _, e := range events {
+		must(t, w.FindFirst(t.Context(), e))
+	}
+	if events[0].Reused() || events[1].FirstUse != inspections.UseOf(first.Ref()) {
 		t.Errorf("got %+v and %+v, want the first check-in in the latter", events[0], events[1])
 	}
 	wantFiles(t, w, 1, 0)
@@ -501,7 +507,7 @@ func TestClaimedByNobody(t *testing.T) {
 	nobody := inspections.CheckInRef{Site: w.Site.ID, CheckIn: "never stored"}
 	must(t, w.store.Claim(t.Context(), []inspections.Digest{sha256.Sum256(cleaned(t, a))}, nobody))
 	w.mustSend(t, c, 0, a)
-	if events := w.events(t); len(events) != 1 || events[0].First != (inspections.CheckInRef{}) {
+	if events := w.events(t); len(events) != 1 || events[0].Reused() {
 		t.Errorf("got %+v, want one photo that is nobody else's", events)
 	}
 }

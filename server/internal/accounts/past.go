@@ -1,9 +1,12 @@
 package accounts
 
 import (
+	"context"
+	"iter"
 	"slices"
 	"time"
 
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -50,3 +53,35 @@ func (a *Account) remember(old *Account, from time.Time) {
 		a.past = &past{old.Role, old.Divisions, from, old.past}
 	}
 }
+
+// Known returns the accounts as they were known at t, by username, the disabled ones too.
+func (s *Service) Known(ctx context.Context, t time.Time) (iter.Seq[*Account], error) {
+	st := s.projection.State()
+	if !st.changed.After(t) {
+		return st.after(""), nil
+	}
+	var until ledger.Sequence
+	for before := ledger.Sequence(0); ; {
+		page, err := s.Ledger.Newest(ctx, ledger.Accounts, before, searchPage)
+		if err != nil {
+			return nil, err
+		}
+		// The times of a history never run backwards.
+		i := slices.IndexFunc(page, func(e ledger.Entry) bool { return !e.Time.After(t) })
+		if i >= 0 {
+			until = page[i].Sequence
+		}
+		if i >= 0 || len(page) < searchPage {
+			break
+		}
+		before = page[len(page)-1].Sequence
+	}
+	st, err := s.projection.Replay(ctx, new(state), 0, until)
+	if err != nil {
+		return nil, err
+	}
+	return st.after(""), nil
+}
+
+// searchPage is how many entries are read at once to find one by its time.
+const searchPage = 500

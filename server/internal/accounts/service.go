@@ -217,10 +217,7 @@ func (s *Service) Get(id string) (*Account, error) { return s.projection.State()
 // After gives the accounts with a username greater than the one given, by username,
 // the disabled ones too. Its cost is that of the accounts that are taken from it.
 func (s *Service) After(username string) iter.Seq[*Account] {
-	st := s.projection.State()
-	return func(yield func(*Account) bool) {
-		st.byName.Ascend(username, func(name string, a *Account) bool { return name == username || yield(a) })
-	}
+	return s.projection.State().after(username)
 }
 
 // NewAccount is what is needed to create an account.
@@ -243,16 +240,18 @@ func (s *Service) Create(ctx context.Context, by By, n NewAccount) (_ *Account, 
 		d.Add(n.Username, n.DisplayName, string(n.Role), strconv.FormatBool(n.Password != ""))
 		addCodes(d, n.Divisions)
 	})
+	// Where the request makes the account just now, the name is taken, and it is a repeat.
+	wrong := s.Check(n)
 	if again, err := s.repeated(ctx, by); err != nil {
 		return nil, "", err
 	} else if again != nil {
 		return s.createdBefore(ctx, again, n.Password)
 	}
+	if wrong != nil {
+		return nil, "", wrong
+	}
 	a := &Account{
 		ID: s.NewID(), Username: n.Username, DisplayName: n.DisplayName, Role: n.Role, Divisions: shortest(n.Divisions),
-	}
-	if err := s.Check(n); err != nil {
-		return nil, "", err
 	}
 	// The password first: an account that is there can be signed in to.
 	if oneTime, err = s.setPassword(ctx, a.ID, n.Password, by.Request.ID, s.newest); err != nil {

@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -17,6 +18,8 @@ type state struct {
 	byID      btree.Map[string, *Account]
 	byName    btree.Map[string, *Account]
 	bySubject btree.Map[string, *Account] // under the subject's key
+	// changed is when an account was created, changed or disabled last.
+	changed time.Time
 	// revoked are the devices that were signed out lately, with when. Whoever was
 	// signed out longer ago than an access token lives has none.
 	revoked btree.Map[string, time.Time]
@@ -34,7 +37,7 @@ func revocation(q ledger.Sequence) string { return fmt.Sprintf("%020d", q) }
 // be made at once, which the projection sees to.
 func (st *state) clone() *state {
 	return &state{
-		byID: *st.byID.Copy(), byName: *st.byName.Copy(), bySubject: *st.bySubject.Copy(),
+		byID: *st.byID.Copy(), byName: *st.byName.Copy(), bySubject: *st.bySubject.Copy(), changed: st.changed,
 		revoked: *st.revoked.Copy(), revocations: *st.revocations.Copy(),
 	}
 }
@@ -69,7 +72,7 @@ func (st *state) add(e ledger.Entry) error {
 	case KindCreated, KindChanged:
 		a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
 		a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
-		a.shown = e.Sequence
+		a.shown, st.changed = e.Sequence, e.Time
 		if known {
 			from := e.Time
 			if !c.TokenTime.IsZero() && c.TokenTime.Before(from) {
@@ -79,7 +82,7 @@ func (st *state) add(e ledger.Entry) error {
 		}
 	case KindDisabled:
 		a.Disabled = e.Time
-		a.shown = e.Sequence
+		a.shown, st.changed = e.Sequence, e.Time
 	case KindPasswordChanged, KindPasswordReset:
 		a.generation = int64(e.Sequence)
 	case KindDeviceRevoked:
@@ -128,6 +131,13 @@ func (st *state) find(id string) (*Account, error) {
 func (st *state) named(username string) *Account {
 	a, _ := st.byName.Get(username)
 	return a
+}
+
+// after gives the accounts with a username greater than the one given, by username.
+func (st *state) after(username string) iter.Seq[*Account] {
+	return func(yield func(*Account) bool) {
+		st.byName.Ascend(username, func(name string, a *Account) bool { return name == username || yield(a) })
+	}
 }
 
 // of returns the account of the identity provider's subject, or nil.

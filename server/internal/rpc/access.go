@@ -71,9 +71,12 @@ func onRecord[M proto.Message](row access, looks func(m M) accounts.Access) acce
 	return row
 }
 
-// takes reports whether the account has a role with which it may call the method.
-func (a *access) takes(account *accounts.Account) bool {
-	return slices.Contains(a.roles, account.Role) || a.once && account.Had(a.roles)
+// refuses returns errRole where the account has no role with which it may call the method.
+func (a *access) refuses(account *accounts.Account) error {
+	if slices.Contains(a.roles, account.Role) || a.once && account.Had(a.roles) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", account.Role, errRole)
 }
 
 // ofVisits makes a row whose callers may be those who had the role once.

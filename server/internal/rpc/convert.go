@@ -92,10 +92,10 @@ func inImport(err error) error {
 	})
 }
 
-// inAccount is inField for a new account, whose password is beside it.
+// inAccount is inField for a new account, whose password is beside it, as is the request's id.
 func inAccount(err error) error {
 	return eachField(err, func(field string) string {
-		if field == "password" {
+		if field == "password" || field == "request_id" {
 			return field
 		}
 		return "account." + field
@@ -294,7 +294,7 @@ func fromCheckIn(s *inspections.Stored, seen func(sites.SiteID) bool) *xunchav1.
 				continue
 			}
 			photo.Reused = true
-			if seen(r.First.Site) {
+			if r.First.Site != "" && seen(r.First.Site) {
 				photo.FirstSiteId, photo.FirstCheckInId = string(r.First.Site), string(r.First.CheckIn)
 			}
 		}

@@ -43,8 +43,8 @@ func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
 	}
 }
 
-// noSite is what a caller sees of whom nothing is known.
-func noSite(sites.SiteID) bool { return false }
+// seesNone is what a caller sees of whom nothing is known.
+func seesNone(sites.SiteID) bool { return false }
 
 // fromEntry writes an entry, of a site's history or of the roster's, without
 // its record. It tells nobody which check-in used a photo before.
@@ -59,14 +59,14 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored, noSite)}
+		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(stored, seesNone)}
 		return out, nil
 	case photos.KindStored, photos.KindPurged:
 		event, err := photos.ParseEvent(e)
 		if err != nil {
 			return nil, err
 		}
-		out.Content = fromPhotoEvent(event, noSite)
+		out.Content = fromPhotoEvent(event, seesNone)
 		return out, nil
 	case ledger.KindRepaired:
 		repair, err := ledger.ParseRepair(e)
@@ -166,7 +166,7 @@ func fromImport(source string, effective time.Time, sum string, created, ended, 
 // fromPhotoEvent writes what has become of a photo; seen is that of fromCheckIn.
 func fromPhotoEvent(e *photos.Event, seen func(sites.SiteID) bool) *xunchav1.HistoryEntry_PhotoEvent {
 	var first inspections.CheckInRef
-	if seen(e.First.Site) {
+	if e.First.Site != "" && seen(e.First.Site) {
 		first = e.First
 	}
 	return &xunchav1.HistoryEntry_PhotoEvent{PhotoEvent: &xunchav1.PhotoEvent{

@@ -63,6 +63,9 @@ func (s *inspectionService) GetCheckIn(ctx context.Context, req *xunchav1.GetChe
 	if err != nil {
 		return nil, err
 	}
+	if err := s.config.Inspections.FindReused(ctx, stored); err != nil {
+		return nil, err
+	}
 	return &xunchav1.GetCheckInResponse{CheckIn: fromCheckIn(stored, scopeOf(ctx).seesSiteNamed), Receipt: receipts[0]}, nil
 }
 
@@ -137,6 +140,9 @@ func (s *inspectionService) ListCheckIns(ctx context.Context, req *xunchav1.List
 func (s *inspectionService) fitting(ctx context.Context, list []*inspections.Stored) ([]*xunchav1.CheckInItem, error) {
 	receipts, err := s.receipts(ctx, list...)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.config.Inspections.FindReused(ctx, list...); err != nil {
 		return nil, err
 	}
 	p := page[*xunchav1.CheckInItem]{size: len(list)}

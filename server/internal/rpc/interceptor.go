@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"xuncha/ledger"
+	"xuncha/server/internal/accounts"
 )
 
 // calls is what happens around every call, whatever its method: it gets an id,
@@ -40,7 +42,7 @@ type calls struct {
 
 // unary wraps a call with one request and one response.
 func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	err = c.observe(ctx, info.FullMethod, func() error {
+	err = c.observe(ctx, info.FullMethod, func(string) error {
 		ctx, row, err := c.admit(ctx, info.FullMethod)
 		if err != nil {
 			return err
@@ -67,19 +69,22 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	if srv == nil {
 		method = "unknown" // and its name is whatever the caller wrote
 	}
-	return c.observe(stream.Context(), method, func() error {
+	return c.observe(stream.Context(), method, func(id string) error {
 		ctx, row, err := c.admit(stream.Context(), method)
 		if err != nil {
 			return err
 		}
 		defer c.settle(ctx)
-		call := func() error {
-			return next(srv, &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c})
+		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, answers: info.IsServerStream}
+		if !strings.HasPrefix(method, "/xuncha.") {
+			return c.untilStopping(func() error { return next(srv, checked) })
 		}
-		if strings.HasPrefix(method, "/xuncha.") {
-			return call()
+		checked.watch = c.watch(ctx, &row, id)
+		defer checked.watch.stop()
+		if err := next(srv, checked); err != nil {
+			return cmp.Or(checked.gone(), err)
 		}
-		return c.untilStopping(call)
+		return nil
 	})
 }
 
@@ -101,24 +106,31 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 	row := accesses[method]
 	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now(), questions: c.questions}
 	if !row.open && c.config.Accounts.Any() {
-		token, err := bearer(ctx)
-		if err != nil {
+		if err := c.identify(ctx, s, &row); err != nil {
 			return ctx, row, err
 		}
-		caller, err := c.config.Accounts.Verify(ctx, token)
-		if err != nil {
-			return ctx, row, err
-		}
-		if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
-			return ctx, row, err
-		}
-		if !row.takes(caller.Account) {
-			refused := fmt.Errorf("%s: %w", caller.Account.Role, errRole)
-			return ctx, row, cmp.Or(c.config.Altered.Of(ledger.Accounts), refused) // the role may be another one by now
-		}
-		s.caller = &caller
 	}
 	return context.WithValue(ctx, scopeKey{}, s), row, nil
+}
+
+// identify puts into the scope who calls, if whoever it is may call the method.
+func (c *calls) identify(ctx context.Context, s *scope, row *access) error {
+	token, err := bearer(ctx)
+	if err != nil {
+		return err
+	}
+	caller, err := c.config.Accounts.Verify(ctx, token)
+	if err != nil {
+		return err
+	}
+	if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
+		return err
+	}
+	if err := row.refuses(caller.Account); err != nil {
+		return cmp.Or(c.config.Altered.Of(ledger.Accounts), err) // the role may be another one by now
+	}
+	s.caller, s.token = &caller, token
+	return nil
 }
 
 // settle charges the caller's account for what the call has cost.
@@ -145,39 +157,94 @@ func (c *calls) untilStopping(call func() error) error {
 // the server stops.
 var errStopping = status.Error(codes.Unavailable, "the server is stopping")
 
-// A checkedStream checks each message that it receives, and sends none before
-// what it shows is on record.
+// A checkedStream judges each message that it receives, and each that it sends of an answer
+// of many, by what holds then, and sends none before what it shows is on record.
 type checkedStream struct {
 	grpc.ServerStream
 	ctx    context.Context
 	method string
 	row    access
 	calls  *calls
+	watch  *watch // nil of a standard service
+	// answers tells that the answer is a stream.
+	answers bool
 
-	// asked is the first message that was received, until the call is on record.
+	// asked is the first message that was received, which says what the call is about.
 	asked any
 }
 
 // Context implements grpc.ServerStream.
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
+// judge returns why the call may not go on.
+func (s *checkedStream) judge() error {
+	if s.watch == nil {
+		return nil
+	}
+	err := cmp.Or(s.watch.failed(), s.watch.aged())
+	var changed bool
+	if err == nil {
+		changed, err = s.calls.again(s.ctx, &s.row)
+	}
+	if m, ok := s.asked.(proto.Message); ok && err == nil && changed && s.row.inScope != nil {
+		err = s.row.inScope(scopeOf(s.ctx), m)
+	}
+	if err != nil {
+		err = s.watch.note(err)
+	}
+	return err
+}
+
+// gone returns why the call has ended, or would have been refused, whatever its method says
+// of it: what it did without rights failed for want of them.
+func (s *checkedStream) gone() error {
+	s.watch.stop()
+	if err := s.watch.failed(); err != nil {
+		return err
+	}
+	if _, err := s.calls.again(s.ctx, &s.row); errors.Is(err, accounts.ErrToken) || errors.Is(err, errRole) {
+		return err
+	}
+	return nil
+}
+
 func (s *checkedStream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
+	if s.watch != nil && s.watch.failed() != nil {
+		return s.watch.failed()
+	}
 	if err == io.ErrUnexpectedEOF || status.Code(err) == codes.Internal {
 		// So grpc says that the stream ended amid a message, or had none. Neither is
 		// the server's fault.
 		return fmt.Errorf("%w: %s", errMalformed, status.Convert(err).Message())
 	}
-	if err != nil {
+	if err != nil && err != io.EOF {
 		return err
 	}
-	if s.row.looks != nil && s.asked == nil {
+	if refused := s.judge(); refused != nil {
+		return refused
+	}
+	if err == io.EOF {
+		if s.watch != nil && !s.answers {
+			s.watch.stop() // for what is decided from here on is judged where it is decided
+		}
+		return err
+	}
+	if err := s.calls.check(s.ctx, s.row, m); err != nil {
+		return err
+	}
+	if s.asked == nil {
 		s.asked = m
 	}
-	return s.calls.check(s.ctx, s.row, m)
+	return nil
 }
 
 func (s *checkedStream) SendMsg(m any) error {
+	if s.answers {
+		if err := s.judge(); err != nil {
+			return s.watch.fail(err) // for what works on the answer may not look whether it is sent
+		}
+	}
 	if s.row.looks != nil && s.asked != nil {
 		if err := s.calls.record(s.ctx, s.method, s.row, s.asked); err != nil {
 			return err
@@ -225,11 +292,11 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and
-// never who called or what was said.
-func (c *calls) observe(ctx context.Context, method string, call func() error) error {
+// never who called or what was said. The call is told its id.
+func (c *calls) observe(ctx context.Context, method string, call func(id string) error) error {
 	start := c.now()
 	id := c.requestID(ctx)
-	err := guard(call)
+	err := guard(func() error { return call(id) })
 	code := codes.OK
 	if err != nil {
 		st := statusOf(ctx, err, id)

@@ -55,10 +55,11 @@ func (c *calls) complete(req any, err error) error {
 }
 
 // complete returns an error about fields of the message together with all else that is
-// wrong with that, in the order of the fields. Any other error stays as it is.
+// wrong with that, in the order of the fields. Any other error stays as it is, and so does
+// that of a request whose id was used: what that has made is in the way of much else.
 func (c *Config) complete(m proto.Message, err error) error {
 	found := sites.FieldErrorsOf(err)
-	if found == nil || meaningOf(err).private {
+	if found == nil || meaningOf(err).private || errors.Is(err, ledger.ErrRequestConflict) {
 		return err
 	}
 	more := c.inItself(m)

@@ -35,6 +35,9 @@ func (s *auditService) reuse(ctx context.Context, e ledger.Entry, withRecord boo
 		for _, r := range c.Reused {
 			named = append(named, r.First)
 		}
+		if err := s.config.Inspections.FindReused(ctx, c); err != nil {
+			return nil, err
+		}
 		out.Content = &xunchav1.HistoryEntry_CheckIn{CheckIn: fromCheckIn(c, seen)}
 	case e.Kind == photos.KindStored && bytes.Contains(e.Record, firstMark):
 		event, err := photos.ParseEvent(e)
@@ -42,6 +45,9 @@ func (s *auditService) reuse(ctx context.Context, e ledger.Entry, withRecord boo
 			return nil, nil
 		}
 		named = append(named, event.First)
+		if err := s.config.Photos.FindFirst(ctx, event); err != nil {
+			return nil, err
+		}
 		out.Content = fromPhotoEvent(event, seen)
 	default:
 		return nil, nil

@@ -172,12 +172,15 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
 	now, sc := s.config.Now(), scopeOf(stream.Context())
-	if done.Changed { // so that a repeat shows them as they stood then
+	if done.Changed { // so that a repeat shows all as it was then
 		now = done.Roster.Time()
 	}
 	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
 	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
-	people := s.orphaned(sc, done.EndedCodes)
+	people, err := s.orphaned(sc, done.EndedCodes, now)
+	if err != nil {
+		return len(rows), err
+	}
 	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
 	out.OrphanedOrders = first(3, orders, func(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
 		return fromOrder(o, done.Roster.OrderRevision(o.ID))
@@ -188,19 +191,23 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	return len(rows), stream.SendAndClose(out)
 }
 
-// orphaned returns the accounts in use that are bound to one of the divisions, which end,
-// and that the caller keeps.
-func (s *rosterService) orphaned(sc *scope, ended []sites.DivisionCode) (out []*accounts.Account) {
+// orphaned returns the accounts in use at a time that are bound to one of the divisions,
+// which end, and that the caller keeps.
+func (s *rosterService) orphaned(sc *scope, ended []sites.DivisionCode, at time.Time) (out []*accounts.Account, err error) {
 	if len(ended) == 0 {
-		return nil
+		return nil, nil
+	}
+	people, err := s.config.Accounts.Known(sc.ctx, at)
+	if err != nil {
+		return nil, err
 	}
 	ends := func(code sites.DivisionCode) bool { _, ok := slices.BinarySearch(ended, code); return ok }
-	for a := range s.config.Accounts.After("") {
+	for a := range people {
 		if a.Disabled.IsZero() && slices.ContainsFunc(a.Divisions, ends) && sc.seesAccount(a) {
 			out = append(out, a)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // manyRows is how many rows an import has, at least, after which memory is given back.

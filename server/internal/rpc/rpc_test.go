@@ -228,19 +228,24 @@ func (w *world) importDivisions(t testing.TB, data []byte, effective string) *xu
 
 func (w *world) importDivisionsAs(t testing.TB, ctx context.Context, data []byte, effective string, dryRun bool) *xunchav1.ImportDivisionsResponse {
 	t.Helper()
+	return must(w.importDivisionsBy(t, ctx, data, &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun}))(t)
+}
+
+func (w *world) importDivisionsBy(t testing.TB, ctx context.Context, data []byte, header *xunchav1.ImportHeader) (*xunchav1.ImportDivisionsResponse, error) {
+	t.Helper()
 	stream := must(w.roster.ImportDivisions(ctx))(t)
 	send := func(m *xunchav1.ImportDivisionsRequest) {
 		if err := stream.Send(m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: &xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun}}})
+	send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Header{Header: header}})
 	read(t, data, table.Divisions, func(r table.Row) {
 		send(&xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
 			Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
 		}}})
 	})
-	return must(stream.CloseAndRecv())(t)
+	return stream.CloseAndRecv()
 }
 
 func (w *world) importSites(t testing.TB, header *xunchav1.ImportHeader, rows ...*xunchav1.ImportSitesRequest) (*xunchav1.ImportSitesResponse, error) {

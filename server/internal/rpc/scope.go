@@ -17,9 +17,12 @@ import (
 // account.
 type scope struct {
 	ctx context.Context // the call's
-	// caller is nil on a server without accounts, which asks nobody.
-	caller    *accounts.Caller
-	config    *Config
+	// caller is nil on a server without accounts, which asks nobody. token is what it calls
+	// with.
+	caller *accounts.Caller
+	token  string
+	config *Config
+	// rosterAt and now are those of the call's start, or of the last message of a stream.
 	rosterAt  *sites.Roster
 	now       time.Time
 	questions *questions

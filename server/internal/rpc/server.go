@@ -74,6 +74,10 @@ type Config struct {
 	// and an address may make in the long run; 0 sets no limit. Those of 20
 	// seconds can be saved up.
 	CallsPerAccount, CallsPerAddress float64
+	// MaxStreamAge is how long a call with a stream may last; 0 sets no limit. StreamTicks
+	// says when to look after one while nothing comes or goes; nil for once a second.
+	MaxStreamAge time.Duration
+	StreamTicks  <-chan time.Time
 	// Altered has the histories that do not verify, and Problems what else is wrong;
 	// nil where none is known.
 	Altered  *ledger.Alterations

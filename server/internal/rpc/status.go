@@ -226,6 +226,8 @@ var meanings = []meaning{
 		"The server cannot store or read just now. Try again.", "服务器暂时无法读写，请重试。"},
 	{errStarting, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE, time.Second, false,
 		"The server is starting and still reads what is stored. Try again.", "服务器正在启动，请稍后重试。"},
+	{errAged, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, false,
+		"The call has lasted as long as any may. Begin it again; an upload goes on where it stopped.", "调用已达到允许的最长时间，请重新发起；照片上传可从中断处继续。"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, true,
 		"The call took too long. Try again.", "请求超时，请重试。"},
 	{context.Canceled, codes.Canceled, xunchav1.ErrorReason_ERROR_REASON_CANCELLED, 0, true,

@@ -121,6 +121,7 @@ func TestMeanings(t *testing.T) {
 		{ledger.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", true},
 		{errStarting, codes.Unavailable, "STORE_UNAVAILABLE", true},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
+		{errAged, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{context.Canceled, codes.Canceled, "CANCELLED", false},
 		{errors.New("disk on fire"), codes.Internal, "INTERNAL", false},
 	} {
@@ -334,7 +335,7 @@ func TestCauses(t *testing.T) {
 	} {
 		var log syncBuffer
 		c := &calls{log: slog.New(slog.NewJSONHandler(&log, nil)), newID: func() string { return "id-7" }, now: (&world{}).clock}
-		err := c.observe(t.Context(), "/m", func() error { return fmt.Errorf("%s: %w", cause, test.err) })
+		err := c.observe(t.Context(), "/m", func(string) error { return fmt.Errorf("%s: %w", cause, test.err) })
 		if got := strings.Contains(log.String(), cause); got != test.want {
 			t.Errorf("%v: the log has the cause: %v, want %v", test.err, got, test.want)
 		}

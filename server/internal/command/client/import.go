@@ -47,9 +47,10 @@ type tableImport[Message, Answer any, A importAnswer[Answer]] struct {
 }
 
 // run sends the table as a dry run and prints the problems that come back to stderr. If
-// there are none, and dryRun is false, it sends the table again to import it. file is the
-// name that the server puts on record.
-func (i tableImport[Message, Answer, A]) run(ctx context.Context, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
+// there are none, and dryRun is false, it sends the table again to import it, by change,
+// until an answer comes. file is the name that the server puts on record. The error is for
+// people to read.
+func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
 	var rows []*Message
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), i.columns, func(r table.Row) error {
 		rows = append(rows, i.row(r))
@@ -58,13 +59,10 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, stderr io.Writ
 	if err != nil {
 		return nil, err
 	}
-	send := func(dryRun bool) (A, error) {
-		header := i.header(&xunchav1.ImportHeader{EffectiveDate: effective, DryRun: dryRun, Source: filepath.Base(file)})
-		return i.send(ctx, header, rows)
-	}
-	answer, err := send(true)
+	header := xunchav1.ImportHeader{EffectiveDate: effective, DryRun: true, Source: filepath.Base(file)}
+	answer, err := i.send(ctx, i.header(&header), rows)
 	if err != nil {
-		return nil, err
+		return nil, Readable(err)
 	}
 	if n := answer.GetProblemCount(); n > 0 {
 		t := newTable("row", "column", "problem")
@@ -78,10 +76,18 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, stderr io.Writ
 	if dryRun {
 		return answer, nil
 	}
-	return send(false)
+	err = change(ctx, func(ctx context.Context, id string) (err error) {
+		header := xunchav1.ImportHeader{EffectiveDate: effective, Source: filepath.Base(file), RequestId: id}
+		answer, err = i.send(ctx, i.header(&header), rows)
+		return err
+	})
+	return answer, Readable(err)
 }
 
-// send sends the messages and returns the answer. The error is for people to read.
+// A changer is Change of a client.
+type changer func(ctx context.Context, call func(ctx context.Context, requestID string) error) error
+
+// send sends the messages and returns the answer.
 func (i tableImport[Message, Answer, A]) send(ctx context.Context, header *Message, rows []*Message) (A, error) {
 	stream, err := i.begin(ctx)
 	if err != nil {
@@ -94,6 +100,5 @@ func (i tableImport[Message, Answer, A]) send(ctx context.Context, header *Messa
 			}
 		}
 	}
-	answer, err := stream.CloseAndRecv() // and, after an error of Send, why
-	return answer, Readable(err)
+	return stream.CloseAndRecv() // and, after an error of Send, why
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 
-	"google.golang.org/grpc"
-
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/table"
@@ -69,7 +67,7 @@ func printDivisionImport(stdout io.Writer, answer *xunchav1.ImportDivisionsRespo
 
 // ImportDivisions imports a table of divisions, or prints its problems to stderr if it
 // has any. file is the name that the server puts on record.
-func ImportDivisions(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
+func ImportDivisions(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
 	type message = xunchav1.ImportDivisionsRequest
 	return tableImport[message, xunchav1.ImportDivisionsResponse, *xunchav1.ImportDivisionsResponse]{
 		columns: table.Divisions,
@@ -82,5 +80,5 @@ func ImportDivisions(ctx context.Context, conn grpc.ClientConnInterface, stderr 
 				Row: int32(r.Number), Code: r.Cells[0], Name: r.Cells[1], Level: r.Cells[2], ParentCode: r.Cells[3],
 			}}}
 		},
-	}.run(ctx, stderr, file, data, effective, dryRun)
+	}.run(ctx, conn.Change, stderr, file, data, effective, dryRun)
 }

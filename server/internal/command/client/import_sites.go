@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 
-	"google.golang.org/grpc"
-
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/table"
@@ -38,7 +36,7 @@ func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) 
 
 // ImportSites imports a table of sites, or prints its problems to stderr if it has
 // any. file is the name that the server puts on record.
-func ImportSites(ctx context.Context, conn grpc.ClientConnInterface, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
+func ImportSites(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
 	type message = xunchav1.ImportSitesRequest
 	return tableImport[message, xunchav1.ImportSitesResponse, *xunchav1.ImportSitesResponse]{
 		columns: table.Sites,
@@ -52,5 +50,5 @@ func ImportSites(ctx context.Context, conn grpc.ClientConnInterface, stderr io.W
 				Latitude: r.Cells[4], Longitude: r.Cells[5], RegisteredOn: r.Cells[6], DeregisteredOn: r.Cells[7],
 			}}}
 		},
-	}.run(ctx, stderr, file, data, effective, dryRun)
+	}.run(ctx, conn.Change, stderr, file, data, effective, dryRun)
 }

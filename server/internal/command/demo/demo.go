@@ -183,10 +183,13 @@ func (d *demo) close() (err error) {
 
 // create has the administrator create an account of the whole city.
 func (d *demo) create(ctx context.Context, name string, role xunchav1.Role) error {
-	_, err := xunchav1.NewAccountServiceClient(d.admin).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
-		Account: &xunchav1.Account{Username: name, Role: role, DivisionCodes: []string{demoCity}}, Password: d.password,
+	return d.admin.Change(ctx, func(ctx context.Context, id string) error {
+		_, err := xunchav1.NewAccountServiceClient(d.admin).CreateAccount(ctx, &xunchav1.CreateAccountRequest{
+			Account:  &xunchav1.Account{Username: name, Role: role, DivisionCodes: []string{demoCity}},
+			Password: d.password, RequestId: id,
+		})
+		return err
 	})
-	return err
 }
 
 // fillRoster imports the sample tables and puts an order in force.
@@ -203,16 +206,19 @@ func (d *demo) fillRoster(ctx context.Context) error {
 
 	// It starts with the hour, so that a visit of now falls under it.
 	d.begin = time.Now().Truncate(time.Hour)
-	answer, err := xunchav1.NewRosterServiceClient(d.admin).CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: &xunchav1.ClosureOrder{
+	o := &xunchav1.ClosureOrder{
 		Number: "样例通知1号", Title: "样例·关于暂停开放的通知", IssuingAuthority: "样例市指挥部",
 		LegalBasis: "《中华人民共和国传染病防治法》第四十二条", DivisionCodes: []string{demoCity},
 		StartTime: timestamppb.New(d.begin), EndTime: timestamppb.New(d.begin.AddDate(0, 0, 60)),
 		InspectionInterval: durationpb.New(24 * time.Hour),
-	}})
+	}
+	err = d.admin.Change(ctx, func(ctx context.Context, id string) error {
+		_, err := xunchav1.NewRosterServiceClient(d.admin).CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: o, RequestId: id})
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	o := answer.ClosureOrder
 	_, err = fmt.Fprintf(d.out, "Closure order %s is in force from %s to %s; each site is due every %s.\n\n", o.Number,
 		o.StartTime.AsTime().Local().Format(time.DateTime), o.EndTime.AsTime().Local().Format(time.DateTime),
 		o.InspectionInterval.AsDuration())

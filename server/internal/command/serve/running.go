@@ -150,7 +150,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
 		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
-		ReportRows: c.ReportRows, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
+		ReportRows: c.ReportRows, MaxStreamAge: c.MaxStreamAge, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
 		VerifyTime: func() time.Time { return r.VerifiedAt() },
 		CheckHistories: func(ctx context.Context, progress func(checked, total int64)) (int64, []ledger.Fault, error) {
 			return r.checkHistories(ctx, progress)

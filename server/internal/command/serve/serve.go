@@ -33,6 +33,7 @@ type Config struct {
 	memoryConfig    `embed:""`
 	photoConfig     `embed:""`
 	photoLimits     `embed:""`
+	MaxStreamAge    time.Duration `default:"1h" help:"How long an import, an upload, a download or a check of all histories may last before the server ends it; what an upload has brought stays. 0 sets no limit. Default: ${default}."`
 	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 	// TLS and OIDC are not flags of the demo, because no other machine can reach it.
 	TLS  tlsConfig  `kong:"-"`
