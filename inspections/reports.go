@@ -123,7 +123,7 @@ type CheckInPage struct {
 // Errors are those of Coverage and sites.ErrSiteUnknown.
 func (s *Service) List(ctx context.Context, question Question, f coverage.VisitFilter, after coverage.VisitRef, n int) (CheckInPage, error) {
 	if f.Site != "" {
-		if _, err := s.Roster.Roster().Site(f.Site); err != nil {
+		if _, err := s.Roster.Roster().SiteEver(f.Site); err != nil {
 			return CheckInPage{}, &sites.FieldError{Field: "site_id", Err: err}
 		}
 		question.Division = ""
@@ -165,7 +165,7 @@ type HistoryCursor struct {
 // they say. The error is sites.ErrSiteUnknown.
 func (s *Service) History(ctx context.Context, id sites.SiteID, from HistoryCursor, n int) ([]ledger.Entry, HistoryCursor, error) {
 	roster := s.Roster.Roster()
-	site, err := roster.Site(id)
+	site, err := roster.SiteEver(id)
 	if err != nil {
 		return nil, from, &sites.FieldError{Field: "site_id", Err: err}
 	}
@@ -217,7 +217,7 @@ type HistoryVersion struct {
 // is sites.ErrSiteUnknown.
 func (s *Service) HistoryVersion(ctx context.Context, id sites.SiteID) (v HistoryVersion, err error) {
 	roster := s.Roster.Roster()
-	if _, err := roster.Site(id); err != nil {
+	if _, err := roster.SiteEver(id); err != nil {
 		return v, &sites.FieldError{Field: "site_id", Err: err}
 	}
 	v.Roster = roster.Revision()

@@ -116,6 +116,9 @@ func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.
 	wrong := c.Check()
 	roster := s.Roster.Roster()
 	site, unknown := roster.Site(c.Site)
+	if unknown != nil {
+		site, _ = roster.SiteEver(c.Site) // whose registration was taken back; or nil
+	}
 	if by.May != nil {
 		if refused := by.May(site, visitTime(corrected, now)); refused != nil {
 			return s.refuse(ctx, &by, &c, s.all(wrong, s.surelyNot(refused)))
@@ -227,7 +230,7 @@ func (s *Service) repeat(ctx context.Context, e ledger.Entry, c *CheckIn) (*Stor
 // entry was set aside, or ledger.ErrAltered where it cannot be said because the roster, or what there is of the
 // site's history, does not verify.
 func (s *Service) Get(ctx context.Context, site sites.SiteID, id CheckInID) (*Stored, error) {
-	if _, err := s.Roster.Roster().Site(site); err != nil {
+	if _, err := s.Roster.Roster().SiteEver(site); err != nil {
 		return nil, s.sure(&sites.FieldError{Field: "site_id", Err: err})
 	}
 	e, err := s.Ledger.Entry(ctx, site.History(), string(id))

@@ -28,6 +28,15 @@ func (w *world) aside(t *testing.T, q ledger.Sequence) {
 	}
 }
 
+// alter changes a bit of the entry of the roster's history.
+func (w *world) alter(q ledger.Sequence) {
+	ledgertest.Alter(w.store.Memory, ledger.Roster, func(entries []ledger.Entry) []ledger.Entry {
+		e := entries[q-1]
+		e.Record[len(e.Record)-20] ^= 1
+		return entries
+	})
+}
+
 // A roster whose history was altered is what stood before, takes no changes, and goes
 // on once a repair has set the entry aside.
 func TestAlteredRoster(t *testing.T) {
@@ -40,11 +49,7 @@ func TestAlteredRoster(t *testing.T) {
 		t.Fatal(err)
 	}
 	altered := before + 1
-	ledgertest.Alter(w.store.Memory, ledger.Roster, func(entries []ledger.Entry) []ledger.Entry {
-		e := entries[altered-1]
-		e.Record[len(e.Record)-20] ^= 1
-		return entries
-	})
+	w.alter(altered)
 	s := w.open(t)
 	if got := s.Roster(); got.Revision() != before || got.NumSites() != 85 || len(got.Orders()) != 0 {
 		t.Errorf("got revision %d with %d sites and %d orders, want what stood before at %d", got.Revision(), got.NumSites(), len(got.Orders()), before)

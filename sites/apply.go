@@ -18,10 +18,14 @@ type change struct {
 	order     *ClosureOrder
 	divisions []divisionChange
 	effective time.Time // of the division changes
+	// revoked is the change that it takes back, and undo what that restores; nil where it
+	// does nothing.
+	revoked ledger.Sequence
+	undo    *undo
 }
 
 // rows is how many rows of the roster the change is about.
-func (c *change) rows() int { return max(1, len(c.sites)+len(c.divisions)) }
+func (c *change) rows() int { return max(1, len(c.sites)+len(c.divisions)+c.undo.rows()) }
 
 // An edit makes a new roster out of one that stays as it is.
 type edit struct {
@@ -49,11 +53,13 @@ func (r *Roster) apply(c change) *Roster {
 		event.Time = later(event.Time, r.Time()) // what was set aside has none of its own
 	}
 	switch {
+	case c.undo != nil:
+		n.applyUndo(c.undo, &event)
 	case c.divisions != nil:
-		event.touched = n.applyDivisions(c.divisions, &moment{c.effective, event.Sequence})
+		event.touched, event.named = n.applyDivisions(c.divisions, &moment{c.effective, event.Sequence})
 	case c.order != nil:
 		event.order = c.order
-		event.touched = n.applyOrder(c.order, event.Sequence)
+		event.touched = n.applyOrder(c.order, true, event.Sequence)
 	default:
 		event.touched = n.applySites(c.sites, event.Sequence)
 	}
@@ -104,18 +110,25 @@ func (n edit) applySites(changed []*Site, seq ledger.Sequence) []uint32 {
 		} else {
 			i = n.sites.Len()
 		}
-		site := n.compact(s, changes, seq)
-		*n.sites.Edit(i, n.own) = site
-		if old == nil {
-			n.siteNumber.add(i, hashOf(site.ID), n.own)
-		}
-		n.list(i, old, site)
+		n.putSite(i, old, n.compact(s, changes, seq))
 		touched = append(touched, i)
 	}
 	if len(changed) > 1000 && len(changed) > n.NumSites()/2 {
 		n.pack()
 	}
 	return touched
+}
+
+// putSite puts the site under the number, in place of the old one where there is one.
+func (n edit) putSite(i uint32, old, site *Site) {
+	*n.sites.Edit(i, n.own) = site
+	if old == nil {
+		n.siteNumber.add(i, hashOf(site.ID), n.own)
+	} else if old.revoked {
+		n.gone--
+		old = nil // which is in no list
+	}
+	n.list(i, old, site)
 }
 
 // pack makes the lists of sites as small as they can be. A tree that has grown
@@ -163,6 +176,7 @@ func (n edit) compact(s *Site, before []ledger.Sequence, seq ledger.Sequence) *S
 	} else {
 		b.changes = append(slices.Clone(before), seq)
 	}
+	b.revision = 0
 	return &b.Site
 }
 
@@ -241,14 +255,20 @@ func (n edit) climb(to []uint32, i uint32) []uint32 {
 	return to
 }
 
-// applyOrder puts the order into the roster and returns the numbers of the
-// divisions that it names, or named before.
-func (n edit) applyOrder(o *ClosureOrder, seq ledger.Sequence) []uint32 {
+// applyOrder puts the order into the roster, as one that holds or as one that never was,
+// and returns the numbers of the divisions that it names, or named before.
+func (n edit) applyOrder(o *ClosureOrder, holds bool, seq ledger.Sequence) []uint32 {
 	tree := n.byStart.tree
 	tree = *tree.Copy()
+	life := new(orderLife)
 	var touched []uint32
-	if old, ok := n.orders.Get(o.ID); ok {
+	if before, ok := n.orders.Get(o.ID); ok {
+		old := before.order
+		life.changes = slices.Clone(before.changes)
 		tree.Delete(old)
+		if id, _ := n.orderNumbers.Get(old.Number); id == o.ID {
+			n.orderNumbers.Delete(old.Number)
+		}
 		for _, code := range old.Divisions {
 			i := n.number(code)
 			n.editOrders(i, func(of *divisionOrders) {
@@ -257,22 +277,31 @@ func (n edit) applyOrder(o *ClosureOrder, seq ledger.Sequence) []uint32 {
 			touched = append(touched, i)
 		}
 	}
+	life.order, life.changes = o, append(life.changes, seq)
 	for _, code := range o.Divisions {
-		i := n.number(code)
-		n.editOrders(i, func(of *divisionOrders) {
-			if at, found := slices.BinarySearchFunc(of.orders, o, compareOrders); !found {
+		touched = append(touched, n.number(code))
+	}
+	slices.Sort(touched)
+	touched = slices.Compact(touched)
+	for _, code := range o.Divisions {
+		n.editOrders(n.number(code), func(of *divisionOrders) {
+			if at, found := slices.BinarySearchFunc(of.orders, o, compareOrders); holds && !found {
 				of.orders = slices.Insert(of.orders, at, o)
-				of.events = append(of.events, seq)
 			}
 		})
-		touched = append(touched, i)
 	}
-	tree.Set(o)
+	for _, i := range touched {
+		n.editOrders(i, func(of *divisionOrders) { of.events = append(of.events, seq) })
+	}
+	if holds {
+		tree.Set(o)
+		n.orderNumbers.Set(o.Number, o.ID)
+	} else {
+		life.revoked = seq
+	}
 	n.byStart = newOrderList(&tree)
-	n.orders.Set(o.ID, o)
-	n.orderNumbers.Set(o.Number, o.ID)
-	slices.Sort(touched)
-	return slices.Compact(touched)
+	n.orders.Set(o.ID, life)
+	return touched
 }
 
 // editOrders changes a copy of the division's orders.
@@ -291,9 +320,8 @@ func (n edit) editOrders(i uint32, change func(*divisionOrders)) {
 // stand in the division, and stay under those above it.
 //
 // It returns the numbers of the divisions that were changed in more than their
-// names.
-func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
-	var touched []uint32
+// names, and those of the others.
+func (n edit) applyDivisions(changes []divisionChange, at *moment) (touched, named []uint32) {
 	children := map[uint32][]uint32{} // new ones, by parent
 	size := 0
 	for _, c := range changes {
@@ -312,6 +340,8 @@ func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
 		}
 		if n.changeVersion(i, c, at, text) {
 			touched = append(touched, i)
+		} else {
+			named = append(named, i)
 		}
 		if c.Op == beginDivision {
 			parent := n.divisions.At(i).newest.parent
@@ -319,7 +349,7 @@ func (n edit) applyDivisions(changes []divisionChange, at *moment) []uint32 {
 		}
 	}
 	n.linkChildren(children)
-	return touched
+	return touched, named
 }
 
 // changeVersion changes the versions of the division. It reports whether more
@@ -333,7 +363,7 @@ func (n edit) changeVersion(i uint32, c divisionChange, at *moment, text *text) 
 	old := d.newest
 	var rare rareDivision
 	if d.rare != nil {
-		rare.older, rare.marks = slices.Clone(d.rare.older), slices.Clone(d.rare.marks)
+		rare.older, rare.marks, rare.revocations = slices.Clone(d.rare.older), slices.Clone(d.rare.marks), d.rare.revocations
 	}
 	marked := func() { // the import leaves no trace in a version
 		rare.marks = append(rare.marks, mark{sequence: at.sequence})
@@ -371,7 +401,7 @@ func (n edit) changeVersion(i uint32, c divisionChange, at *moment, text *text) 
 		d.newest, rare.older = rare.older[last], rare.older[:last]
 	}
 	d.rare = nil
-	if len(rare.older)+len(rare.marks) > 0 {
+	if !rare.empty() {
 		d.rare = new(rareDivision)
 		*d.rare = rare
 	}

@@ -91,6 +91,9 @@ type Closure struct {
 // Closures returns when and under which orders the site is closed, by From.
 // The site is due at exactly the moments that lie in one of them.
 func (r *Roster) Closures(s *Site) []Closure {
+	if s.revoked {
+		return nil
+	}
 	var out []Closure
 	var orders []*ClosureOrder
 	for _, p := range r.placements(s) {

@@ -18,7 +18,8 @@ var (
 	// ErrSiteStruckOff means that the site's registration has ended.
 	ErrSiteStruckOff = errors.New("site is struck off")
 	// ErrRegistrationTaken means that another site has the registration number.
-	// A number is never given out twice, also not after its site was struck off.
+	// A number is never given out twice, also not after its site was struck off, unless
+	// the registration is taken back.
 	ErrRegistrationTaken = errors.New("registration number is taken")
 	// ErrStale means that the etag is not that of the site's present state.
 	ErrStale = errors.New("site was changed since it was read")

@@ -34,6 +34,9 @@ const (
 	// it is afterwards.
 	KindOrderIssued ledger.Kind = "closure_order_issued"
 	KindOrderEnded  ledger.Kind = "closure_order_ended"
+	// KindChangeRevoked: {"revoked":{…}}. From then on, the change that it names is as if
+	// it had never been.
+	KindChangeRevoked ledger.Kind = "change_revoked"
 )
 
 // Content is what an entry of the roster's history says. Exactly one field,
@@ -43,9 +46,18 @@ type Content struct {
 	Order     *ClosureOrder      `json:"closure_order,omitempty"`
 	Divisions *DivisionsImported `json:"divisions,omitempty"`
 	Sites     *SitesImported     `json:"sites,omitempty"`
+	Revoked   *Revoked           `json:"revoked,omitempty"`
 	// Request is the SHA-256, in hexadecimal, of what the request says that made the entry,
 	// and whose id is the entry's. It is empty where the request had no id.
 	Request string `json:"request_sha256,omitempty"`
+}
+
+// Revoked is the content of an entry that takes a change back.
+type Revoked struct {
+	// Revision is the sequence of that change's entry.
+	Revision ledger.Sequence `json:"revision"`
+	// Reason is why, in the words of who did it.
+	Reason string `json:"reason"`
 }
 
 // DivisionsImported is the content of a division import's entry.
@@ -258,6 +270,8 @@ func ParseContent(e ledger.Entry) (Content, error) {
 		own.Site = c.Site
 	case KindOrderIssued, KindOrderEnded:
 		own.Order = c.Order
+	case KindChangeRevoked:
+		own.Revoked = c.Revoked
 	}
 	if c != own || own == (Content{Request: c.Request}) || own.Site != nil && !own.Site.whole() {
 		return c, fmt.Errorf("%w: %s at sequence %d: kind %q", ledger.ErrBadRecord, e.History, e.Sequence, e.Kind)
@@ -274,7 +288,8 @@ func (d divisionChange) whole() bool {
 }
 
 // readChange turns an entry into what it does to the roster, fetching the rows
-// of an import. A repair, and what one has set aside, does nothing.
+// of an import. A repair, and what one has set aside, does nothing. What an entry does
+// that takes another back, Service.undo finds out.
 func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) {
 	c := change{event: Event{Sequence: e.Sequence, ID: e.ID, Kind: e.Kind, Time: e.Time}}
 	if e.Kind == ledger.KindRepaired || e.Kind == ledger.KindSetAside {
@@ -294,6 +309,8 @@ func readChange(ctx context.Context, rows Rows, e ledger.Entry) (change, error) 
 		c.sites = []*Site{content.Site}
 	case content.Order != nil:
 		c.order = content.Order
+	case content.Revoked != nil:
+		c.revoked = content.Revoked.Revision
 	}
 	return c, err
 }

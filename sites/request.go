@@ -112,9 +112,27 @@ func siteAfter(e *ledger.Entry) (*Site, error) {
 
 // orderAfter returns the closure order as it was after the entry that a request has made
 // before.
-func orderAfter(e *ledger.Entry) (*ClosureOrder, error) {
+func (s *Service) orderAfter(ctx context.Context, e *ledger.Entry) (*ClosureOrder, error) {
+	if err := s.knows(ctx, e); err != nil {
+		return nil, err
+	}
 	c, err := ParseContent(*e)
 	return c.Order, err
+}
+
+// RevisionShown returns the revision with which the answer to a change shows the order that
+// it returned: that of the entry which the request made, so that a repeat is answered alike
+// for ever, or that of the newest change of the order where there is none.
+func (s *Service) RevisionShown(by By, id OrderID) ledger.Sequence {
+	r := s.Roster()
+	if life, ok := r.orders.Get(id); ok && by.Request.ID != "" {
+		for _, q := range life.changes {
+			if r.event(q).ID == by.Request.ID {
+				return q
+			}
+		}
+	}
+	return r.OrderRevision(id)
 }
 
 // ShownAt returns the time for which the answer to a change shows the site that it

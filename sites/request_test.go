@@ -67,6 +67,17 @@ var repeatable = map[string]func(t testing.TB, s *sites.Service, by sites.By, ot
 		}
 		return orderAnswer(s.EndOrder(t.Context(), by, s.Roster().Orders()[0].ID, end))
 	},
+	"RevokeChange": func(t testing.TB, s *sites.Service, by sites.By, other bool) (string, error) {
+		reason := "by mistake"
+		if other {
+			reason = "dropped"
+		}
+		r, err := s.Revoke(t.Context(), by, 3, reason)
+		if err != nil {
+			return "", err
+		}
+		return spelled(r.Event(3).RevokedBy), nil
+	},
 	"ImportDivisions": func(t testing.TB, s *sites.Service, by sites.By, other bool) (string, error) {
 		rows := divisionRows(t, "2023")
 		if other {

@@ -30,11 +30,12 @@ type Roster struct {
 
 	sites      persistent.Vector[*Site]
 	siteNumber lookup // by id
+	gone       int    // how many sites there never were, since their registration was taken back
 	// listed has each site in each division in which it ever stands, or that is
 	// above one of those. In the division 0 it has every site.
 	listed btree.BTreeG[listing]
 
-	orders       btree.Map[OrderID, *ClosureOrder]
+	orders       btree.Map[OrderID, *orderLife]
 	orderNumbers btree.Map[string, OrderID] // by the official number
 	ordersOf     btree.Map[uint32, *divisionOrders]
 	byStart      *orderList
@@ -58,7 +59,11 @@ type rareDivision struct {
 	// marks are of the imports that touched the division of which no version tells
 	// any more.
 	marks []mark
+	// revocations are the entries that took back imports which touched the division.
+	revocations []ledger.Sequence
 }
+
+func (d *rareDivision) empty() bool { return len(d.older)+len(d.marks)+len(d.revocations) == 0 }
 
 // A mark is an import that touched a division, with the parent of the version that
 // was lost, or 0.
@@ -97,6 +102,14 @@ func (a listing) less(b listing) bool {
 	return a.site < b.site
 }
 
+// An orderLife is a closure order, as it is now or was before it was taken back, with
+// the entries that made or changed it.
+type orderLife struct {
+	order   *ClosureOrder
+	changes []ledger.Sequence
+	revoked ledger.Sequence // the entry since which there never was one; 0 for none
+}
+
 // divisionOrders are the orders that name a division.
 type divisionOrders struct {
 	orders []*ClosureOrder // as they are now, in the order of compareOrders
@@ -127,10 +140,17 @@ type Event struct {
 	Kind     ledger.Kind
 	Time     time.Time
 
+	// Revokes is the change that the entry takes back, and RevokedBy the entry that takes
+	// this one back; 0 where there is none.
+	Revokes, RevokedBy ledger.Sequence
+
 	order *ClosureOrder // of an order's entry
 	// touched are the numbers of the sites that the entry made or changed, or else
 	// of the divisions under which it may change when sites are closed.
 	touched []uint32
+	// named are, of an import of divisions, the numbers of those that it changed in
+	// nothing but their names.
+	named []uint32
 }
 
 func newRoster() *Roster {
@@ -173,13 +193,27 @@ func (r *Roster) revisionAt(t time.Time) ledger.Sequence {
 	return low
 }
 
-// Site returns the site, or ErrSiteUnknown.
+// Site returns the site, or ErrSiteUnknown, also where its registration was taken back.
 func (r *Roster) Site(id SiteID) (*Site, error) {
+	s, err := r.SiteEver(id)
+	if err == nil && s.revoked {
+		return nil, siteUnknown(id)
+	}
+	return s, err
+}
+
+// SiteEver returns the site, also one whose registration was taken back, or
+// ErrSiteUnknown. What was reported of such a site stays, and its places say whose it is.
+func (r *Roster) SiteEver(id SiteID) (*Site, error) {
 	n := r.siteNumberOf(id)
 	if n == 0 {
-		return nil, fmt.Errorf("site %s: %w", clip(string(id)), ErrSiteUnknown)
+		return nil, siteUnknown(id)
 	}
 	return r.site(n), nil
+}
+
+func siteUnknown(id SiteID) error {
+	return fmt.Errorf("site %s: %w", clip(string(id)), ErrSiteUnknown)
 }
 
 func (r *Roster) siteNumberOf(id SiteID) uint32 {
@@ -209,7 +243,7 @@ func (r *Roster) SiteByRegistration(no string) (*Site, error) {
 func (r *Roster) Sites() iter.Seq[*Site] { return r.listedFrom(listing{}) }
 
 // NumSites is how many sites Sites gives.
-func (r *Roster) NumSites() int { return max(int(r.sites.Len()), 1) - 1 }
+func (r *Roster) NumSites() int { return max(int(r.sites.Len()), 1) - 1 - r.gone }
 
 // SitesAfter gives the sites with a registration number greater than no, by
 // registration number. Where divisions are named, it gives only those that
@@ -281,8 +315,8 @@ func (r *Roster) mergeAfter(no string, in []DivisionCode, yield func(*Site) bool
 // Touched gives the sites that the roster's entries after the revision since
 // may have changed. It promises this: a site is among them if its Registered,
 // Deregistered, Placements or Closures differ between r and the roster at that
-// revision, also if that one does not have it yet. Others may be among them too.
-// Each comes once, in no order. None comes if r is not newer.
+// revision, also if only one of the two has it. Others may be among them too. Each
+// comes once, in no order. None comes if r is not newer.
 func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
 	return func(yield func(SiteID) bool) {
 		seen := make([]uint64, r.sites.Len()/64+1) // a bit for each site
@@ -305,7 +339,7 @@ func (r *Roster) Touched(since ledger.Sequence) iter.Seq[SiteID] {
 // eachTouched calls touch for the sites that the entry touches, by what is known
 // of the divisions by now, until it returns false.
 func (r *Roster) eachTouched(e *Event, touch func(site uint32) bool) bool {
-	if ofSites(e.Kind) {
+	if r.ofSites(e) {
 		for _, site := range e.touched {
 			if !touch(site) {
 				return false
@@ -330,13 +364,42 @@ func (r *Roster) eachTouched(e *Event, touch func(site uint32) bool) bool {
 	return true
 }
 
-// Order returns the closure order, or ErrOrderUnknown.
+// Order returns the closure order, or ErrOrderUnknown, also where it was taken back.
 func (r *Roster) Order(id OrderID) (*ClosureOrder, error) {
-	o, ok := r.orders.Get(id)
-	if !ok {
-		return nil, fmt.Errorf("closure order %s: %w", clip(string(id)), ErrOrderUnknown)
+	o, revoked, err := r.OrderEver(id)
+	if err == nil && !revoked.IsZero() {
+		return nil, orderUnknown(id)
 	}
-	return o, nil
+	return o, err
+}
+
+// OrderEver returns the closure order, also one that was taken back, with the time of
+// that; it is zero of all others. The error is ErrOrderUnknown.
+func (r *Roster) OrderEver(id OrderID) (o *ClosureOrder, revoked time.Time, err error) {
+	l, ok := r.orders.Get(id)
+	if !ok {
+		return nil, time.Time{}, orderUnknown(id)
+	}
+	return l.order, r.revokedAt(l), nil
+}
+
+// OrdersEver gives every closure order by its id as OrderEver returns it.
+func (r *Roster) OrdersEver() iter.Seq2[*ClosureOrder, time.Time] {
+	return func(yield func(*ClosureOrder, time.Time) bool) {
+		r.orders.Scan(func(_ OrderID, l *orderLife) bool { return yield(l.order, r.revokedAt(l)) })
+	}
+}
+
+// revokedAt returns when the order was taken back; zero where it was not.
+func (r *Roster) revokedAt(l *orderLife) time.Time {
+	if l.revoked == 0 {
+		return time.Time{}
+	}
+	return r.event(l.revoked).Time
+}
+
+func orderUnknown(id OrderID) error {
+	return fmt.Errorf("closure order %s: %w", clip(string(id)), ErrOrderUnknown)
 }
 
 // Orders returns every closure order by its start, the ended ones included.
@@ -362,29 +425,38 @@ func (r *Roster) OrdersBefore(o *ClosureOrder) iter.Seq[*ClosureOrder] {
 	}
 }
 
-// ofSites reports whether entries of the kind make or change sites.
-func ofSites(k ledger.Kind) bool {
-	switch k {
-	case KindDivisionsImported, KindOrderIssued, KindOrderEnded:
-		return false
+// ofSites reports whether the entry makes or changes sites.
+func (r *Roster) ofSites(e *Event) bool {
+	if e.Revokes != 0 {
+		e = r.event(e.Revokes)
 	}
-	return true
+	return e.Kind != KindDivisionsImported && !ofOrder(e.Kind)
 }
+
+// ofOrder reports whether entries of the kind make or change an order.
+func ofOrder(k ledger.Kind) bool { return k == KindOrderIssued || k == KindOrderEnded }
 
 // Concerning returns the events that concern the site, oldest first: those
 // that made or changed it, the closure orders that close it, and the division
-// imports that touched a division on its path.
+// imports that touched a division on its path. What was taken back is among them, with
+// the entry that did so.
 func (r *Roster) Concerning(s *Site) []Event {
 	found := slices.Clone(s.changes)
 	for _, p := range r.placements(s) {
 		for _, n := range p.path {
-			found = r.divisions.At(n).appendImports(found)
+			d := r.divisions.At(n)
+			found = d.appendImports(found)
+			if d.rare != nil {
+				for _, q := range d.rare.revocations {
+					found = append(found, q, r.event(q).Revokes)
+				}
+			}
 			of, ok := r.ordersOf.Get(n)
 			if !ok {
 				continue
 			}
 			for _, q := range of.events {
-				if o := r.event(q).order; p.from.Before(o.PlannedEnd) && (p.to.IsZero() || p.to.After(o.Start)) {
+				if o := r.orderOf(q); p.from.Before(o.PlannedEnd) && (p.to.IsZero() || p.to.After(o.Start)) {
 					found = append(found, q)
 				}
 			}
@@ -398,6 +470,16 @@ func (r *Roster) Concerning(s *Site) []Event {
 		}
 	}
 	return out
+}
+
+// orderOf returns the order as it is after an entry about one, or, of one that takes
+// another back, as it is after that other.
+func (r *Roster) orderOf(q ledger.Sequence) *ClosureOrder {
+	e := r.event(q)
+	if e.Revokes != 0 {
+		e = r.event(e.Revokes)
+	}
+	return e.order
 }
 
 // appendImports appends the sequences of the imports that touched the division.

@@ -121,6 +121,9 @@ func (s *Service) checkRestored(ctx context.Context) error {
 func (s *Service) applyAll(ctx context.Context, r *Roster, entries []ledger.Entry) (*Roster, error) {
 	for _, e := range entries {
 		c, err := readChange(ctx, s.Rows, e)
+		if err == nil && c.revoked != 0 {
+			c.undo, err = s.undo(ctx, r, c.revoked)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -490,7 +493,7 @@ func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*Clos
 		return nil, err
 	}
 	if again != nil {
-		return orderAfter(again)
+		return s.orderAfter(ctx, again)
 	}
 	return r.Order(o.ID)
 }
@@ -566,7 +569,7 @@ func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time
 		return nil, err
 	}
 	if again != nil {
-		return orderAfter(again)
+		return s.orderAfter(ctx, again)
 	}
 	return r.Order(id)
 }

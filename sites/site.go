@@ -45,7 +45,8 @@ type Place struct {
 // A Site is one registered premises. It is a value: a change makes a new one.
 type Site struct {
 	ID SiteID `json:"site_id"`
-	// RegistrationNo is unique in the roster, for ever.
+	// RegistrationNo is unique in the roster, for ever, unless the registration is
+	// taken back.
 	RegistrationNo string `json:"registration_no"`
 	Name           string `json:"name"`
 	// Registered is the first moment of the registration.
@@ -56,8 +57,21 @@ type Site struct {
 	// holds also for any time before it.
 	Places []Place `json:"places"`
 
-	// changes are the roster entries that made or changed the site.
+	// changes are the roster entries that made or changed the site, those that take
+	// others back included.
 	changes []ledger.Sequence
+	// revision is the newest of them that holds, where that is not the last of them.
+	revision ledger.Sequence
+	// revoked tells that its registration was taken back: there never was such a site.
+	revoked bool
+}
+
+// Revision is the newest change that made the site what it is; 0 where all were taken back.
+func (s *Site) Revision() ledger.Sequence {
+	if s.revision != 0 || s.revoked || len(s.changes) == 0 {
+		return s.revision
+	}
+	return s.changes[len(s.changes)-1]
 }
 
 // PlaceAt returns where the site stands at t.
@@ -73,7 +87,9 @@ func (s *Site) placeAt(t time.Time) int {
 }
 
 // RegisteredAt reports whether the site is registered at t.
-func (s *Site) RegisteredAt(t time.Time) bool { return during(t, s.Registered, s.Deregistered) }
+func (s *Site) RegisteredAt(t time.Time) bool {
+	return !s.revoked && during(t, s.Registered, s.Deregistered)
+}
 
 // Etag names the site's present state: it differs whenever the site changed.
 func (s *Site) Etag() string {

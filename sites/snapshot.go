@@ -16,7 +16,7 @@ import (
 
 // snapshotVersion begins a snapshot. It gets another number with every change of
 // what follows, and of what a roster makes of its history.
-const snapshotVersion = "xuncha roster 1\n"
+const snapshotVersion = "xuncha roster 2\n"
 
 // errSnapshot means that a snapshot cannot be read.
 var errSnapshot = errors.New("not a snapshot of a roster that this version reads")
@@ -97,6 +97,14 @@ func (p *packer) uint(n uint64) { p.numbers = binary.AppendUvarint(p.numbers, n)
 func (p *packer) count(n int)   { p.uint(uint64(n)) }
 func (p *packer) int(n int64)   { p.numbers = binary.AppendVarint(p.numbers, n) }
 
+func (p *packer) flag(b bool) {
+	if b {
+		p.uint(1)
+	} else {
+		p.uint(0)
+	}
+}
+
 func (p *packer) string(s string) {
 	p.count(len(s))
 	p.text = append(p.text, s...)
@@ -163,6 +171,11 @@ func (r *Roster) marshal() (text, numbers []byte) {
 			p.uint(uint64(m.sequence))
 			p.uint(uint64(m.parent))
 		}
+		var revocations []ledger.Sequence
+		if d.rare != nil {
+			revocations = d.rare.revocations
+		}
+		p.sequences(revocations)
 	}
 	p.count(int(r.sites.Len()))
 	for i := uint32(1); i < r.sites.Len(); i++ {
@@ -187,6 +200,8 @@ func (r *Roster) packSite(p *packer, s *Site) {
 	p.string(s.Name)
 	p.time(s.Registered)
 	p.time(s.Deregistered)
+	p.flag(s.revoked)
+	p.uint(uint64(s.revision))
 	p.sequences(s.changes)
 	p.count(len(s.Places))
 	for _, place := range s.Places {
@@ -208,6 +223,10 @@ func (e *Event) pack(p *packer) {
 	p.string(e.ID)
 	p.string(string(e.Kind))
 	p.time(e.Time)
+	p.uint(uint64(e.Revokes))
+	if e.Revokes != 0 {
+		return // it touches what that change did
+	}
 	if o := e.order; o != nil {
 		p.uint(1)
 		for _, s := range []string{string(o.ID), o.Number, o.Title, o.IssuingAuthority, o.LegalBasis} {
@@ -224,9 +243,15 @@ func (e *Event) pack(p *packer) {
 		return
 	}
 	p.uint(0)
-	p.count(len(e.touched))
+	p.ascending(e.touched)
+	p.ascending(e.named)
+}
+
+// ascending writes numbers that mostly grow.
+func (p *packer) ascending(list []uint32) {
+	p.count(len(list))
 	before := uint32(0)
-	for _, n := range e.touched {
+	for _, n := range list {
 		p.int(int64(n) - int64(before))
 		before = n
 	}
@@ -357,7 +382,8 @@ func (n edit) unpackDivisions(u *unpacker) {
 			}
 			rare.marks = append(rare.marks, m)
 		}
-		if len(rare.older)+len(rare.marks) > 0 {
+		rare.revocations = u.sequences()
+		if !rare.empty() {
 			d.rare = new(rareDivision)
 			*d.rare = rare
 		}
@@ -421,10 +447,16 @@ func (n edit) unpackSites(u *unpacker) {
 			return
 		}
 		*n.sites.Edit(i, n.own) = s
+		if s.revoked {
+			n.gone++
+		}
 		n.siteNumber.add(i, hashOf(s.ID), n.own)
 	}
 	order := make([]uint32, 0, n.NumSites())
-	for i := uint32(1); i < count && !u.failed; i++ {
+	for range n.NumSites() {
+		if u.failed {
+			return
+		}
 		site := u.below(count)
 		if site == 0 || len(order) > 0 && cmp.Or(cmp.Compare(n.site(order[len(order)-1]).RegistrationNo, n.site(site).RegistrationNo), cmp.Compare(order[len(order)-1], site)) >= 0 {
 			u.fail()
@@ -441,6 +473,7 @@ func (n edit) unpackSite(u *unpacker) *Site {
 	b := new(siteBlock)
 	b.ID, b.RegistrationNo, b.Name = SiteID(u.string()), u.string(), u.string()
 	b.Registered, b.Deregistered = u.time(), u.time()
+	b.revoked, b.revision = u.below(2) == 1, ledger.Sequence(u.uint())
 	b.changes = u.sequences()
 	if len(b.changes) == 1 {
 		b.change[0] = b.changes[0]
@@ -511,32 +544,64 @@ func (n edit) unpackEvents(u *unpacker) {
 			kinds[kind] = ledger.Kind(kind)
 		}
 		e.Kind, e.Time = kinds[kind], u.time()
-		isOrder := e.Kind == KindOrderIssued || e.Kind == KindOrderEnded
-		if (u.below(2) == 1) != isOrder {
-			u.fail()
-			return
-		}
-		if isOrder {
-			e.order = u.order()
-			e.touched = n.applyOrder(e.order, e.Sequence)
+		revokes := ledger.Sequence(u.uint())
+		if revokes != 0 {
+			n.unpackRevocation(u, e, revokes)
 		} else {
-			limit := n.divisions.Len()
-			if ofSites(e.Kind) {
-				limit = n.sites.Len()
-			}
-			e.touched = make([]uint32, u.count())
-			before := int64(0)
-			for i := range e.touched {
-				before += u.int()
-				if before <= 0 || before >= int64(limit) {
-					u.fail()
-					return
-				}
-				e.touched[i] = uint32(before)
-			}
+			n.unpackEvent(u, e)
 		}
 		*n.events.Edit(uint32(i), n.own) = e
 	}
+}
+
+// unpackEvent reads what the event touches.
+func (n edit) unpackEvent(u *unpacker, e *Event) {
+	if (u.below(2) == 1) != ofOrder(e.Kind) {
+		u.fail()
+		return
+	}
+	if ofOrder(e.Kind) {
+		e.order = u.order()
+		e.touched = n.applyOrder(e.order, true, e.Sequence)
+		return
+	}
+	limit := n.divisions.Len()
+	if n.ofSites(e) {
+		limit = n.sites.Len()
+	}
+	e.touched, e.named = u.ascending(limit), u.ascending(n.divisions.Len())
+}
+
+// unpackRevocation lets the event take another back. What that does to sites and divisions
+// is in the snapshot; what it does to an order follows.
+func (n edit) unpackRevocation(u *unpacker, e *Event, revokes ledger.Sequence) {
+	if e.Kind != KindChangeRevoked || revokes < 1 || revokes >= e.Sequence || !n.holds(revokes) {
+		u.fail()
+		return
+	}
+	of := n.event(revokes)
+	undo := &undo{of: of}
+	if ofOrder(of.Kind) {
+		undo.order = n.orderBefore(of)
+		n.applyUndo(undo, e)
+		return
+	}
+	n.tell(of, e)
+}
+
+// ascending reads what packer.ascending writes of numbers below the limit.
+func (u *unpacker) ascending(limit uint32) []uint32 {
+	out := make([]uint32, u.count())
+	before := int64(0)
+	for i := range out {
+		before += u.int()
+		if before <= 0 || before >= int64(limit) {
+			u.fail()
+			return nil
+		}
+		out[i] = uint32(before)
+	}
+	return out
 }
 
 func (u *unpacker) order() *ClosureOrder {

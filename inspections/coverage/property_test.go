@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"xuncha/inspections/coverage"
+	"xuncha/ledger"
 	"xuncha/sites"
 )
 
@@ -499,6 +500,9 @@ func agrees(t *rapid.T) {
 			if all := w.roster.Roster().Orders(); len(all) > 0 {
 				w.roster.EndOrder(ctx, sites.By{Account: "admin"}, rapid.SampledFrom(all).Draw(t, "order").ID, moments.Draw(t, "end"))
 			}
+		},
+		"revoke": func(t *rapid.T) {
+			w.roster.Revoke(ctx, sites.By{Account: "admin"}, ledger.Sequence(rapid.IntRange(1, int(w.roster.Roster().Revision())).Draw(t, "revision")), "by mistake")
 		},
 		"divisions": func(t *rapid.T) {
 			effective := fmt.Sprintf("2020-01-%02d", rapid.IntRange(2, 25).Draw(t, "effective"))

@@ -19,23 +19,32 @@ const (
 	DefaultRetentionDays = 180
 )
 
-// keptUntil is until when the photos of check-ins under the order are kept.
-func (s *Service) keptUntil(o *sites.ClosureOrder) time.Time {
-	return o.End.Add(time.Duration(s.RetentionDays) * 24 * time.Hour)
+// endOf is from when on the days count for which the photos of check-ins under the order
+// are kept: from its end, or else from when it was taken back, wherever its end was to lie.
+func endOf(o *sites.ClosureOrder, revoked time.Time) time.Time {
+	if revoked.IsZero() {
+		return o.End
+	}
+	return revoked
+}
+
+// keptUntil is until when photos are kept where the days count from end on.
+func (s *Service) keptUntil(end time.Time) time.Time {
+	return end.Add(time.Duration(s.RetentionDays) * 24 * time.Hour)
 }
 
 // over reports whether the time of the photos of check-ins under the order is over by
 // the server's clock. They are not shown then, and none is taken in. Where that clock is
 // wrong it can be put right, so nothing is deleted by this.
 func (s *Service) over(id sites.OrderID) bool {
-	o, err := s.Roster.Roster().Order(id)
-	return err == nil && !s.Now().Before(s.keptUntil(o))
+	o, revoked, err := s.Roster.Roster().OrderEver(id)
+	return err == nil && !s.Now().Before(s.keptUntil(endOf(o, revoked)))
 }
 
 // surelyOver is over by the time that may be counted with.
 func (s *Service) surelyOver(id sites.OrderID) bool {
-	o, err := s.Roster.Roster().Order(id)
-	return err == nil && s.surely(s.keptUntil(o))
+	o, revoked, err := s.Roster.Roster().OrderEver(id)
+	return err == nil && s.surely(s.keptUntil(endOf(o, revoked)))
 }
 
 // surely reports whether the time has come by the time that may be counted with. All
@@ -79,15 +88,16 @@ func (s *Service) kept(ctx context.Context, order sites.OrderID) iter.Seq2[Kept,
 // One that cannot be deleted does not keep the others; the error names it.
 func (s *Service) Purge(ctx context.Context, account string, dryRun bool, each func(Event)) (purged int, err error) {
 	var failed failures
-	for _, o := range s.Roster.Roster().Orders() {
-		if !s.surely(s.keptUntil(o)) {
+	for o, revoked := range s.Roster.Roster().OrdersEver() {
+		end := endOf(o, revoked)
+		if !s.surely(s.keptUntil(end)) {
 			continue
 		}
 		for k, err := range s.kept(ctx, o.ID) {
 			if err != nil {
 				return purged, err
 			}
-			event := Event{Kept: k, OrderEnd: o.End, RetentionDays: s.RetentionDays}
+			event := Event{Kept: k, OrderEnd: end, RetentionDays: s.RetentionDays}
 			if !dryRun {
 				err := s.purge(ctx, account, event)
 				if errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFull) || ctx.Err() != nil {

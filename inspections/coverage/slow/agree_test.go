@@ -43,7 +43,7 @@ func liveAndAsk(t *rapid.T) {
 		slices.Repeat([]func(){w.ask}, 5),
 		slices.Repeat([]func(){w.advance}, 4),
 		slices.Repeat([]func(){w.moveSite}, 2),
-		[]func(){w.issueOrder, w.endOrder, w.importSites, w.importDivisions, w.updateSite, w.strikeOff, w.retry, w.askBehind, w.writeByHand, func() { w.createSite(w.registered()) }},
+		[]func(){w.issueOrder, w.endOrder, w.importSites, w.importDivisions, w.updateSite, w.strikeOff, w.revoke, w.revoke, w.retry, w.askBehind, w.writeByHand, func() { w.createSite(w.registered()) }},
 	)
 	for range rapid.IntRange(4, 40).Draw(t, "deeds") {
 		deeds[rapid.IntRange(0, len(deeds)-1).Draw(t, "deed")]()

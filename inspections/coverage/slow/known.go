@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // facts are what the entries add up to that were received by some time.
@@ -34,8 +36,14 @@ func (w *World) known(at time.Time) *facts {
 	f := &facts{divisions: map[string][]version{}, checkIns: map[string][]CheckIn{}}
 	sites := map[string]*Site{}
 	orders := map[string]*Order{}
+	revoked := map[ledger.Sequence]bool{} // which is as if it had never been
 	for _, c := range w.changes {
-		if !received(c.received) {
+		if received(c.received) {
+			revoked[c.revokes] = true
+		}
+	}
+	for _, c := range w.changes {
+		if !received(c.received) || revoked[c.sequence] {
 			continue
 		}
 		for _, row := range c.divisions {

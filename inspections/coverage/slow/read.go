@@ -27,7 +27,10 @@ type World struct {
 
 // A change is what one entry of the roster's history says.
 type change struct {
+	sequence ledger.Sequence
 	received time.Time
+	// revokes is the sequence of the change that it takes back; 0 for none.
+	revokes ledger.Sequence
 
 	// divisions begin or end on the day effective.
 	divisions []divisionRow
@@ -176,11 +179,14 @@ func (w *World) readChange(ctx context.Context, rows Rows, e ledger.Entry) error
 		Order     *Order   `json:"closure_order"`
 		Divisions imported `json:"divisions"`
 		Sites     imported `json:"sites"`
+		Revoked   struct {
+			Revision ledger.Sequence `json:"revision"`
+		} `json:"revoked"`
 	}
 	if err := json.Unmarshal(ledger.Content(e.Record), &content); err != nil {
 		return err
 	}
-	c := change{received: e.Time}
+	c := change{sequence: e.Sequence, received: e.Time}
 	var err error
 	switch e.Kind {
 	case "divisions_imported":
@@ -192,6 +198,8 @@ func (w *World) readChange(ctx context.Context, rows Rows, e ledger.Entry) error
 		c.sites = []*Site{content.Site}
 	case "closure_order_issued", "closure_order_ended":
 		c.orders = []*Order{content.Order}
+	case "change_revoked":
+		c.revokes = content.Revoked.Revision
 	default:
 		err = fmt.Errorf("unknown kind %q", e.Kind)
 	}

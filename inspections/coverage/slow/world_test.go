@@ -281,7 +281,7 @@ func (w *world) createSite(registered time.Time) {
 func (w *world) site() (sites.SiteID, string) {
 	id := sites.SiteID(rapid.SampledFrom(w.sites).Draw(w.t, "site"))
 	for _, s := range w.servers {
-		if site, err := s.roster.Roster().Site(id); err == nil {
+		if site, err := s.roster.Roster().SiteEver(id); err == nil {
 			return id, site.RegistrationNo
 		}
 	}
@@ -413,6 +413,24 @@ func (w *world) endOrder() {
 	}
 	if w.did(s, err, "end O%d at %s", n, short(end)) {
 		w.note(end)
+	}
+}
+
+// revoke takes a change back, mostly one of the last, perhaps after one that rests on it.
+func (w *world) revoke() {
+	s := w.anyServer()
+	revision := s.roster.Roster().Revision()
+	if rapid.IntRange(0, 3).Draw(w.t, "of any time") == 0 {
+		revision = ledger.Sequence(rapid.IntRange(1, int(revision)).Draw(w.t, "revision"))
+	} else {
+		revision = max(1, revision-ledger.Sequence(rapid.IntRange(0, 3).Draw(w.t, "before the last")))
+	}
+	_, err := s.roster.Revoke(w.t.Context(), sites.By{Account: "admin"}, revision, "by mistake")
+	w.did(s, err, "take back revision %d", revision)
+	var rests *sites.RestedOnError
+	if errors.As(err, &rests) && rapid.Bool().Draw(w.t, "the other first") {
+		_, err := s.roster.Revoke(w.t.Context(), sites.By{Account: "admin"}, ledger.Sequence(rests.Revision), "by mistake")
+		w.did(s, err, "take back revision %d, on which nothing may rest before %d", rests.Revision, revision)
 	}
 }
 

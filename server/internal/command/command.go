@@ -42,6 +42,8 @@ type commands struct {
 	Photo    client.PhotoCommand    `cmd:"" help:"Fetch a photo of a check-in."`
 	Coverage client.CoverageCommand `cmd:"" help:"Print the coverage of a division."`
 	History  client.HistoryCommand  `cmd:"" help:"Print the history of a site, newest first."`
+	Changes  client.ChangesCommand  `cmd:"" help:"Print the changes of the roster, newest first."`
+	Revoke   client.RevokeCommand   `cmd:"" help:"Take a change of the roster back as if it had never been, from now on."`
 
 	Status       client.StatusCommand       `cmd:"" help:"Print what is wrong with the server. It ends with status 0 where all is well, 1 where something is wrong, and 2 where the server could not be asked."`
 	ConfirmClock client.ConfirmClockCommand `cmd:"" help:"Tell the server that its clock is right after it has jumped."`

@@ -234,7 +234,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}, {"account", "create", "--help"}, {"check-in", "--help"}, {"photo", "--help"}, {"purge", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"import", "divisions", "--help"}, {"import", "sites", "--help"}, {"coverage", "--help"}, {"history", "--help"}, {"account", "create", "--help"}, {"check-in", "--help"}, {"photo", "--help"}, {"changes", "--help"}, {"revoke", "--help"}, {"purge", "--help"}} {
 		out, _, err := xuncha(t, args...)
 		if err != nil || !strings.Contains(out, "Usage: xuncha") {
 			t.Errorf("%v: got %q, %v", args, out, err)
@@ -315,6 +315,20 @@ func testCommands(t *testing.T, store ...string) {
 	if !strings.Contains(out, "SC-GA-0006") {
 		t.Errorf("the sites to move are not named: %s", out)
 	}
+	newest := strings.Split(do("divisions_imported", "changes", "--limit", "1"), "\n")
+	revision := strings.Fields(newest[1])[0]
+	do("Change "+revision+" is taken back", "revoke", revision, "--reason", "another day")
+	do("takes back "+revision+": another day", "changes")
+	do("TAKEN BACK by", "changes")
+	do("takes back "+revision+": another day", "history", "SC-GA-0006")
+	do(`"revokedByRevision"`, "changes", "--json")
+	if _, _, err := xuncha(t, "revoke", revision, "--reason", "once more", "--server", address); err == nil || !strings.Contains(err.Error(), "CHANGE_NOT_REVOCABLE") || command.ExitCode(err) != 1 {
+		t.Errorf("once more: got %v", err)
+	}
+	if _, _, err := xuncha(t, "revoke", revision, "--server", address); command.ExitCode(err) != 2 {
+		t.Errorf("without a reason: got %v", err)
+	}
+	do("52 sites stand in a village that has ended", "import", "divisions", "--effective-date", "2023-07-01", sample(t, "2023.csv", sampledata.Divisions2023()))
 	log := stop()
 	for _, want := range []string{`"msg":"serving"`, `"code":"OK"`, `"msg":"stopped"`} {
 		if !strings.Contains(log, want) {

@@ -135,8 +135,10 @@ var matrix = map[string]matrixRow{
 		return &xunchav1.GetClosureOrderRequest{ClosureOrderId: p.order}
 	})},
 	"RosterService/ListClosureOrders": {roles: everybody, request: elsewhere(&xunchav1.ListClosureOrdersRequest{})},
-	"RosterService/RevokeChange":      {roles: onlyAdmin, request: elsewhere(&xunchav1.RevokeChangeRequest{})},
-	"RosterService/ListChanges":       {roles: []accounts.Role{accounts.Auditor, accounts.Admin}, request: elsewhere(&xunchav1.ListChangesRequest{})},
+	"RosterService/RevokeChange": {roles: onlyAdmin, request: func(w *world, p area) proto.Message {
+		return &xunchav1.RevokeChangeRequest{Revision: w.issue(p.division), Reason: "by mistake"}
+	}},
+	"RosterService/ListChanges": {roles: []accounts.Role{accounts.Auditor, accounts.Admin}, request: elsewhere(&xunchav1.ListChangesRequest{})},
 
 	"InspectionService/SubmitCheckIn": {roles: []accounts.Role{accounts.Officer}, request: func(w *world, p area) proto.Message {
 		if p.site == "" {

@@ -139,7 +139,11 @@ func (s *auditService) fitting(ctx context.Context, entries []ledger.Entry, with
 // is shown as it is stored.
 func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryEntry {
 	altered, aside := s.config.Altered.OfEntry(e)
-	plain := !altered && !aside && !withRecord
+	var revoked ledger.Sequence
+	if e.History == ledger.Roster {
+		revoked = s.config.Roster.Roster().Event(e.Sequence).RevokedBy
+	}
+	plain := !altered && !aside && !withRecord && revoked == 0
 	if plain {
 		if out, ok := s.read.Get(e.Hash); ok {
 			return out
@@ -149,7 +153,7 @@ func (s *auditService) entry(e ledger.Entry, withRecord bool) *xunchav1.HistoryE
 	if err != nil {
 		return fromUnreadable(e, aside)
 	}
-	out.Altered, out.SetAside = altered, aside
+	out.Altered, out.SetAside, out.RevokedBySequence = altered, aside, int64(revoked)
 	if withRecord {
 		out.Record = e.Record
 	}
@@ -185,7 +189,7 @@ func (s *auditService) ListAccesses(ctx context.Context, req *xunchav1.ListAcces
 		}
 	}
 	if site != "" {
-		if _, err := sc.rosterAt.Site(site); err != nil {
+		if _, err := sc.rosterAt.SiteEver(site); err != nil {
 			return nil, &sites.FieldError{Field: "site_id", Err: err}
 		}
 	}

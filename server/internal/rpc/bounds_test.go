@@ -94,7 +94,7 @@ var bounds = map[string]any{
 	"ListCheckInsRequest.flag enum.in":                          []int32{0, 1, 2},
 	"CheckIn.finding enum.not_in":                               []int32{0},
 	"RevokeChangeRequest.revision int64.gte":                    0,
-	"RevokeChangeRequest.reason string.max_len":                 sites.MaxOrderText,
+	"RevokeChangeRequest.reason string.max_len":                 sites.MaxReason,
 	"DivisionRow.* string.max_bytes":                            4096,
 	"SiteRow.* string.max_bytes":                                4096,
 	"ClosureOrder.division_codes repeated.items.string.pattern": aCode,

@@ -14,6 +14,7 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/coverage"
 	"xuncha/inspections/photos"
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/sites"
@@ -140,7 +141,7 @@ func fromSite(s *sites.Site, at time.Time) *xunchav1.Site {
 	out := &xunchav1.Site{
 		SiteId: string(s.ID), RegistrationNo: s.RegistrationNo, Name: s.Name,
 		DivisionCode: string(place.Division), Address: place.Address,
-		RegisteredTime: stamp(s.Registered), DeregisteredTime: stamp(s.Deregistered), Etag: s.Etag(),
+		RegisteredTime: stamp(s.Registered), DeregisteredTime: stamp(s.Deregistered), Etag: s.Etag(), Revision: int64(s.Revision()),
 	}
 	if p := place.Position; p != nil {
 		out.Latitude, out.Longitude = &p.Latitude, &p.Longitude
@@ -180,12 +181,13 @@ func toPlace(m *xunchav1.MoveSiteRequest) (sites.Place, error) {
 	return out, sites.JoinFaults(from, position)
 }
 
-func fromOrder(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+// fromOrder writes the order with the newest change that made it what it is.
+func fromOrder(o *sites.ClosureOrder, revision ledger.Sequence) *xunchav1.ClosureOrder {
 	out := &xunchav1.ClosureOrder{
 		ClosureOrderId: string(o.ID), Number: o.Number, Title: o.Title,
 		IssuingAuthority: o.IssuingAuthority, LegalBasis: o.LegalBasis,
 		StartTime: stamp(o.Start), EndTime: stamp(o.End), PlannedEndTime: stamp(o.PlannedEnd),
-		InspectionInterval: durationpb.New(time.Duration(o.Interval)),
+		InspectionInterval: durationpb.New(time.Duration(o.Interval)), Revision: int64(revision),
 	}
 	out.DivisionCodes = fromCodes(o.Divisions)
 	return out

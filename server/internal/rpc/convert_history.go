@@ -23,6 +23,7 @@ var kinds = map[ledger.Kind]xunchav1.EntryKind{
 	sites.KindSiteDeregistered:   xunchav1.EntryKind_ENTRY_KIND_SITE_DEREGISTERED,
 	sites.KindOrderIssued:        xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ISSUED,
 	sites.KindOrderEnded:         xunchav1.EntryKind_ENTRY_KIND_CLOSURE_ORDER_ENDED,
+	sites.KindChangeRevoked:      xunchav1.EntryKind_ENTRY_KIND_CHANGE_REVOKED,
 	accounts.KindCreated:         xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_CREATED,
 	accounts.KindChanged:         xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_CHANGED,
 	accounts.KindDisabled:        xunchav1.EntryKind_ENTRY_KIND_ACCOUNT_DISABLED,
@@ -85,15 +86,51 @@ func fromEntry(e ledger.Entry) (*xunchav1.HistoryEntry, error) {
 		if e.Kind == sites.KindSiteUpdated {
 			at = e.Time // whose place is what was corrected, also before a move to come
 		}
-		out.Content = &xunchav1.HistoryEntry_Site{Site: fromSite(c.Site, at)}
+		site := fromSite(c.Site, at)
+		site.Revision = int64(e.Sequence)
+		out.Content = &xunchav1.HistoryEntry_Site{Site: site}
 	case c.Order != nil:
-		out.Content = &xunchav1.HistoryEntry_ClosureOrder{ClosureOrder: fromOrder(c.Order)}
+		out.Content = &xunchav1.HistoryEntry_ClosureOrder{ClosureOrder: fromOrder(c.Order, e.Sequence)}
+	case c.Revoked != nil:
+		out.Content = &xunchav1.HistoryEntry_RevokeEvent{RevokeEvent: &xunchav1.RevokeEvent{
+			Revision: int64(c.Revoked.Revision), Reason: c.Revoked.Reason,
+		}}
 	case c.Divisions != nil:
 		d := c.Divisions
 		out.Content = fromImport(d.Source, d.Effective, d.Rows, d.Created, d.Ended, d.Renamed+d.Regrouped)
 	case c.Sites != nil:
 		s := c.Sites
 		out.Content = fromImport(s.Source, s.Effective, s.Rows, s.Registered, s.Deregistered, s.Updated+s.Moved)
+	}
+	return out, nil
+}
+
+// fromChange writes an entry of the roster's history for the list of changes.
+func fromChange(r *sites.Roster, e ledger.Entry) (*xunchav1.RosterChange, error) {
+	out := &xunchav1.RosterChange{
+		Revision: int64(e.Sequence), Kind: kinds[e.Kind], ReceiveTime: stamp(e.Time), Account: e.Account,
+		RevokedByRevision: int64(r.Event(e.Sequence).RevokedBy),
+	}
+	if e.Kind == ledger.KindRepaired {
+		repair, err := ledger.ParseRepair(e)
+		out.Reason = repair.Reason
+		return out, err
+	}
+	c, err := sites.ParseContent(e)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Site != nil:
+		out.SiteId, out.RegistrationNo = string(c.Site.ID), c.Site.RegistrationNo
+	case c.Order != nil:
+		out.ClosureOrderId, out.ClosureOrderNumber = string(c.Order.ID), c.Order.Number
+	case c.Divisions != nil:
+		out.Source, out.EffectiveTime = c.Divisions.Source, stamp(c.Divisions.Effective)
+	case c.Sites != nil:
+		out.Source, out.EffectiveTime = c.Sites.Source, stamp(c.Sites.Effective)
+	case c.Revoked != nil:
+		out.RevokedRevision, out.Reason = int64(c.Revoked.Revision), c.Revoked.Reason
 	}
 	return out, nil
 }

@@ -54,7 +54,7 @@ func (s *scope) seesProblem(p Problem) bool {
 	if p.Site == "" {
 		return true
 	}
-	site, err := s.rosterAt.Site(p.Site)
+	site, err := s.rosterAt.SiteEver(p.Site)
 	if err != nil {
 		return s.everything() == nil // where it stands, nobody knows
 	}

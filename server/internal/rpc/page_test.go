@@ -144,6 +144,10 @@ func TestLongestPages(t *testing.T) {
 			p, err := w.roster.ListClosureOrders(ctx, &xunchav1.ListClosureOrdersRequest{PageSize: size, PageToken: token})
 			return p, namesOf(p.GetClosureOrders(), (*xunchav1.ClosureOrder).GetClosureOrderId), err
 		}, true},
+		{"ListChanges", 1 + 1 + 201, &xunchav1.ListChangesRequest{}, func(size int32, token string) (proto.Message, []string, error) {
+			p, err := w.roster.ListChanges(ctx, &xunchav1.ListChangesRequest{PageSize: size, PageToken: token})
+			return p, namesOf(p.GetChanges(), func(c *xunchav1.RosterChange) string { return fmt.Sprint(c.Revision) }), err
+		}, false},
 		{"ListCheckIns", 201, &xunchav1.ListCheckInsRequest{}, func(size int32, token string) (proto.Message, []string, error) {
 			p, err := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "500000", PageSize: size, PageToken: token})
 			return p, namesOf(p.GetItems(), func(i *xunchav1.CheckInItem) string { return i.CheckIn.CheckInId }), err

@@ -329,7 +329,7 @@ var required = map[string][]string{
 	xunchav1.RosterService_EndClosureOrder_FullMethodName:    {"closure_order_id"},
 	xunchav1.RosterService_GetClosureOrder_FullMethodName:    {"closure_order_id"},
 	xunchav1.RosterService_ListClosureOrders_FullMethodName:  nil,
-	xunchav1.RosterService_RevokeChange_FullMethodName:       nil,
+	xunchav1.RosterService_RevokeChange_FullMethodName:       {"revision", "reason"},
 	xunchav1.RosterService_ListChanges_FullMethodName:        nil,
 	xunchav1.InspectionService_GetCheckIn_FullMethodName:     {"site_id", "check_in_id"},
 	xunchav1.InspectionService_ListCheckIns_FullMethodName:   {"division_code"},

@@ -182,7 +182,9 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		return len(rows), err
 	}
 	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(3, orders, fromOrder)
+	out.OrphanedOrders = first(3, orders, func(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+		return fromOrder(o, done.Roster.OrderRevision(o.ID))
+	})
 	out.OrphanedAccounts = first(3, people, fromAccount)
 	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(displaced)), int32(len(orders))
 	out.OrphanedAccountCount = int32(len(people))
@@ -284,6 +286,11 @@ func (s *rosterService) site(by sites.By, site *sites.Site) *xunchav1.Site {
 	return fromSite(site, s.config.Roster.ShownAt(by, site))
 }
 
+// order writes a closure order as it stands after a change.
+func (s *rosterService) order(by sites.By, o *sites.ClosureOrder) *xunchav1.ClosureOrder {
+	return fromOrder(o, s.config.Roster.RevisionShown(by, o.ID))
+}
+
 func (s *rosterService) UpdateSite(ctx context.Context, req *xunchav1.UpdateSiteRequest) (*xunchav1.UpdateSiteResponse, error) {
 	position, err := positionOf(req.Latitude, req.Longitude)
 	if err != nil {
@@ -377,11 +384,12 @@ func (s *rosterService) CreateClosureOrder(ctx context.Context, req *xunchav1.Cr
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	made, err := s.config.Roster.CreateOrder(ctx, requestBy(ctx, req), order)
+	by := requestBy(ctx, req)
+	made, err := s.config.Roster.CreateOrder(ctx, by, order)
 	if err != nil {
 		return nil, inField("closure_order", err)
 	}
-	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: fromOrder(made)}, nil
+	return &xunchav1.CreateClosureOrderResponse{ClosureOrder: s.order(by, made)}, nil
 }
 
 func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndClosureOrderRequest) (*xunchav1.EndClosureOrderResponse, error) {
@@ -389,19 +397,21 @@ func (s *rosterService) EndClosureOrder(ctx context.Context, req *xunchav1.EndCl
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.config.Roster.EndOrder(ctx, requestBy(ctx, req), sites.OrderID(lower(req.ClosureOrderId)), end)
+	by := requestBy(ctx, req)
+	order, err := s.config.Roster.EndOrder(ctx, by, sites.OrderID(lower(req.ClosureOrderId)), end)
 	if err != nil {
 		return nil, err
 	}
-	return &xunchav1.EndClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+	return &xunchav1.EndClosureOrderResponse{ClosureOrder: s.order(by, order)}, nil
 }
 
 func (s *rosterService) GetClosureOrder(_ context.Context, req *xunchav1.GetClosureOrderRequest) (*xunchav1.GetClosureOrderResponse, error) {
-	order, err := s.config.Roster.Roster().Order(sites.OrderID(lower(req.ClosureOrderId)))
+	r := s.config.Roster.Roster()
+	order, err := r.Order(sites.OrderID(lower(req.ClosureOrderId)))
 	if err != nil {
 		return nil, &sites.FieldError{Field: "closure_order_id", Err: err}
 	}
-	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order)}, nil
+	return &xunchav1.GetClosureOrderResponse{ClosureOrder: fromOrder(order, r.OrderRevision(order.ID))}, nil
 }
 
 func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.ListClosureOrdersRequest) (*xunchav1.ListClosureOrdersResponse, error) {
@@ -430,7 +440,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 			break // this one and all that began before it are over
 		}
 		shown := (at.IsZero() || o.InForce(at)) && sc.seesOrder(o)
-		if !p.offer(shown, func() *xunchav1.ClosureOrder { return fromOrder(o) }) {
+		if !p.offer(shown, func() *xunchav1.ClosureOrder { return fromOrder(o, r.OrderRevision(o.ID)) }) {
 			out.NextPageToken, err = pageToken(cursor, query...)
 			break
 		}

@@ -547,6 +547,13 @@ func TestPages(t *testing.T) {
 			}
 			return out, p.GetNextPageToken(), err
 		},
+		"ListChanges": func(size int32, token string) (out []string, _ string, _ error) {
+			p, err := w.roster.ListChanges(ctx, &xunchav1.ListChangesRequest{PageSize: size, PageToken: token})
+			for _, c := range p.GetChanges() {
+				out = append(out, fmt.Sprint(c.Revision))
+			}
+			return out, p.GetNextPageToken(), err
+		},
 		"ListCheckIns": func(size int32, token string) (out []string, _ string, _ error) {
 			p, err := w.checkIns.ListCheckIns(ctx, &xunchav1.ListCheckInsRequest{DivisionCode: "511600", PageSize: size, PageToken: token})
 			for _, i := range p.GetItems() {

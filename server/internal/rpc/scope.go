@@ -113,7 +113,7 @@ func (s *scope) seesSiteNamed(id sites.SiteID) bool {
 	if s.all() {
 		return true
 	}
-	site, err := s.rosterAt.Site(id)
+	site, err := s.rosterAt.SiteEver(id)
 	return err == nil && s.seesSite(site)
 }
 
@@ -134,7 +134,7 @@ func (s *scope) seesAccount(a *accounts.Account) bool {
 
 // divisionOf returns the division in which lies what was looked at, today.
 func (s *scope) divisionOf(a *accounts.RecordedAccess) sites.DivisionCode {
-	if site, err := s.rosterAt.Site(a.Site); err == nil {
+	if site, err := s.rosterAt.SiteEver(a.Site); err == nil {
 		return site.PlaceAt(s.now).Division
 	}
 	return a.Division
@@ -194,7 +194,7 @@ func (s *scope) site(field, id string) error {
 	if s.all() {
 		return nil
 	}
-	if site, err := s.rosterAt.Site(sites.SiteID(lower(id))); err == nil && s.seesSite(site) {
+	if site, err := s.rosterAt.SiteEver(sites.SiteID(lower(id))); err == nil && s.seesSite(site) {
 		return nil
 	}
 	return noSite(field, id)

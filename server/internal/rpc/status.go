@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -256,9 +257,13 @@ func meaningOf(err error) meaning {
 func (m meaning) sentences(err error) (en, zh string) {
 	var rows *coverage.TooManyRowsError
 	var large *reportTooLargeError
+	var rests *sites.RestedOnError
 	var pixels *picture.TooLargeError
 	var photo *inspections.PhotoError
 	switch {
+	case errors.As(err, &rests):
+		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
+			fmt.Sprintf("之后的更改%d以此项更改为基础，请先撤销该更改。", rests.Revision)
 	case errors.As(err, &pixels):
 		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
 			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
@@ -389,6 +394,10 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	}
 	if depth, ok := fittingDepth(err); ok {
 		info["fitting_depth"] = itoa(depth)
+	}
+	var rests *sites.RestedOnError
+	if errors.As(err, &rests) {
+		info["revision"] = strconv.FormatInt(rests.Revision, 10)
 	}
 	if m.private {
 		message = m.en

@@ -77,7 +77,7 @@ func (s *scope) lay(site *sites.Site, at time.Time) (bool, error) {
 	if !ready {
 		s.spent.Add(int64(remakeCost * known.NumSites()))
 	}
-	was, err := known.Site(site.ID)
+	was, err := known.SiteEver(site.ID)
 	return err == nil && lies(known, was.PlaceAt(at).Division, divisions, at), nil
 }
 
@@ -103,6 +103,6 @@ func (s *scope) photosOf(field, id, checkIn string) error {
 	case c.Entry.Account == s.caller.Account.Username:
 		return nil
 	}
-	site, _ := s.config.Roster.Roster().Site(c.Site) // nil where it is not on the roster
+	site, _ := s.config.Roster.Roster().SiteEver(c.Site) // nil where it is not on the roster
 	return s.sure(s.visited(field, id, site, c.VisitTime()))
 }

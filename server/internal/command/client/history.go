@@ -81,6 +81,8 @@ func PrintHistory(stdout io.Writer, entries []*xunchav1.HistoryEntry) error {
 func describe(e *xunchav1.HistoryEntry) string {
 	text := describeContent(e)
 	switch {
+	case e.RevokedBySequence != 0:
+		text = fmt.Sprintf("TAKEN BACK by %d: %s", e.RevokedBySequence, text)
 	case e.SetAside:
 		text = "SET ASIDE: " + text
 	case e.Altered:
@@ -133,6 +135,8 @@ func describeContent(e *xunchav1.HistoryEntry) string {
 		return text
 	case *xunchav1.HistoryEntry_RepairEvent:
 		return fmt.Sprintf("set aside %s: %s", sequences(c.RepairEvent.Sequences), c.RepairEvent.Reason)
+	case *xunchav1.HistoryEntry_RevokeEvent:
+		return fmt.Sprintf("takes back %d: %s", c.RevokeEvent.Revision, c.RevokeEvent.Reason)
 	case *xunchav1.HistoryEntry_Site:
 		return fmt.Sprintf("%s %s in %s", c.Site.RegistrationNo, c.Site.Name, c.Site.DivisionCode)
 	case *xunchav1.HistoryEntry_ClosureOrder:

@@ -237,7 +237,7 @@ func (x *examination) nameSites(ctx context.Context, list []outcome.Finding) {
 		if !ok {
 			continue
 		}
-		if s, err := roster.Roster().Site(id); err == nil {
+		if s, err := roster.Roster().SiteEver(id); err == nil {
 			list[i].RegistrationNo, list[i].Name = s.RegistrationNo, s.Name
 		}
 	}

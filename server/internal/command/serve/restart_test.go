@@ -143,6 +143,12 @@ func (w *restarting) goOn(t *rapid.T, r *Running, n int) {
 			_, _ = r.roster.MoveSite(ctx, sites.By{Account: "a"}, site.ID, "", sites.Place{Division: rapid.SampledFrom(villages).Draw(t, "to")})
 		case 2:
 			_, _ = r.roster.DeregisterSite(ctx, sites.By{Account: "a"}, site.ID, "", time.Time{})
+		case 3:
+			// Behind the divisions, the order and the first site, which stays.
+			if newest := int(r.roster.Roster().Revision()); newest > 3 {
+				revision := ledger.Sequence(rapid.IntRange(4, newest).Draw(t, "revision"))
+				_, _ = r.roster.Revoke(ctx, sites.By{Account: "a"}, revision, "by mistake")
+			}
 		default:
 			w.ids++
 			c := inspections.CheckIn{
