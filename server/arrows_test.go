@@ -56,7 +56,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {
-		[]string{"client", "proto/xuncha/v1", "server/internal/table", "server/internal/command/outcome"},
+		[]string{"client", "proto/xuncha/v1", "server/internal/table", "server/internal/command/outcome", "sites"},
 		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/rivo/uniseg", "golang.org/x/term"},
 	},
 	"server/internal/command/demo": {
@@ -64,7 +64,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"google.golang.org/protobuf/", "github.com/google/uuid", "github.com/schollz/progressbar/"},
 	},
 	"server/internal/command": {
-		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/outcome", "server/internal/command/serve"},
+		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/outcome", "server/internal/command/serve", "sites"},
 		[]string{"github.com/alecthomas/kong"},
 	},
 	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},

@@ -281,7 +281,7 @@ func TestRightsOfRepeat(t *testing.T) {
 		}
 		may = false
 		_, err = call(w.Service, by, false)
-		if !errors.Is(err, sites.ErrDivisionUnknown) && !errors.Is(err, sites.ErrSiteUnknown) && !errors.Is(err, sites.ErrOrderUnknown) {
+		if !errors.Is(err, sites.ErrDivisionUnknown) && !errors.Is(err, sites.ErrSiteUnknown) && !errors.Is(err, sites.ErrOrderUnknown) && !errors.Is(err, sites.ErrChangeUnknown) {
 			t.Errorf("without the right: got %v, want what is said of what does not exist", err)
 		}
 	})

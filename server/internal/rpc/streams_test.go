@@ -299,7 +299,7 @@ func TestImportAfterTheSiteHasGone(t *testing.T) {
 	r.tick(t)
 	r.advance(time.Minute)
 	must(r.roster.MoveSite(r.as(t, "root"), &xunchav1.MoveSiteRequest{SiteId: r.areas[0].site, DivisionCode: r.areas[1].village}))(t)
-	if err := flow.end(); reasonOf(err) != "IMPORT_REJECTED" || violations(err)[0] != "REGISTRATION_NO_TAKEN" {
+	if err := flow.end(); reasonOf(err) != "IMPORT_REJECTED" || reasonsOf(err)[0] != "REGISTRATION_NO_TAKEN" {
 		t.Errorf("got %v, want a registration number that is another's", err)
 	}
 	s := &scope{config: &r.config, caller: &accounts.Caller{Account: county}, rosterAt: r.config.Roster.Roster(), now: r.clock()}

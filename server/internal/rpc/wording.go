@@ -90,6 +90,7 @@ var fieldWords = map[string]word{
 	"reason":                 {"reason", "原因"},
 	"refresh_token":          {"refresh token", "刷新令牌"},
 	"refused_reason":         {"refusal of the photo", "照片拒收原因"},
+	"reused":                 {"earlier use of the photo", "照片曾被使用"},
 	"registered_on":          {"first day of the registration", "登记日期"},
 	"registered_time":        {"time of the registration", "登记时间"},
 	"registration_no":        {"registration number", "登记编号"},
