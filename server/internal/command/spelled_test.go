@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -26,5 +29,26 @@ func TestSpelled(t *testing.T) {
 	err := error(&spelledError{fmt.Errorf("区\x1b[2J: %w", context.Canceled)})
 	if got := err.Error(); got != `区\u001b[2J: context canceled` || !errors.Is(err, context.Canceled) {
 		t.Errorf("got the error %q", got)
+	}
+}
+
+// TestAccountCreateTellsAll ensures that the command names all that is wrong with an account,
+// a line each, and takes no name that a terminal would act upon.
+func TestAccountCreateTellsAll(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "password")
+	if err := os.WriteFile(file, []byte("short\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Run(t.Context(), []string{"account", "create", "--data", filepath.Join(dir, "data"), "--role", "admin", "--username", "Root",
+		"--display-name", "李\x1b[2J伟", "--division", "5116", "--password-file", file}, io.Discard, io.Discard)
+	if err == nil {
+		t.Fatal("the account was created")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, field := range []string{"username", "display_name", "division_codes[0]", "password"} {
+		if i >= len(lines) || !strings.HasPrefix(lines[i], field+": ") {
+			t.Fatalf("got %q, want line %d to be about %s", lines, i+1, field)
+		}
 	}
 }

@@ -162,6 +162,9 @@ func said(path string, err error) word {
 		return word{fmt.Sprintf("%s: this must be at most %s.", en, most.en), fmt.Sprintf("%s：不得大于%s。", zh, most.zh)}
 	}
 	m := meaningOf(err)
+	if value := (*sites.ValueError)(nil); errors.As(err, &value) && m.reason == xunchav1.ErrorReason_ERROR_REASON_INVALID_FIELD {
+		return word{en + " " + value.Error() + ".", zh + "：" + m.zh} // which goes on from the field's name
+	}
 	return word{en + ": " + m.en, zh + "：" + m.zh}
 }
 
@@ -211,7 +214,8 @@ func spellBound(v any) word {
 			return word{fmt.Sprintf("%d hours", n), fmt.Sprintf("%d小时", n)}
 		}
 	case time.Time:
-		return word{v.Format(time.DateOnly), v.Format(time.DateOnly)}
+		text := v.Format("2006-01-02 15:04 -07:00")
+		return word{text, text}
 	case float64:
 		return word{fmt.Sprintf("%.15g", v), fmt.Sprintf("%.15g", v)}
 	}

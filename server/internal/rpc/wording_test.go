@@ -75,7 +75,7 @@ func TestSaid(t *testing.T) {
 				"Divisions (no. 2): There is no such division.", "Inspection interval: this must lie between 1 hour and 30 days."}},
 		{xunchav1.RosterService_CreateSite_FullMethodName, &xunchav1.CreateSiteRequest{Site: site},
 			[]string{"名称：字段的值无效。另有1处错误。", "名称：字段的值无效。", "纬度：须在-90至90之间。"},
-			[]string{"Name: A field's value is invalid. One more field is wrong.", "Name: A field's value is invalid.", "Latitude: this must lie between -90 and 90."}},
+			[]string{"Name must not have a mark of direction: U+202E is character 2. One more field is wrong.", "Name must not have a mark of direction: U+202E is character 2.", "Latitude: this must lie between -90 and 90."}},
 		{xunchav1.RosterService_ListSites_FullMethodName, &xunchav1.ListSitesRequest{PageSize: -1},
 			[]string{"每页数量：不得小于0。", "每页数量：不得小于0。"},
 			[]string{"Page size: this must be at least 0.", "Page size: this must be at least 0."}},
