@@ -131,6 +131,24 @@ func wantError(t testing.TB, what string, err, want error) {
 	}
 }
 
+// TestUsernameOfAKeyboard ensures that nobody is kept out by what a phone puts around a
+// username and nobody sees.
+func TestUsernameOfAKeyboard(t *testing.T) {
+	w := newWorld(t)
+	for _, username := range []string{"li.wei", "Li.Wei ", "\u202dli.wei\u202c", "li.wei\r\n", "\ufeffli.wei"} {
+		in := right()
+		in.Username = username
+		if a, _, err := w.Login(t.Context(), in); err != nil || a.Username != "li.wei" {
+			t.Errorf("%+q: got %+v, %v", username, a, err)
+		}
+	}
+	in := right()
+	in.Username = "li. wei"
+	if _, _, err := w.Login(t.Context(), in); !errors.Is(err, accounts.ErrSignIn) {
+		t.Errorf("got %v, want ErrSignIn of another name", err)
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	w := newWorld(t)
 	tokens := w.login(t, right())

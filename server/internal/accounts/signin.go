@@ -116,7 +116,8 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if err := s.takesPasswords(); err != nil {
 		return nil, Tokens{}, err
 	}
-	name := strings.ToLower(in.Username)
+	// A keyboard's suggestion ends with a space, and what is pasted may have more around it.
+	name := strings.ToLower(strings.TrimSpace(sites.Clean(in.Username)))
 	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
 		return nil, Tokens{}, err
 	}
