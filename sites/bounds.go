@@ -3,6 +3,8 @@ package sites
 import (
 	"fmt"
 	"time"
+
+	"xuncha/ledger"
 )
 
 // This file bounds the times at which changes of the roster take effect. They bound what
@@ -54,7 +56,7 @@ func (s *Service) checkOrderTimes(o *ClosureOrder, f *Faults) {
 	case o.End.Sub(o.Start) > MaxOrderLength:
 		f.Add("end_time", fmt.Errorf("%w: from %s to %s", ErrOrderTooLong, s.moment(o.Start), s.moment(o.End)))
 	case !o.End.After(now):
-		f.Add("end_time", s.outside(o.End, now, nil, "lies in the past: an order that is over when it is entered closes nothing; check the year"))
+		f.Add("end_time", s.outside(o.End, now, time.Time{}, "lies in the past: an order that is over when it is entered closes nothing; check the year"))
 	}
 }
 
@@ -66,9 +68,52 @@ func (s *Service) ifPlanned(t time.Time) string {
 	return "; that move is still to come and can be taken back (RevokeChange, xuncha revoke)"
 }
 
-// outside returns an error that wraps ErrOutOfRange and names the time, and says why.
-func (s *Service) outside(t time.Time, least, most any, format string, args ...any) error {
-	return &ValueError{Kind: ErrOutOfRange, Least: least, Most: most, text: s.spell(t) + " " + fmt.Sprintf(format, args...)}
+// A newestChange is when the last change of some divisions takes effect.
+type newestChange struct {
+	time time.Time
+	// revision is the roster's change, and code is a division that it is about.
+	revision ledger.Sequence
+	code     DivisionCode
+}
+
+// see looks at the changes of one more division.
+func (n *newestChange) see(r *Roster, code DivisionCode) {
+	d, err := r.division(code)
+	if err != nil {
+		return
+	}
+	for v := range d.versions {
+		for _, m := range []*moment{v.from, v.to} {
+			if m != nil && m.time.After(n.time) {
+				*n = newestChange{m.time, m.sequence, code}
+			}
+		}
+	}
+}
+
+// beforeChange returns the error of a table that takes effect before a change of what it
+// speaks for. A county's table may be in the way of its city's like that. It names the
+// change, and what can be done.
+func (s *Service) beforeChange(effective time.Time, newest newestChange) error {
+	way := fmt.Sprintf("give that day or a later one, or take change %d back", newest.revision)
+	if newest.time.After(s.Now().Add(MaxAhead)) { // no later day is taken
+		way = fmt.Sprintf("take change %d back", newest.revision)
+	}
+	return invalidf("is %s, but change %d of the roster has a later table of %s, which takes effect on %s; %s (RevokeChange, xuncha revoke)",
+		s.spell(effective), newest.revision, newest.code, s.spell(newest.time), way)
+}
+
+// outside returns an error that wraps ErrOutOfRange, names the time and says why. The
+// bounds are in the deployment's zone, as people read them; a zero one is none.
+func (s *Service) outside(t, least, most time.Time, format string, args ...any) error {
+	e := &ValueError{Kind: ErrOutOfRange, text: s.spell(t) + " " + fmt.Sprintf(format, args...)}
+	if !least.IsZero() {
+		e.Least = least.In(s.Zone)
+	}
+	if !most.IsZero() {
+		e.Most = most.In(s.Zone)
+	}
+	return e
 }
 
 // spell writes a time as moment does, and one that begins a day as the day.

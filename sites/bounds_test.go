@@ -93,6 +93,21 @@ func TestDatesAreBounded(t *testing.T) {
 	}
 }
 
+// TestBoundsAreDaysOfTheZone ensures that the bound which people are told is a day of the
+// deployment, also where the server's clock is in another zone.
+func TestBoundsAreDaysOfTheZone(t *testing.T) {
+	w := filled(t)
+	w.now = day(t, "2020-02-02").Add(time.Hour).UTC() // still the 1st there
+	_, err := w.DeregisterSite(t.Context(), sites.By{Account: "test"}, w.site(t, "SC-GA-0001").ID, "", day(t, "2062-01-01"))
+	var value *sites.ValueError
+	if !errors.As(err, &value) {
+		t.Fatalf("got %v, want the bounds", err)
+	}
+	if got := value.Most.(time.Time).Format(time.DateOnly); got != "2021-02-02" || !strings.Contains(err.Error(), got) {
+		t.Errorf("got %v with the bound %s, want 2021-02-02", err, got)
+	}
+}
+
 // importRow imports a table of sites with one row.
 func (w *world) importRow(t testing.TB, row sites.SiteRow) error {
 	t.Helper()

@@ -270,41 +270,6 @@ func (s *Service) planDivisions(r *Roster, may *rights, t *divisionTable, effect
 	return plan, n, nil
 }
 
-// A newestChange is when the last change of some divisions takes effect.
-type newestChange struct {
-	time time.Time
-	// revision is the roster's change, and code is a division that it is about.
-	revision ledger.Sequence
-	code     DivisionCode
-}
-
-// see looks at the changes of one more division.
-func (n *newestChange) see(r *Roster, code DivisionCode) {
-	d, err := r.division(code)
-	if err != nil {
-		return
-	}
-	for v := range d.versions {
-		for _, m := range []*moment{v.from, v.to} {
-			if m != nil && m.time.After(n.time) {
-				*n = newestChange{m.time, m.sequence, code}
-			}
-		}
-	}
-}
-
-// beforeChange returns the error of a table that takes effect before a change of what it
-// speaks for. A county's table may be in the way of its city's like that. It names the
-// change, and what can be done.
-func (s *Service) beforeChange(effective time.Time, newest newestChange) error {
-	way := fmt.Sprintf("give that day or a later one, or take change %d back", newest.revision)
-	if newest.time.After(s.Now().Add(MaxAhead)) { // no later day is taken
-		way = fmt.Sprintf("take change %d back", newest.revision)
-	}
-	return invalidf("is %s, but change %d of the roster has a later table of %s, which takes effect on %s; %s (RevokeChange, xuncha revoke)",
-		s.spell(effective), newest.revision, newest.code, s.spell(newest.time), way)
-}
-
 // checkParent returns what is wrong with the parent that the row has, or keeps.
 // ends are the divisions that the table ends.
 func (t *divisionTable) checkParent(r *Roster, row tableRow, ends map[DivisionCode]Division) error {
