@@ -98,7 +98,7 @@ func (s *Service) mayRepeat(ctx context.Context, by By, r *Roster, e *ledger.Ent
 	case c.Revoked != nil:
 		for code := range r.stillTouched(r.event(e.Sequence), may.now) {
 			if !may.in(code, may.now) {
-				return unknownChange(c.Revoked.Revision)
+				return noChange(c.Revoked.Revision)
 			}
 		}
 	}

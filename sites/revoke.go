@@ -37,15 +37,15 @@ func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, r
 	return r, err
 }
 
-// unknownChange is what is said of a change that does not exist, and of one that whoever
-// asks may not take back.
-func unknownChange(revision ledger.Sequence) error {
+// noChange is what is said of a change that does not exist, and of one that whoever asks may
+// not take back.
+func noChange(revision ledger.Sequence) error {
 	return &FieldError{"revision", fmt.Errorf("%d: %w", revision, ErrChangeUnknown)}
 }
 
 func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision ledger.Sequence) error {
 	wrong := func(err error) error { return &FieldError{"revision", err} }
-	unknown := unknownChange(revision)
+	unknown := noChange(revision)
 	if revision == 0 {
 		return Missing("revision", "")
 	}
