@@ -95,6 +95,12 @@ func (s *Service) mayRepeat(ctx context.Context, by By, r *Roster, e *ledger.Ent
 		if i := slices.IndexFunc(rows, func(d divisionChange) bool { return !by.May(r, d.Code, at) }); i >= 0 {
 			err = &FieldError{"rows", noDivision(rows[i].Code)}
 		}
+	case c.Revoked != nil:
+		for code := range r.stillTouched(r.event(e.Sequence), may.now) {
+			if !may.in(code, may.now) {
+				return noChange(c.Revoked.Revision)
+			}
+		}
 	}
 	return err
 }
@@ -112,10 +118,7 @@ func siteAfter(e *ledger.Entry) (*Site, error) {
 
 // orderAfter returns the closure order as it was after the entry that a request has made
 // before.
-func (s *Service) orderAfter(ctx context.Context, e *ledger.Entry) (*ClosureOrder, error) {
-	if err := s.knows(ctx, e); err != nil {
-		return nil, err
-	}
+func orderAfter(e *ledger.Entry) (*ClosureOrder, error) {
 	c, err := ParseContent(*e)
 	return c.Order, err
 }

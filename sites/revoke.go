@@ -28,22 +28,24 @@ const MaxReason = 500
 func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, reason string) (*Roster, error) {
 	by = by.saying("RevokeChange", func(d *ledger.Digester) { d.Add(strconv.FormatInt(int64(revision), 10), reason) })
 	// It must be possible to open places again whatever else fails.
-	r, again, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
+	r, _, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
 		if err := JoinFaults(s.checkRevoke(ctx, by, r, revision), CheckText("reason", reason, 1, MaxReason)); err != nil {
 			return nil, err
 		}
 		return &decision{kind: KindChangeRevoked, content: Content{Revoked: &Revoked{Revision: revision, Reason: reason}}}, nil
 	})
-	if err != nil || again == nil {
-		return r, err
-	}
-	err = s.knows(ctx, again)
-	return s.Roster(), err
+	return r, err
+}
+
+// noChange is what is said of a change that does not exist, and of one that whoever asks may
+// not take back.
+func noChange(revision ledger.Sequence) error {
+	return &FieldError{"revision", fmt.Errorf("%d: %w", revision, ErrChangeUnknown)}
 }
 
 func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision ledger.Sequence) error {
 	wrong := func(err error) error { return &FieldError{"revision", err} }
-	unknown := wrong(fmt.Errorf("%d: %w", revision, ErrChangeUnknown))
+	unknown := noChange(revision)
 	if revision == 0 {
 		return Missing("revision", "")
 	}

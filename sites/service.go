@@ -493,7 +493,7 @@ func (s *Service) CreateOrder(ctx context.Context, by By, o ClosureOrder) (*Clos
 		return nil, err
 	}
 	if again != nil {
-		return s.orderAfter(ctx, again)
+		return orderAfter(again)
 	}
 	return r.Order(o.ID)
 }
@@ -569,7 +569,7 @@ func (s *Service) EndOrder(ctx context.Context, by By, id OrderID, end time.Time
 		return nil, err
 	}
 	if again != nil {
-		return s.orderAfter(ctx, again)
+		return orderAfter(again)
 	}
 	return r.Order(id)
 }
