@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
@@ -93,8 +91,12 @@ type RevokeCommand struct {
 // Run takes the change back.
 func (c *RevokeCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
-		answer, err := xunchav1.NewRosterServiceClient(conn).RevokeChange(ctx, &xunchav1.RevokeChangeRequest{
-			Revision: c.Revision, Reason: c.Reason, RequestId: uuid.NewString(),
+		var answer *xunchav1.RevokeChangeResponse
+		err := conn.Change(ctx, func(ctx context.Context, requestID string) (err error) {
+			answer, err = xunchav1.NewRosterServiceClient(conn).RevokeChange(ctx, &xunchav1.RevokeChangeRequest{
+				Revision: c.Revision, Reason: c.Reason, RequestId: requestID,
+			})
+			return err
 		})
 		if err != nil {
 			return err
