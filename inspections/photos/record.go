@@ -67,7 +67,7 @@ type Event struct {
 	// photo that has arrived; zero where that is its own.
 	inspections.FirstUse
 	// OrderEnd and RetentionDays are of a purge: it came that many days after the
-	// order's end.
+	// order's end, or after it was taken back.
 	OrderEnd      time.Time
 	RetentionDays int
 }

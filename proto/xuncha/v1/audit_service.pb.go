@@ -165,7 +165,7 @@ type PhotoEvent struct {
 	FirstCheckInId string `protobuf:"bytes,7,opt,name=first_check_in_id,json=firstCheckInId,proto3" json:"first_check_in_id,omitempty"`
 	// The closure order that the check-in was made under.
 	ClosureOrderId string `protobuf:"bytes,8,opt,name=closure_order_id,json=closureOrderId,proto3" json:"closure_order_id,omitempty"`
-	// Of one that was deleted, when that order ended.
+	// Of one that was deleted, when that order ended, or was taken back.
 	ClosureOrderEndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=closure_order_end_time,json=closureOrderEndTime,proto3" json:"closure_order_end_time,omitempty"`
 	// Of one that was deleted, for how many days after that photos were kept.
 	RetentionDays int32 `protobuf:"varint,10,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"`
