@@ -32,7 +32,10 @@ func TestRightsOnTheRosterThatChanges(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func() error{
-		"DeregisterSite": func() error { _, err := strikes.DeregisterSite(t.Context(), county, own.ID, "", time.Time{}); return err },
+		"DeregisterSite": func() error {
+			_, err := strikes.DeregisterSite(t.Context(), county, own.ID, "", time.Time{})
+			return err
+		},
 		"ImportSites": func() error {
 			_, err := imports.ImportSites(t.Context(), county, sites.Import{}, []sites.SiteRow{{Row: 2, RegistrationNo: own.RegistrationNo, DeregisteredOn: "2020-02-01"}})
 			return err
