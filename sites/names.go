@@ -74,24 +74,19 @@ func blank(text string) bool {
 	})
 }
 
-// CleanName returns a text as a name of at most so many characters: clean, with spaces for
-// line ends and tabs. It is empty where nothing of it shows.
+// CleanName returns a text as a name of at most so many characters: clean, and in one line,
+// with one space for spaces, tabs and line ends. It is empty where nothing of it shows.
 func CleanName(text string, most int) string {
-	text = strings.Map(func(r rune) rune {
-		if unlined(r) {
-			return ' '
-		}
-		return r
-	}, Clean(strings.ToValidUTF8(text, "")))
-	text = strings.TrimSpace(text)
-	if runes := []rune(text); len(runes) > most {
+	words := strings.FieldsFunc(Clean(strings.ToValidUTF8(text, "")), func(r rune) bool { return r == ' ' || unlined(r) })
+	name := strings.TrimSpace(strings.Join(words, " "))
+	if runes := []rune(name); len(runes) > most {
 		// A cut can leave a part of what is only whole.
-		text = strings.TrimSpace(Clean(string(runes[:most])))
+		name = strings.TrimSpace(Clean(string(runes[:most])))
 	}
-	if blank(text) {
+	if blank(name) {
 		return ""
 	}
-	return text
+	return name
 }
 
 // Spelled returns a text of any lines with the characters spelled that Clean would take

@@ -161,7 +161,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	} else if in.NewPassword != "" {
 		return nil, Tokens{}, sites.Invalid("new_password", "can only be given with a one-time password")
 	}
-	t, err := s.newDevice(ctx, a, sites.CleanName(in.DeviceName, MaxDeviceName))
+	t, err := s.newDevice(ctx, a, in.DeviceName)
 	return a, t, err
 }
 
@@ -273,17 +273,6 @@ func hash(b []byte) []byte {
 
 func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
-// deviceName returns the name of a device as it is kept: clean, in one line, and cut where
-// it is too long. Phones send what their owners have called them, and nobody is to be kept
-// out for that.
-func deviceName(sent string) string {
-	name := strings.Join(strings.Fields(sites.Clean(sent)), " ")
-	if runes := []rune(name); len(runes) > MaxDeviceName {
-		name = strings.TrimSpace(string(runes[:MaxDeviceName]))
-	}
-	return name
-}
-
 // newDevice signs a new device of the account in.
 func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Tokens, error) {
 	t := refreshToken{account: a.ID, device: s.NewID(), family: make([]byte, 32), secret: make([]byte, 32)}
@@ -292,7 +281,7 @@ func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Token
 			return Tokens{}, err
 		}
 	}
-	d := deviceRecord{Name: deviceName(name), Family: hash(t.family), Current: hash(t.secret)}
+	d := deviceRecord{Name: sites.CleanName(name, MaxDeviceName), Family: hash(t.family), Current: hash(t.secret)}
 	return s.put(ctx, a, t, d, 0)
 }
 
