@@ -39,7 +39,7 @@ func CheckRevoke(revision ledger.Sequence, reason string) error {
 	if revision == 0 {
 		f.Join(Missing("revision", ""))
 	}
-	f.Add("reason", textProblem(reason, 1, MaxOrderText))
+	f.Add("reason", textProblem(reason, 1, MaxReason))
 	return f.Err()
 }
 

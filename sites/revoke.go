@@ -29,7 +29,7 @@ func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, r
 	by = by.saying("RevokeChange", func(d *ledger.Digester) { d.Add(strconv.FormatInt(int64(revision), 10), reason) })
 	// It must be possible to open places again whatever else fails.
 	r, _, err := s.change(ledger.WithReserve(ctx), by, func(r *Roster) (*decision, error) {
-		if err := JoinFaults(s.checkRevoke(ctx, by, r, revision), CheckText("reason", reason, 1, MaxReason)); err != nil {
+		if err := JoinFaults(CheckRevoke(revision, reason), s.checkRevoke(ctx, by, r, revision)); err != nil {
 			return nil, err
 		}
 		return &decision{kind: KindChangeRevoked, content: Content{Revoked: &Revoked{Revision: revision, Reason: reason}}}, nil
@@ -46,9 +46,6 @@ func noChange(revision ledger.Sequence) error {
 func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision ledger.Sequence) error {
 	wrong := func(err error) error { return &FieldError{"revision", err} }
 	unknown := noChange(revision)
-	if revision == 0 {
-		return Missing("revision", "")
-	}
 	if revision < 1 || revision > r.Revision() {
 		return unknown
 	}

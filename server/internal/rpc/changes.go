@@ -25,7 +25,7 @@ func (s *rosterService) RevokeChange(ctx context.Context, req *xunchav1.RevokeCh
 
 // ListChanges lists changes of the roster.
 func (s *rosterService) ListChanges(ctx context.Context, req *xunchav1.ListChangesRequest) (*xunchav1.ListChangesResponse, error) {
-	query := []string{"ListChanges"}
+	query := queryOf(req)
 	var cursor sequenceCursor
 	if err := cursor.read(req.PageToken, query); err != nil {
 		return nil, err
