@@ -288,7 +288,23 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 	if row.inScope == nil {
 		return nil
 	}
-	return c.complete(msg, row.inScope(scopeOf(ctx), msg))
+	s := scopeOf(ctx)
+	err := row.inScope(s, msg)
+	if r, ok := msg.(requested); ok && err != nil && r.GetRequestId() != "" && c.reread(ctx, s) {
+		err = row.inScope(s, msg)
+	}
+	return c.complete(msg, err)
+}
+
+// reread lets a call be judged by what other servers have stored by now, and reports
+// whether it could. A request is repeated on another server within a moment, which may not
+// have heard yet of what it is about.
+func (c *calls) reread(ctx context.Context, s *scope) bool {
+	if c.config.Roster.Refresh(ctx) != nil || c.config.Accounts.Reread(ctx) != nil {
+		return false
+	}
+	s.rosterAt = c.config.Roster.Roster()
+	return true
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and
