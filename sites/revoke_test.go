@@ -429,3 +429,32 @@ func TestRevokeAfterRestore(t *testing.T) {
 		t.Errorf("at the top is %v, want the city", tops)
 	}
 }
+
+// TestRevokedCodesAreNobodys ensures that whoever keeps a division and has taken back a
+// table that began others below it is answered by the same request as before, and is told
+// that the change was taken back, though what it began lies nowhere any more.
+func TestRevokedCodesAreNobodys(t *testing.T) {
+	w := filled(t)
+	by := sites.By{Account: "county", Request: ledger.Request{ID: "9b1d0f7e-0f0c-4f6e-9d55-3a6a0d9c1a01"}}
+	by.May = func(r *sites.Roster, code sites.DivisionCode, at time.Time) bool {
+		return slices.Contains(r.Path(code, at), "511602")
+	}
+	table := []sites.DivisionRow{{Row: 2, Code: "511602999", Name: "新街道", Level: "township", Parent: "511602"}}
+	in := sites.Import{Effective: "2020-02-02"}
+	first, err := w.ImportDivisions(t.Context(), by, in, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := first.Roster.Revision()
+	back := by
+	back.Request = ledger.Request{}
+	if _, err := w.Revoke(t.Context(), back, q, "by mistake"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Revoke(t.Context(), back, q, "by mistake")
+	wantField(t, err, sites.ErrNotRevocable, "revision")
+	again, err := w.ImportDivisions(t.Context(), by, in, table)
+	if err != nil || again.Created != first.Created || again.Roster.Revision() != q {
+		t.Errorf("got %+v, %v; want the first answer", again, err)
+	}
+}
