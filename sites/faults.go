@@ -62,12 +62,17 @@ func FieldErrorsOf(err error) FieldErrors {
 
 // Faults gathers what is wrong with a value, so that whoever sent it learns all of it at
 // once. The zero value has nothing, and costs nothing. Of each field the first fault
-// counts: what else is said of it may only follow from that.
+// counts: what else is said of it may only follow from that. Of more than MaxFaults, the
+// first count.
 type Faults struct{ list FieldErrors }
+
+// MaxFaults is how many faults are gathered of one value. One request can have a million,
+// of which nobody reads so many, and each is compared with all that were found before.
+const MaxFaults = 1000
 
 // Add adds what is wrong with a field; nil is nothing.
 func (f *Faults) Add(field string, err error) {
-	if err != nil && !slices.ContainsFunc(f.list, func(e *FieldError) bool { return e.Field == field }) {
+	if err != nil && len(f.list) < MaxFaults && !slices.ContainsFunc(f.list, func(e *FieldError) bool { return e.Field == field }) {
 		f.list = append(f.list, &FieldError{field, err})
 	}
 }
