@@ -294,7 +294,7 @@ func TestRepeatVoidsNothing(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
 				n := accounts.NewAccount{Username: "chen.jie", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}}
-				created, oneTime, err := w.Create(t.Context(), asked("root", uuid.NewString()), n)
+				created, _, err := w.Create(t.Context(), asked("root", uuid.NewString()), n)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -308,7 +308,8 @@ func TestRepeatVoidsNothing(t *testing.T) {
 						return p, err
 					}
 				}
-				if oneTime, err = again(); err != nil || oneTime == "" {
+				oneTime, err := again()
+				if err != nil || oneTime == "" {
 					t.Fatalf("got %q, %v", oneTime, err)
 				}
 				good, want := later(t, w, created.ID, oneTime)
