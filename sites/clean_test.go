@@ -3,6 +3,7 @@ package sites_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"xuncha/sites"
@@ -94,7 +95,7 @@ func FuzzClean(f *testing.F) {
 			return
 		}
 		for _, r := range once {
-			if sites.Invisible(r) && r != '\n' && r != '\t' {
+			if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) && r != '\n' && r != '\t' {
 				t.Errorf("%+q keeps %U", text, r)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unicode"
 
 	"xuncha/ledger"
 )
@@ -604,13 +603,6 @@ func checkRegistered(site *Site) error {
 }
 
 func checkName(name string) error { return CheckText("name", name, 1, MaxName) }
-
-// Invisible reports whether the character does not belong in a text: a control
-// character, a break of line or paragraph, or one that makes what follows read
-// in the other direction, which makes a text show what it does not say.
-func Invisible(r rune) bool {
-	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202E || r >= 0x2066 && r <= 0x2069
-}
 
 // checkPlace returns all that is wrong with a place that a site is put in.
 func (s *Service) checkPlace(r *Roster, p Place) error {
