@@ -364,6 +364,7 @@ func (n edit) changeVersion(i uint32, c divisionChange, at *moment, text *text) 
 	var rare rareDivision
 	if d.rare != nil {
 		rare.older, rare.marks, rare.revocations = slices.Clone(d.rare.older), slices.Clone(d.rare.marks), d.rare.revocations
+		rare.lost = d.rare.lost
 	}
 	marked := func() { // the import leaves no trace in a version
 		rare.marks = append(rare.marks, mark{sequence: at.sequence})

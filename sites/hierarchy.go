@@ -198,10 +198,23 @@ func (r *Roster) Within(below, code DivisionCode, t time.Time) bool {
 	return n != 0 && slices.Contains(r.pathFrom(path[:0], r.numberOf(below), t), n)
 }
 
-// WithinAny reports whether one of the codes is above, or is, the division below at t.
+// WithinAny reports whether one of the codes is above, or is, the division below at t. A
+// division that was taken back lies where it lay last, so that whoever was responsible for
+// it can see to what is left of it, such as accounts.
 func (r *Roster) WithinAny(below DivisionCode, codes []DivisionCode, t time.Time) bool {
+	n := r.numberOf(below)
+	for i := 0; i < maxPath && n != 0; i++ {
+		d := r.divisions.At(n)
+		if d.known() || d.rare == nil {
+			break
+		}
+		if slices.Contains(codes, d.code) {
+			return true
+		}
+		n = d.rare.lost
+	}
 	var path [maxPath]uint32
-	for _, n := range r.pathFrom(path[:0], r.numberOf(below), t) {
+	for _, n := range r.pathFrom(path[:0], n, t) {
 		if slices.Contains(codes, r.divisions.At(n).code) {
 			return true
 		}

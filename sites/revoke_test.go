@@ -240,6 +240,44 @@ func TestRevokeImportOfDivisions(t *testing.T) {
 	}
 }
 
+// TestDivisionTakenBackLies ensures that a division whose import was taken back still lies where
+// it lay, for who may see what is left of it: also after a start from a snapshot, and
+// after another change that begins and takes back the same.
+func TestDivisionTakenBackLies(t *testing.T) {
+	w := filled(t)
+	check := func(parent sites.DivisionCode) {
+		t.Helper()
+		var kept bytes.Buffer
+		if err := w.Snapshot(&kept); err != nil {
+			t.Fatal(err)
+		}
+		restored := sites.New(w.config())
+		if err := restored.Restore(&kept); err != nil {
+			t.Fatal(err)
+		}
+		for name, r := range map[string]*sites.Roster{"kept": w.Roster(), "restored": restored.Roster()} {
+			if !r.WithinAny("511699001", []sites.DivisionCode{parent}, w.now) {
+				t.Errorf("%s: what was taken back does not lie in %s", name, parent)
+			}
+			if _, err := r.Division("511699001", w.now); !errors.Is(err, sites.ErrDivisionUnknown) {
+				t.Errorf("%s: got %v, want that there is no such division", name, err)
+			}
+		}
+	}
+	for _, parent := range []sites.DivisionCode{"511602", "511603"} {
+		rows := append(divisionRows(t, "2019"),
+			sites.DivisionRow{Row: 1, Code: "511699001", Name: "新镇", Level: "township", Parent: string(parent)})
+		if _, err := w.ImportDivisions(t.Context(), admin, sites.Import{Effective: "2020-06-30"}, rows); err != nil {
+			t.Fatal(err)
+		}
+		w.revoke(t, w.Roster().Revision())
+		check(parent)
+	}
+	if w.Roster().WithinAny("511699001", []sites.DivisionCode{"511602"}, w.now) {
+		t.Error("what was taken back lies where it lay earlier")
+	}
+}
+
 // TestRevokeRestsOnDivisions ensures that no table is taken back on which sites, orders or
 // other tables rest.
 func TestRevokeRestsOnDivisions(t *testing.T) {

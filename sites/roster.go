@@ -61,9 +61,14 @@ type rareDivision struct {
 	marks []mark
 	// revocations are the entries that took back imports which touched the division.
 	revocations []ledger.Sequence
+	// lost is the parent that the division had last where it has no version any more,
+	// because the import that began it was taken back; 0 for none.
+	lost uint32
 }
 
-func (d *rareDivision) empty() bool { return len(d.older)+len(d.marks)+len(d.revocations) == 0 }
+func (d *rareDivision) empty() bool {
+	return len(d.older)+len(d.marks)+len(d.revocations) == 0 && d.lost == 0
+}
 
 // A mark is an import that touched a division, with the parent of the version that
 // was lost, or 0.

@@ -176,6 +176,9 @@ func (r *Roster) marshal() (text, numbers []byte) {
 			revocations = d.rare.revocations
 		}
 		p.sequences(revocations)
+		if len(revocations) > 0 {
+			p.uint(uint64(d.rare.lost))
+		}
 	}
 	p.count(int(r.sites.Len()))
 	for i := uint32(1); i < r.sites.Len(); i++ {
@@ -382,7 +385,9 @@ func (n edit) unpackDivisions(u *unpacker) {
 			}
 			rare.marks = append(rare.marks, m)
 		}
-		rare.revocations = u.sequences()
+		if rare.revocations = u.sequences(); len(rare.revocations) > 0 {
+			rare.lost = u.below(count)
+		}
 		if !rare.empty() {
 			d.rare = new(rareDivision)
 			*d.rare = rare

@@ -304,6 +304,10 @@ func (n edit) remake(l divisionLife, revocation []ledger.Sequence, text *text) {
 	rare := rareDivision{revocations: revocation}
 	if d.rare != nil {
 		rare.revocations = slices.Concat(d.rare.revocations, revocation)
+		rare.lost = d.rare.lost
+	}
+	if d.known() {
+		rare.lost = d.newest.parent
 	}
 	d.newest, d.rare = version{}, &rare
 	for _, c := range l.changes {

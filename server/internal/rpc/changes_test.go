@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/sampledata"
 	"xuncha/sites"
 )
 
@@ -237,4 +239,54 @@ func TestRepeatOfRevokeChange(t *testing.T) {
 	revoke.Reason = "dropped"
 	_, err := w.roster.RevokeChange(ctx, revoke)
 	wantStatus(t, err, codes.AlreadyExists, "REQUEST_CONFLICT", "request_id")
+}
+
+// TestAfterDivisionIsTakenBack ensures that whoever imported a division and took that back
+// still sees both, can repeat it, and keeps the accounts that are bound to the division.
+// Nobody else sees any of it.
+func TestAfterDivisionIsTakenBack(t *testing.T) {
+	w := withoutOrder(t)
+	for name, division := range map[string]string{"root": "511600", "county": "511603", "other": "511602"} {
+		w.create(t, name, accounts.Admin, division)
+	}
+	ctx, other := w.as(t, "county"), w.as(t, "other")
+	table := countyTable("511603", "511603900,新镇,township,511603", "511603900201,新村,village,511603900")
+	header := &xunchav1.ImportHeader{EffectiveDate: w.clock().Format(time.DateOnly), RequestId: uuid.NewString()}
+	done := must(w.importDivisionsBy(t, ctx, table, header))(t)
+	bound := w.create(t, "new", accounts.Officer, "511603900201")
+	revoke := &xunchav1.RevokeChangeRequest{Revision: done.Revision, Reason: "wrong table", RequestId: uuid.NewString()}
+	taken := must(w.roster.RevokeChange(ctx, revoke))(t)
+
+	if again := must(w.roster.RevokeChange(ctx, revoke))(t); !proto.Equal(again, taken) {
+		t.Errorf("a repeat of taking back got %v, want %v", again, taken)
+	}
+	if again := must(w.importDivisionsBy(t, ctx, table, header))(t); !proto.Equal(again, done) {
+		t.Errorf("a repeat of the import got %v, want %v", again, done)
+	}
+	_, err := w.revoke(other, done.Revision)
+	wantStatus(t, err, codes.NotFound, "CHANGE_NOT_FOUND", "revision")
+	for caller, want := range map[context.Context][]int64{ctx: {taken.Revision, done.Revision}, other: nil} {
+		var got []int64
+		for _, c := range must(w.roster.ListChanges(caller, &xunchav1.ListChangesRequest{}))(t).Changes {
+			got = append(got, c.Revision)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the changes %v are listed, want %v", got, want)
+		}
+	}
+	people := xunchav1.NewAccountServiceClient(w.conn)
+	update := &xunchav1.UpdateAccountRequest{AccountId: bound.ID, DivisionCodes: []string{"511603"}}
+	_, err = people.UpdateAccount(other, update)
+	wantStatus(t, err, codes.NotFound, "ACCOUNT_NOT_FOUND", "account_id")
+	must(people.ResetPassword(w.as(t, "root"), &xunchav1.ResetPasswordRequest{AccountId: bound.ID}))(t)
+	must(people.UpdateAccount(ctx, update))(t)
+	_, err = w.roster.GetDivision(ctx, &xunchav1.GetDivisionRequest{Code: "511603900"})
+	wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "code")
+}
+
+// countyTable returns the rows of a county in the sample, and more.
+func countyTable(county string, more ...string) []byte {
+	rows := strings.Split(string(sampledata.Divisions2019()), "\r\n")
+	rows = slices.DeleteFunc(rows, func(row string) bool { return !strings.HasPrefix(row, "code") && !strings.HasPrefix(row, county) })
+	return []byte(strings.Join(append(rows, more...), "\n"))
 }

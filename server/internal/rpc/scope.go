@@ -99,7 +99,8 @@ func (s *scope) seesDivision(code sites.DivisionCode) bool {
 }
 
 // lies reports whether the division is one of the others, or below one, by the roster's
-// hierarchy of the time. A division that nobody knows yet is only itself.
+// hierarchy of the time. A division that nobody knows yet is only itself, and one that was
+// taken back lies where it lay last.
 func lies(r *sites.Roster, code sites.DivisionCode, in []sites.DivisionCode, at time.Time) bool {
 	return slices.Contains(in, code) || r.WithinAny(code, in, at)
 }
