@@ -92,8 +92,7 @@ func (s *Service) mayRepeat(ctx context.Context, by By, r *Roster, e *ledger.Ent
 		var rows []divisionChange
 		rows, err = readRows(ctx, s.Rows, c.Divisions.Rows, divisionChange.whole)
 		at := later(c.Divisions.Effective, may.now) // before, some are not there
-		// What was taken back since lies nowhere any more.
-		if i := slices.IndexFunc(rows, func(d divisionChange) bool { return len(r.Versions(d.Code)) > 0 && !by.May(r, d.Code, at) }); i >= 0 {
+		if i := slices.IndexFunc(rows, func(d divisionChange) bool { return !by.May(r, d.Code, at) }); i >= 0 {
 			err = &FieldError{"rows", noDivision(rows[i].Code)}
 		}
 	case c.Revoked != nil:

@@ -243,8 +243,7 @@ func (r *Roster) stillTouched(e *Event, now time.Time) iter.Seq[DivisionCode] {
 			}
 		case e.Kind == KindDivisionsImported:
 			for _, n := range slices.Concat(e.touched, e.named) {
-				// One that was taken back with the import lies nowhere any more.
-				if d := r.divisions.At(n); d.known() && fresh(n) && !yield(d.code) {
+				if fresh(n) && !yield(r.divisions.At(n).code) {
 					return
 				}
 				for _, p := range r.divisions.At(n).parentsBy(e.Sequence) {
