@@ -8,6 +8,10 @@ import (
 // Going on for longer takes a new decision, and so a new order.
 const MaxOrderLength = 90 * 24 * time.Hour
 
+// MaxOrderDivisions is how many divisions one order can name. A scope wider
+// than that is a county or a city, which is named as one.
+const MaxOrderDivisions = 1000
+
 // The inspection interval of an order lies between these.
 const (
 	MinInspectionInterval = time.Hour

@@ -98,3 +98,14 @@ func (s *Site) Etag() string {
 	}
 	return "r" + strconv.FormatInt(int64(s.changes[len(s.changes)-1]), 10)
 }
+
+// samePlace reports whether two places are the same spot, whenever it began.
+func samePlace(a, b Place) bool {
+	if a.Division != b.Division || a.Address != b.Address {
+		return false
+	}
+	if a.Position == nil || b.Position == nil {
+		return a.Position == b.Position
+	}
+	return *a.Position == *b.Position
+}
