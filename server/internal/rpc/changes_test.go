@@ -290,3 +290,22 @@ func countyTable(county string, more ...string) []byte {
 	rows = slices.DeleteFunc(rows, func(row string) bool { return !strings.HasPrefix(row, "code") && !strings.HasPrefix(row, county) })
 	return []byte(strings.Join(append(rows, more...), "\n"))
 }
+
+// TestListGoesOnAfterOrderIsTakenBack ensures that a list of orders goes on where the last
+// one of a page was taken back meanwhile.
+func TestListGoesOnAfterOrderIsTakenBack(t *testing.T) {
+	w := newWorld(t)
+	last := w.issue("511603")
+	list := func(token string) *xunchav1.ListClosureOrdersResponse {
+		t.Helper()
+		return must(w.roster.ListClosureOrders(t.Context(), &xunchav1.ListClosureOrdersRequest{PageSize: 1, PageToken: token}))(t)
+	}
+	page := list("")
+	if len(page.ClosureOrders) != 1 || page.ClosureOrders[0].Revision != last || page.NextPageToken == "" {
+		t.Fatalf("got %v, want the order that was just issued, and more", page)
+	}
+	must(w.revoke(t.Context(), last))(t)
+	if next := list(page.NextPageToken).ClosureOrders; len(next) != 1 || next[0].ClosureOrderId != w.order.ClosureOrderId {
+		t.Errorf("got %v, want the order before", next)
+	}
+}

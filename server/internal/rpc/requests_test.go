@@ -114,3 +114,24 @@ func countyOf(table []byte, county string) []byte {
 	}
 	return out
 }
+
+// TestRepeatedEndOfOrder ensures that who has ended an order is told so again, with
+// accounts too, although all that was done to the order was taken back since.
+func TestRepeatedEndOfOrder(t *testing.T) {
+	w := newWorld(t)
+	w.areas(t)
+	ctx := w.as(t, "root")
+	o := w.newOrder("S02")
+	o.DivisionCodes = []string{"511603"}
+	o.StartTime = timestamppb.New(w.clock().Add(-time.Hour))
+	made := must(w.roster.CreateClosureOrder(ctx, &xunchav1.CreateClosureOrderRequest{ClosureOrder: o}))(t).ClosureOrder
+	req := &xunchav1.EndClosureOrderRequest{ClosureOrderId: made.ClosureOrderId, RequestId: uuid.NewString()}
+	first := must(w.roster.EndClosureOrder(ctx, req))(t)
+	must(w.revoke(ctx, first.ClosureOrder.Revision))(t)
+	must(w.revoke(ctx, made.Revision))(t)
+	if again := must(w.roster.EndClosureOrder(ctx, req))(t); !proto.Equal(again, first) {
+		t.Errorf("got %v, want %v", again, first)
+	}
+	_, err := w.roster.EndClosureOrder(ctx, &xunchav1.EndClosureOrderRequest{ClosureOrderId: made.ClosureOrderId})
+	wantStatus(t, err, codes.NotFound, "CLOSURE_ORDER_NOT_FOUND", "closure_order_id")
+}

@@ -429,7 +429,7 @@ func (s *rosterService) ListClosureOrders(ctx context.Context, req *xunchav1.Lis
 	r := s.config.Roster.Roster()
 	var after *sites.ClosureOrder
 	if cursor.After != "" {
-		if after, err = r.Order(cursor.After); err != nil {
+		if after, _, err = r.OrderEver(cursor.After); err != nil { // for it may have been taken back meanwhile
 			return nil, errBadToken
 		}
 	}
