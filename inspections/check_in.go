@@ -98,7 +98,7 @@ type CheckIn struct {
 	DispersedPeople int32
 	// Location is nil where the phone does not know it. One that says nothing is as none.
 	Location *Location
-	// Note has at most MaxNote characters once sites.Clean has cleaned it, which Submit
+	// Note has at most MaxNote characters once texts.Clean has cleaned it, which Submit
 	// does.
 	Note string
 	// Photos are at most MaxDeclaredPhotos.

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"xuncha/inspections/coverage"
+	"xuncha/internal/texts"
 	"xuncha/sites"
 )
 
@@ -77,7 +78,7 @@ func (c *CheckIn) Check() error {
 	if c.DispersedPeople < 0 || c.DispersedPeople > MaxDispersedPeople {
 		f.Join(sites.OutOfRange("dispersed_people_count", 0, MaxDispersedPeople))
 	}
-	switch note := sites.Clean(c.Note); {
+	switch note := texts.Clean(c.Note); {
 	case !utf8.ValidString(note):
 		f.Join(sites.Invalid("note", "is not valid UTF-8"))
 	case utf8.RuneCountInString(note) > MaxNote:
@@ -163,7 +164,7 @@ func sameContent(a, b *CheckIn) bool {
 	off := a.Captured.Sub(b.Captured)
 	return a.ID == b.ID && a.Site == b.Site && off > -time.Millisecond && off < time.Millisecond && a.Finding == b.Finding &&
 		a.DutyStaffPresent == b.DutyStaffPresent && a.CancelledEvents == b.CancelledEvents &&
-		a.DispersedPeople == b.DispersedPeople && sites.Clean(a.Note) == sites.Clean(b.Note) &&
+		a.DispersedPeople == b.DispersedPeople && texts.Clean(a.Note) == texts.Clean(b.Note) &&
 		declaresAll(a.Photos, b.Photos) && declaresAll(b.Photos, a.Photos)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"xuncha/inspections/coverage"
 	"xuncha/inspections/picture"
+	"xuncha/internal/texts"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -95,7 +96,7 @@ type By struct {
 // nothing. The clientTime is the phone's clock at sending; zero means that it
 // is right.
 //
-// The note is judged and stored as sites.Clean leaves it.
+// The note is judged and stored as texts.Clean leaves it.
 //
 // A repeat of an id with equal content returns what was stored first and
 // duplicate true, whatever has become of the site or the order since. With
@@ -108,7 +109,7 @@ type By struct {
 // not, the error is ledger.ErrAltered, and where it would rest on a clock that waits to be
 // confirmed, it is ErrClockDoubtful. The phone keeps what it has.
 func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.Time) (stored *Stored, duplicate bool, err error) {
-	c.Note = sites.Clean(c.Note)
+	c.Note = texts.Clean(c.Note)
 	c.Photos = declared(c.Photos)
 	now := s.Now()
 	// What follows is judged at one time, by whoever judges it.

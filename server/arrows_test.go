@@ -21,9 +21,10 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/engine/enginetest":     {[]string{"ledger", "ledger/ledgertest", "sites", "sites/sitestest", "inspections/photos/photostest", "server/internal/accounts", "server/internal/accounts/accountstest", "server/internal/clock", "server/internal/clock/clocktest"}, nil},
 	"server/internal/engine":                {[]string{"ledger"}, []string{"golang.org/x/sys/windows"}},
 	"internal/persistent":                   {nil, nil},
-	"sites":                                 {[]string{"internal/persistent", "ledger"}, []string{"github.com/tidwall/btree"}},
+	"internal/texts":                        {nil, nil},
+	"sites":                                 {[]string{"internal/persistent", "internal/texts", "ledger"}, []string{"github.com/tidwall/btree"}},
 	"sites/sitestest":                       {[]string{"ledger/ledgertest", "sites", "ledger"}, nil},
-	"inspections":                           {[]string{"ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
+	"inspections":                           {[]string{"internal/texts", "ledger", "sites", "inspections/coverage", "inspections/picture"}, nil},
 	"inspections/picture":                   {nil, []string{"golang.org/x/image/"}},
 	"inspections/coverage":                  {[]string{"internal/persistent", "ledger", "sites"}, []string{"github.com/tidwall/btree"}},
 	"inspections/coverage/slow":             {[]string{"ledger"}, nil}, // so that it shares no mistake with what it checks
@@ -36,7 +37,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/testdisk":              {nil, []string{"golang.org/x/sys/unix"}},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},
-	"server/internal/accounts":              {[]string{"ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
+	"server/internal/accounts":              {[]string{"internal/texts", "ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/coreos/go-oidc/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup"}},
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
 	"server/internal/clock":                 {[]string{"ledger"}, []string{"golang.org/x/sys/unix"}},
 	"server/internal/clock/clocktest":       {[]string{"ledger", "server/internal/clock"}, nil},
@@ -56,7 +57,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {
-		[]string{"client", "proto/xuncha/v1", "server/internal/table", "server/internal/command/outcome", "sites"},
+		[]string{"client", "proto/xuncha/v1", "internal/texts", "server/internal/table", "server/internal/command/outcome"},
 		[]string{"google.golang.org/", "github.com/google/uuid", "github.com/rivo/uniseg", "golang.org/x/term"},
 	},
 	"server/internal/command/demo": {
@@ -64,7 +65,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"google.golang.org/protobuf/", "github.com/google/uuid", "github.com/schollz/progressbar/"},
 	},
 	"server/internal/command": {
-		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/outcome", "server/internal/command/serve", "sites"},
+		[]string{"inspections/photos", "server/internal/command/client", "server/internal/command/demo", "server/internal/command/outcome", "server/internal/command/serve", "internal/texts"},
 		[]string{"github.com/alecthomas/kong"},
 	},
 	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},

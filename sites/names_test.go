@@ -1,12 +1,11 @@
 package sites_test
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
+	"xuncha/internal/texts"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -23,10 +22,10 @@ func TestNames(t *testing.T) {
 		if err := sites.CheckText("name", text, 1, 64); err != nil {
 			t.Errorf("%s: %+q is refused: %v", name, text, err)
 		}
-		if got := sites.CleanName(text, 64); got != text {
+		if got := texts.CleanName(text, 64); got != text {
 			t.Errorf("%s: %+q is cleaned to %+q", name, text, got)
 		}
-		if got := sites.Spelled(text); got != text {
+		if got := texts.Spelled(text); got != text {
 			t.Errorf("%s: %+q is spelled %+q", name, text, got)
 		}
 	}
@@ -52,10 +51,10 @@ func TestNames(t *testing.T) {
 		if !errors.Is(err, sites.ErrInvalid) {
 			t.Errorf("%s: got %v, want it refused", test.name, err)
 		}
-		if got := sites.CleanName(test.text, 64); got != test.cleaned || sites.CheckText("name", got, 0, 64) != nil {
+		if got := texts.CleanName(test.text, 64); got != test.cleaned || sites.CheckText("name", got, 0, 64) != nil {
 			t.Errorf("%s: cleaned to %+q, want %+q", test.name, got, test.cleaned)
 		}
-		if got := sites.Spelled(test.text); got != test.spelled {
+		if got := texts.Spelled(test.text); got != test.spelled {
 			t.Errorf("%s: spelled %+q, want %+q", test.name, got, test.spelled)
 		}
 	}
@@ -67,34 +66,6 @@ func TestNames(t *testing.T) {
 	if err := sites.CheckText("name", "广安\u200b市", 1, 64); err == nil || !strings.Contains(err.Error(), "U+200B is character 3") {
 		t.Errorf("got %v, want it to name the character and where it is", err)
 	}
-}
-
-// FuzzNames ensures that what CleanName makes of a text is a name or empty, and that what
-// Spelled makes of JSON is the same JSON, with nothing hidden.
-func FuzzNames(f *testing.F) {
-	for _, test := range asTyped {
-		f.Add(test.text)
-	}
-	f.Add(strings.Repeat("🏴󠁧󠁢󠁥󠁮󠁧󠁿", 10))
-	f.Fuzz(func(t *testing.T, text string) {
-		if got := sites.CleanName(text, 64); sites.CheckText("name", got, 0, 64) != nil {
-			t.Errorf("%+q is cleaned to %+q, which is no name", text, got)
-		}
-		if got := sites.Spelled(text); sites.Clean(got) != got || !utf8.ValidString(got) {
-			t.Errorf("%+q is spelled %+q, which is not clean", text, got)
-		}
-		b, err := json.Marshal(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back, want string
-		if err := json.Unmarshal([]byte(sites.Spelled(string(b))), &back); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(b, &want); err != nil || back != want {
-			t.Errorf("%+q comes back from JSON as %+q", want, back)
-		}
-	})
 }
 
 // TestNamesOfEarlierVersions holds that a site whose texts are of a time with other rules

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"xuncha/sites"
+	"xuncha/internal/texts"
 )
 
 // TestDeviceName ensures that a device is known by the name that its owner sees, and that
@@ -20,7 +20,7 @@ func TestDeviceName(t *testing.T) {
 		long:                           string([]rune(long)[:64]),
 		strings.Repeat("x", 63) + " y": strings.Repeat("x", 63),
 	} {
-		if got := sites.CleanName(sent, MaxDeviceName); got != want {
+		if got := texts.CleanName(sent, MaxDeviceName); got != want {
 			t.Errorf("%+q is kept as %+q, want %+q", sent, got, want)
 		}
 	}

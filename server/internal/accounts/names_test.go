@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"xuncha/internal/texts"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/accounts/oidctest"
@@ -78,7 +79,7 @@ func TestCleanedNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := string(value); !strings.Contains(text, `"李`) || sites.Clean(text) != text || strings.Contains(text, `\u`) || strings.Contains(text, `\n`) {
+		if text := string(value); !strings.Contains(text, `"李`) || texts.Clean(text) != text || strings.Contains(text, `\u`) || strings.Contains(text, `\n`) {
 			t.Errorf("the device is stored as %s", value)
 		}
 	}

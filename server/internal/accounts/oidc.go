@@ -15,6 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
 
+	"xuncha/internal/texts"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -243,15 +244,15 @@ func (p *provider) read(sub string, span tokenSpan, claims map[string]any) (*ide
 		return nil, unusable("iat", "is missing")
 	}
 	id := &identity{subject: sub, span: span}
-	names, err := texts(claims, p.UsernameClaim)
+	names, err := textsIn(claims, p.UsernameClaim)
 	if err != nil || len(names) != 1 {
 		return nil, unusable(p.UsernameClaim, "is no username")
 	}
 	id.username = strings.ToLower(names[0])
 	if name, ok := claims["name"].(string); ok {
-		id.displayName = sites.CleanName(name, MaxDisplayName) // nobody is kept out for a name
+		id.displayName = texts.CleanName(name, MaxDisplayName) // nobody is kept out for a name
 	}
-	values, err := texts(claims, p.RoleClaim)
+	values, err := textsIn(claims, p.RoleClaim)
 	if err != nil {
 		return nil, unusable(p.RoleClaim, "%v", err)
 	}
@@ -269,7 +270,7 @@ func (p *provider) read(sub string, span tokenSpan, claims map[string]any) (*ide
 		return nil, unusable(p.RoleClaim, "means %d roles, want one", len(roles))
 	}
 	id.role = roles[0]
-	codes, err := texts(claims, p.DivisionsClaim)
+	codes, err := textsIn(claims, p.DivisionsClaim)
 	if err != nil {
 		return nil, unusable(p.DivisionsClaim, "%v", err)
 	}
@@ -303,9 +304,9 @@ func claimOf(claims map[string]any, name string) any {
 	return nil
 }
 
-// texts returns the texts of a claim: its own, separated by spaces or commas, or
+// textsIn returns the texts of a claim: its own, separated by spaces or commas, or
 // those of its list.
-func texts(claims map[string]any, name string) ([]string, error) {
+func textsIn(claims map[string]any, name string) ([]string, error) {
 	switch v := claimOf(claims, name).(type) {
 	case nil:
 		return nil, errors.New("is missing")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"xuncha/internal/texts"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
@@ -117,7 +118,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 		return nil, Tokens{}, err
 	}
 	// A keyboard's suggestion ends with a space, and what is pasted may have more around it.
-	name := strings.ToLower(strings.TrimSpace(sites.Clean(in.Username)))
+	name := strings.ToLower(strings.TrimSpace(texts.Clean(in.Username)))
 	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
 		return nil, Tokens{}, err
 	}
@@ -281,7 +282,7 @@ func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Token
 			return Tokens{}, err
 		}
 	}
-	d := deviceRecord{Name: sites.CleanName(name, MaxDeviceName), Family: hash(t.family), Current: hash(t.secret)}
+	d := deviceRecord{Name: texts.CleanName(name, MaxDeviceName), Family: hash(t.family), Current: hash(t.secret)}
 	return s.put(ctx, a, t, d, 0)
 }
 

@@ -13,11 +13,11 @@ import (
 	"github.com/alecthomas/kong"
 
 	"xuncha/inspections/photos"
+	"xuncha/internal/texts"
 	"xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/demo"
 	"xuncha/server/internal/command/outcome"
 	"xuncha/server/internal/command/serve"
-	"xuncha/sites"
 )
 
 // commands has all commands with their flags. It is the operator's manual, which --help
@@ -104,7 +104,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 type spelled struct{ io.Writer }
 
 func (w spelled) Write(b []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, sites.Spelled(string(b))); err != nil {
+	if _, err := io.WriteString(w.Writer, texts.Spelled(string(b))); err != nil {
 		return 0, err
 	}
 	return len(b), nil
@@ -113,7 +113,7 @@ func (w spelled) Write(b []byte) (int, error) {
 // A spelledError is an error whose text is spelled in the same way.
 type spelledError struct{ error }
 
-func (e *spelledError) Error() string { return sites.Spelled(e.error.Error()) }
+func (e *spelledError) Error() string { return texts.Spelled(e.error.Error()) }
 
 // Unwrap returns the error as it was.
 func (e *spelledError) Unwrap() error { return e.error }

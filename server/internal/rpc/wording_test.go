@@ -18,8 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/internal/texts"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/sites"
 )
 
 // TestFieldWords holds that every field of every request has a name for people in both
@@ -138,7 +138,7 @@ func TestLongErrors(t *testing.T) {
 	if size := proto.Size(status.Convert(err).Proto()) * 4 / 3; size > 8<<10 || status.Code(err) != codes.NotFound {
 		t.Errorf("the details of %v have %d bytes in a header", status.Code(err), size)
 	}
-	for _, r := range sites.Spelled(status.Convert(err).Message()) {
+	for _, r := range texts.Spelled(status.Convert(err).Message()) {
 		if unicode.IsControl(r) {
 			t.Errorf("the message has %U", r)
 		}

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"xuncha/client"
-	"xuncha/sites"
+	"xuncha/internal/texts"
 )
 
 // clientConfig holds the flags that all commands share that call a server.
@@ -118,5 +118,5 @@ func Readable(err error) error {
 	if total, err := strconv.Atoi(count); err == nil && total > len(fields) {
 		lines = append(lines, fmt.Sprintf("  and %d more", total-len(fields)))
 	}
-	return errors.New(sites.Spelled(strings.Join(lines, "\n")))
+	return errors.New(texts.Spelled(strings.Join(lines, "\n")))
 }

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/internal/texts"
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/sites"
 )
 
 // TestPrintAltered ensures that what does not verify shows in every table that has
@@ -98,7 +98,7 @@ func TestPrintNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := out.String()
-	if !strings.Contains(got, `样\u001b[2J例\u202e馆\nsite  9`) || strings.Count(got, "\n") != 2 || sites.Clean(got) != got {
+	if !strings.Contains(got, `样\u001b[2J例\u202e馆\nsite  9`) || strings.Count(got, "\n") != 2 || texts.Clean(got) != got {
 		t.Errorf("got %q", got)
 	}
 }

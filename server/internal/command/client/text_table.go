@@ -9,7 +9,7 @@ import (
 
 	"github.com/rivo/uniseg"
 
-	"xuncha/sites"
+	"xuncha/internal/texts"
 )
 
 // A textTable is a table whose columns line up on a terminal. There a Chinese
@@ -30,7 +30,7 @@ var oneLine = strings.NewReplacer("\n", `\n`, "\t", `\t`)
 func (t *textTable) add(cells ...string) {
 	row := make([]string, len(cells))
 	for i, cell := range cells {
-		row[i] = oneLine.Replace(sites.Spelled(cell))
+		row[i] = oneLine.Replace(texts.Spelled(cell))
 	}
 	t.rows = append(t.rows, row)
 }

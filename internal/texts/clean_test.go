@@ -1,4 +1,4 @@
-package sites_test
+package texts_test
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"xuncha/sites"
+	"xuncha/internal/texts"
 )
 
 // asTyped are texts as phones' keyboards, dictation and clipboards make them, with what
@@ -67,7 +67,7 @@ func tags(s string) string {
 func TestClean(t *testing.T) {
 	for _, test := range asTyped {
 		t.Run(test.name, func(t *testing.T) {
-			if got := sites.Clean(test.text); got != test.want {
+			if got := texts.Clean(test.text); got != test.want {
 				t.Errorf("%+q is kept as %+q, want %+q", test.text, got, test.want)
 			}
 		})
@@ -81,8 +81,8 @@ func FuzzClean(f *testing.F) {
 		f.Add(test.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		once := sites.Clean(text)
-		if twice := sites.Clean(once); twice != once {
+		once := texts.Clean(text)
+		if twice := texts.Clean(once); twice != once {
 			t.Errorf("%+q is cleaned to %+q, and that to %+q", text, once, twice)
 		}
 		if utf8.RuneCountInString(once) > utf8.RuneCountInString(text) {
@@ -105,7 +105,7 @@ func FuzzClean(f *testing.F) {
 func BenchmarkClean(b *testing.B) {
 	note := strings.Repeat("门口已张贴通知, closed. ", 5)
 	for b.Loop() {
-		if sites.Clean(note) != note {
+		if texts.Clean(note) != note {
 			b.Fatal("it was clean")
 		}
 	}

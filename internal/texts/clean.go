@@ -1,4 +1,7 @@
-package sites
+// Package texts has what holds of any text that people type and read: what is made of one
+// before it is judged and stored, what belongs in one of a single line, and how one is
+// shown on a terminal.
+package texts
 
 import (
 	"strings"
