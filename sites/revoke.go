@@ -203,15 +203,6 @@ func sitePlaces(a, b *Site, now time.Time, yield func(DivisionCode) bool) bool {
 	return true
 }
 
-// Event returns the entry with the sequence, without its record; the zero Event where the
-// roster has none.
-func (r *Roster) Event(q ledger.Sequence) Event {
-	if q < 1 || q > r.Revision() {
-		return Event{}
-	}
-	return *r.event(q)
-}
-
 // StillTouched gives the divisions that the change of the event touched, as far as the
 // roster still tells without reading what was before. Of one that takes another back,
 // these are that one's. Each comes once.

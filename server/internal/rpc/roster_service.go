@@ -2,20 +2,14 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"runtime/debug"
 	"slices"
 	"sort"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
-	"xuncha/server/internal/accounts"
 	"xuncha/sites"
 )
 
@@ -91,181 +85,6 @@ func (s *rosterService) GetDivision(_ context.Context, req *xunchav1.GetDivision
 		out.Ancestors = append(out.Ancestors, fromDivision(above))
 	}
 	return out, nil
-}
-
-// An importRequest is a message of either import.
-type importRequest[R any] interface {
-	GetHeader() *xunchav1.ImportHeader
-	GetRow() R
-}
-
-// maxImport is how many bytes the rows of one import can have, which are held in
-// memory until all are there.
-const maxImport = 256 << 20
-
-// receiveImport reads an import's stream: one header, then rows.
-func receiveImport[Req importRequest[R], R interface {
-	comparable
-	proto.Message
-}, Row any](recv func() (Req, error), read func(R) Row) (header *xunchav1.ImportHeader, rows []Row, err error) {
-	var none R
-	size := 0
-	for {
-		req, err := recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		h, row := req.GetHeader(), req.GetRow()
-		switch {
-		case h != nil && header == nil && len(rows) == 0:
-			header = h
-		case h != nil:
-			return nil, nil, sites.Invalid("header", "must come first, and once")
-		case header == nil:
-			return nil, nil, &sites.FieldError{Field: "header", Err: fmt.Errorf("%w: it comes before the rows", sites.ErrMissing)}
-		case row != none && len(rows) == sites.MaxImportRows:
-			return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: an import has at most %d rows", sites.ErrTooLong, sites.MaxImportRows)}
-		case row != none:
-			if size += proto.Size(row); size > maxImport {
-				return nil, nil, &sites.FieldError{Field: "row", Err: fmt.Errorf("%w: the rows of an import are at most %d MiB", errTooLarge, maxImport>>20)}
-			}
-			rows = append(rows, read(row))
-		}
-	}
-	if header == nil {
-		return nil, nil, &sites.FieldError{Field: "header", Err: sites.ErrMissing}
-	}
-	return header, rows, nil
-}
-
-func (s *rosterService) ImportDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) error {
-	rows, err := s.importDivisions(stream)
-	giveBack(rows)
-	return err
-}
-
-// importDivisions returns how many rows the import has.
-func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xunchav1.ImportDivisionsRequest, xunchav1.ImportDivisionsResponse]) (n int, err error) {
-	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.DivisionRow) sites.DivisionRow {
-		return sites.DivisionRow{Row: int(r.Row), Code: r.Code, Name: r.Name, Level: r.Level, Parent: r.ParentCode}
-	})
-	if err != nil {
-		return len(rows), err
-	}
-	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportDivisions(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
-	var rejected *sites.ImportError
-	if header.DryRun && errors.As(err, &rejected) {
-		return len(rows), stream.SendAndClose(&xunchav1.ImportDivisionsResponse{
-			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
-		})
-	}
-	if err != nil {
-		return len(rows), inImport(err)
-	}
-	out := &xunchav1.ImportDivisionsResponse{
-		Changed: done.Changed, Revision: int64(done.Roster.Revision()),
-		Created: int32(done.Created), Ended: int32(done.Ended), Renamed: int32(done.Renamed),
-		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
-	}
-	now, sc := s.config.Now(), scopeOf(stream.Context())
-	if done.Changed { // so that a repeat shows all as it was then
-		now = done.Roster.Time()
-	}
-	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })
-	orders := slices.DeleteFunc(done.Orphaned, func(o *sites.ClosureOrder) bool { return !sc.seesOrder(o) })
-	people, err := s.orphaned(sc, done.EndedCodes, now)
-	if err != nil {
-		return len(rows), err
-	}
-	out.DisplacedSites = first(3, displaced, func(site *sites.Site) *xunchav1.Site { return fromSite(site, now) })
-	out.OrphanedOrders = first(3, orders, func(o *sites.ClosureOrder) *xunchav1.ClosureOrder {
-		return fromOrder(o, done.Roster.OrderRevision(o.ID))
-	})
-	out.OrphanedAccounts = first(3, people, fromAccount)
-	out.DisplacedSiteCount, out.OrphanedOrderCount = int32(len(displaced)), int32(len(orders))
-	out.OrphanedAccountCount = int32(len(people))
-	return len(rows), stream.SendAndClose(out)
-}
-
-// orphaned returns the accounts in use at a time that are bound to one of the divisions,
-// which end, and that the caller keeps.
-func (s *rosterService) orphaned(sc *scope, ended []sites.DivisionCode, at time.Time) (out []*accounts.Account, err error) {
-	if len(ended) == 0 {
-		return nil, nil
-	}
-	people, err := s.config.Accounts.Known(sc.ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	ends := func(code sites.DivisionCode) bool { _, ok := slices.BinarySearch(ended, code); return ok }
-	for a := range people {
-		if a.Disabled.IsZero() && slices.ContainsFunc(a.Divisions, ends) && sc.seesAccount(a) {
-			out = append(out, a)
-		}
-	}
-	return out, nil
-}
-
-// manyRows is how many rows an import has, at least, after which memory is given back.
-const manyRows = 50_000
-
-// giveBack gives memory back to the system after an import of so many rows. A country's
-// leaves hundreds of megabytes, which nobody needs until the next one.
-func giveBack(rows int) {
-	if rows >= manyRows {
-		debug.FreeOSMemory()
-	}
-}
-
-// first returns as many of the values, as messages, as fill one of so many parts of an
-// answer.
-func first[V any, M proto.Message](parts int, values []V, message func(V) M) []M {
-	p := page[M]{size: len(values), used: maxPageBytes - maxPageBytes/parts}
-	for _, v := range values {
-		if !p.offer(true, func() M { return message(v) }) {
-			break
-		}
-	}
-	return p.items
-}
-
-func (s *rosterService) ImportSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) error {
-	rows, err := s.importSites(stream)
-	giveBack(rows)
-	return err
-}
-
-// importSites returns how many rows the import has.
-func (s *rosterService) importSites(stream grpc.ClientStreamingServer[xunchav1.ImportSitesRequest, xunchav1.ImportSitesResponse]) (n int, err error) {
-	header, rows, err := receiveImport(stream.Recv, func(r *xunchav1.SiteRow) sites.SiteRow {
-		return sites.SiteRow{
-			Row: int(r.Row), RegistrationNo: r.RegistrationNo, Name: r.Name, Division: r.DivisionCode, Address: r.Address,
-			Latitude: r.Latitude, Longitude: r.Longitude, RegisteredOn: r.RegisteredOn, DeregisteredOn: r.DeregisteredOn,
-		}
-	})
-	if err != nil {
-		return len(rows), err
-	}
-	before := s.config.Roster.Roster().Revision()
-	done, err := s.config.Roster.ImportSites(stream.Context(), requestBy(stream.Context(), header), toImport(header), rows)
-	var rejected *sites.ImportError
-	if header.DryRun && errors.As(err, &rejected) {
-		return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
-			Problems: fromProblems(rejected.Problems), ProblemCount: int32(rejected.Total), Revision: int64(before),
-		})
-	}
-	if err != nil {
-		return len(rows), inImport(err)
-	}
-	return len(rows), stream.SendAndClose(&xunchav1.ImportSitesResponse{
-		Changed: done.Changed, Revision: int64(done.Roster.Revision()),
-		Registered: int32(done.Registered), Deregistered: int32(done.Deregistered), Moved: int32(done.Moved),
-		Updated: int32(done.Updated), Unchanged: int32(done.Unchanged),
-	})
 }
 
 func (s *rosterService) CreateSite(ctx context.Context, req *xunchav1.CreateSiteRequest) (*xunchav1.CreateSiteResponse, error) {
