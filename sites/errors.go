@@ -66,7 +66,7 @@ type RestedOnError struct {
 }
 
 func (e *RestedOnError) Error() string {
-	return fmt.Sprintf("%v: revision %d", ErrRestedOn, e.Revision)
+	return fmt.Sprintf("%v: take back revision %d first", ErrRestedOn, e.Revision)
 }
 
 // Unwrap returns ErrRestedOn.

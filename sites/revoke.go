@@ -63,7 +63,7 @@ func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision le
 		return unknown
 	}
 	if !r.holds(revision) {
-		return wrong(fmt.Errorf("%d: %w", revision, ErrNotRevocable))
+		return wrong(fmt.Errorf("%d: %w: %s", revision, ErrNotRevocable, of.whyNot()))
 	}
 	undo, err := s.undo(ctx, r, revision)
 	if err != nil {
@@ -77,6 +77,18 @@ func (s *Service) checkRevoke(ctx context.Context, by By, r *Roster, revision le
 		return wrong(&RestedOnError{Revision: int64(later)})
 	}
 	return nil
+}
+
+// whyNot says why the event's change, which does not hold or never can be, cannot be taken
+// back.
+func (e *Event) whyNot() string {
+	switch {
+	case e.RevokedBy != 0:
+		return fmt.Sprintf("change %d has taken it back already", e.RevokedBy)
+	case e.Revokes != 0:
+		return fmt.Sprintf("it takes back change %d; make that change once more", e.Revokes)
+	}
+	return "it is of a kind that cannot be"
 }
 
 // restsOn returns the newest change that rests on the one of the event, or 0. After is the

@@ -42,8 +42,15 @@ func testAccounts(t *testing.T, store ...string) {
 		out, _, err := xuncha(t, append(args, "--server", address, "--username", name)...)
 		return out, err
 	}
-	if _, _, err := xuncha(t, "coverage", "511600", "--server", address); err == nil || !strings.Contains(err.Error(), "TOKEN_INVALID") {
-		t.Errorf("nobody: got %v", err)
+	if _, _, err := xuncha(t, "coverage", "511600", "--server", address); err == nil || !strings.Contains(err.Error(), "--username") || !strings.Contains(err.Error(), "TOKEN_INVALID") {
+		t.Errorf("nobody: got %v, want to be told how to sign in", err)
+	}
+	table := sample(t, "none.csv", sampledata.Sites())
+	if _, _, err := xuncha(t, "import", "sites", table, "--server", address); err == nil || !strings.Contains(err.Error(), "--username") {
+		t.Errorf("nobody imports: got %v, want to be told how to sign in", err)
+	}
+	if _, err := as("root", "coverage", "511600", "--password="); err == nil || !strings.Contains(err.Error(), "XUNCHA_PASSWORD") {
+		t.Errorf("without a password: got %v, want to be told how to give it", err)
 	}
 	for _, args := range [][]string{
 		{"import", "divisions", "--effective-date", "2019-10-31", sample(t, "d.csv", sampledata.Divisions2019())},

@@ -322,7 +322,7 @@ func testCommands(t *testing.T, store ...string) {
 	do("TAKEN BACK by", "changes")
 	do("takes back "+revision+": another day", "history", "SC-GA-0006")
 	do(`"revokedByRevision"`, "changes", "--json")
-	if _, _, err := xuncha(t, "revoke", revision, "--reason", "once more", "--server", address); err == nil || !strings.Contains(err.Error(), "CHANGE_NOT_REVOCABLE") || command.ExitCode(err) != 1 {
+	if _, _, err := xuncha(t, "revoke", revision, "--reason", "once more", "--server", address); err == nil || !strings.Contains(err.Error(), "has taken it back already (CHANGE_NOT_REVOCABLE)") || command.ExitCode(err) != 1 {
 		t.Errorf("once more: got %v", err)
 	}
 	if _, _, err := xuncha(t, "revoke", revision, "--server", address); command.ExitCode(err) != 2 {

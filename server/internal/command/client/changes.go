@@ -70,7 +70,7 @@ func describeChange(c *xunchav1.RosterChange) string {
 	case c.ClosureOrderNumber != "":
 		what = c.ClosureOrderNumber
 	case c.EffectiveTime != nil:
-		what = fmt.Sprintf("%s as of %s", c.Source, c.EffectiveTime.AsTime().Local().Format(time.DateTime))
+		what = fmt.Sprintf("%s as of %s", c.Source, c.EffectiveTime.AsTime().Local().Format(time.DateTime+" -07:00"))
 	default:
 		what = c.Reason
 	}

@@ -48,8 +48,7 @@ type tableImport[Message, Answer any, A importAnswer[Answer]] struct {
 
 // run sends the table as a dry run and prints the problems that come back to stderr. If
 // there are none, and dryRun is false, it sends the table again to import it, by change,
-// until an answer comes. file is the name that the server puts on record. The error is for
-// people to read.
+// until an answer comes. file is the name that the server puts on record.
 func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
 	var rows []*Message
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), i.columns, func(r table.Row) error {
@@ -62,7 +61,7 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 	header := xunchav1.ImportHeader{EffectiveDate: effective, DryRun: true, Source: filepath.Base(file)}
 	answer, err := i.send(ctx, i.header(&header), rows)
 	if err != nil {
-		return nil, Readable(err)
+		return nil, err
 	}
 	if n := answer.GetProblemCount(); n > 0 {
 		t := newTable("row", "column", "problem")
@@ -81,7 +80,7 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 		answer, err = i.send(ctx, i.header(&header), rows)
 		return err
 	})
-	return answer, Readable(err)
+	return answer, err
 }
 
 // A changer is Change of a client.

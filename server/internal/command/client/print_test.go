@@ -103,8 +103,8 @@ func TestPrintNames(t *testing.T) {
 	}
 }
 
-// TestReadable ensures that an error names every field in a line of its own, and shows what
-// the server says without letting it act on the terminal.
+// TestReadable ensures that an error names every field in a line of its own, and none twice,
+// and shows what the server says without letting it act on the terminal.
 func TestReadable(t *testing.T) {
 	st, err := status.New(codes.InvalidArgument, "title: must not be empty (and 21 more)").WithDetails(
 		&errdetails.ErrorInfo{Reason: "MISSING_FIELD", Domain: "xuncha", Metadata: map[string]string{"problem_count": "22"}},
@@ -121,5 +121,16 @@ func TestReadable(t *testing.T) {
   and 20 more`
 	if got := Readable(st.Err()).Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	st, err = status.New(codes.NotFound, "revision: 99: no such change").WithDetails(
+		&errdetails.ErrorInfo{Reason: "CHANGE_NOT_FOUND", Domain: "xuncha"},
+		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+			{Field: "revision", Description: "99: no such change", Reason: "CHANGE_NOT_FOUND"},
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := Readable(st.Err()).Error(), "revision: 99: no such change (CHANGE_NOT_FOUND)"; got != want {
+		t.Errorf("got %q, want one line: %q", got, want)
 	}
 }
