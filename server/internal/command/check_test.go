@@ -200,6 +200,9 @@ func testCheckARunningServer(t *testing.T, store ...string) {
 	if out, status := checkOf(t, "--server", address); status != 0 || !strings.Contains(out, "all is well.") {
 		t.Fatalf("got status %d, want 0: %s", status, out)
 	}
+	if out, status := checkOf(t, "--server", address, "--data", t.TempDir()); status != 2 || !strings.Contains(out, "--data") {
+		t.Errorf("a server and a folder: got status %d, want 2: %s", status, out)
+	}
 	if store[0] == "--data" {
 		if out, status := checkOf(t, store...); status != 2 || !strings.Contains(out, "--server") || !strings.Contains(out, "in use by another") {
 			t.Errorf("a folder that a server has: got status %d, want 2: %s", status, out)

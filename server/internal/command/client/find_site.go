@@ -28,7 +28,7 @@ func findSite(ctx context.Context, conn grpc.ClientConnInterface, name string) (
 			}
 		}
 		if page.PageToken = answer.NextPageToken; page.PageToken == "" {
-			return "", fmt.Errorf("no registered site has the registration number %q; of one that is struck off, give the id", name)
+			return "", fmt.Errorf("no registered site has the registration number %q; of one that is struck off, give the id, which ListSites with an as_of_time tells", name)
 		}
 	}
 }
