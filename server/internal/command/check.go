@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 
 	"xuncha/server/internal/command/client"
 	"xuncha/server/internal/command/outcome"
@@ -33,8 +34,8 @@ func (c *checkCommand) check(ctx context.Context, stderr io.Writer) (outcome.Rep
 	if c.Server == "" {
 		return serve.CheckStore(ctx, c.AtRest, c.Photos, stderr)
 	}
-	if c.Store != "" {
-		return outcome.Report{}, errors.New("--server: cannot be used together with --store")
+	if usual, err := filepath.Abs("xuncha-data"); c.Store != "" || err == nil && c.Data != usual {
+		return outcome.Report{}, errors.New("--server, or XUNCHA_SERVER, cannot be used together with --data or --store: leave out what is not to be checked")
 	}
 	return c.CheckConfig.Check(ctx, stderr)
 }
