@@ -20,7 +20,7 @@ import (
 
 // photoConfig says how long photos are kept.
 type photoConfig struct {
-	PhotoRetentionDays int `default:"${retention}" placeholder:"DAYS" help:"For how many days after the end of its closure order a photo is kept, 1 to 1095. Default: ${default}."`
+	PhotoRetentionDays int `default:"${retention}" placeholder:"DAYS" help:"For how many days a photo is kept after the end of its closure order, or after the order was taken back, 1 to 1095. Default: ${default}."`
 }
 
 // PurgeCommand is "xuncha purge".
