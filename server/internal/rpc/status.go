@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ var meanings = []meaning{
 	{sites.ErrChangeUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_CHANGE_NOT_FOUND, 0, false,
 		"There is no such change, or it touches other divisions than yours.", "没有此项更改，或其涉及您负责区划以外的区划。"},
 	{sites.ErrRestedOn, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_CHANGE_RESTED_ON, 0, false,
-		"A later change rests on this one. Take that back first.", "之后的更改以此项更改为基础，请先撤销之后的更改。"},
+		"A later change rests on this one. Take that back first.", "之后另有更改以此项更改为基础，请先撤销后者。"},
 	{sites.ErrNotRevocable, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_CHANGE_NOT_REVOCABLE, 0, false,
 		"This change was taken back already, or is of a kind that cannot be.", "此项更改已被撤销，或属于不可撤销的类型。"},
 	{ledger.ErrRequestConflict, codes.AlreadyExists, xunchav1.ErrorReason_ERROR_REASON_REQUEST_CONFLICT, 0, false,
@@ -263,7 +264,7 @@ func (m meaning) sentences(err error) (en, zh string) {
 	switch {
 	case errors.As(err, &rests):
 		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
-			fmt.Sprintf("之后的更改%d以此项更改为基础，请先撤销该更改。", rests.Revision)
+			fmt.Sprintf("第%[1]d号更改以此项更改为基础，请先撤销第%[1]d号更改。", rests.Revision)
 	case errors.As(err, &pixels):
 		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
 			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
@@ -283,8 +284,9 @@ func (m meaning) sentences(err error) (en, zh string) {
 func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 	switch {
 	case errors.Is(e, inspections.ErrPhotoTooLarge):
-		return fmt.Sprintf("The photo has %d bytes; at most %d are kept of its type. Take it again in a lower resolution and send another check-in with it.", e.Photo.Size, e.Limit),
-			fmt.Sprintf("照片为%d字节，此格式最多可保存%d字节。请降低分辨率重新拍摄，并另行提交一次检查。", e.Photo.Size, e.Limit)
+		size, limit := megabytes(e.Photo.Size), megabytes(e.Limit)
+		return fmt.Sprintf("The photo has %s; at most %s are kept of its type. Take it again in a lower resolution and send another check-in with it.", size, limit),
+			fmt.Sprintf("照片为%s，此格式最多可保存%s。请降低分辨率重新拍摄，并另行提交一次检查。", size, limit)
 	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.Size < 1:
 		return "The photo's file is empty. Take it again and send another check-in with it.", "照片文件为空，请重新拍摄，并另行提交一次检查。"
 	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.ContentType != "":
@@ -292,6 +294,15 @@ func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 			fmt.Sprintf("不支持%s格式的照片，只支持JPEG、PNG和WebP。请将相机设为JPEG格式重新拍摄，并另行提交一次检查。", e.Photo.ContentType)
 	}
 	return m.en, m.zh
+}
+
+// megabytes says as people say it how large a file is. One that is larger than a limit is
+// never said to be as large.
+func megabytes(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%g KB", math.Ceil(float64(n)/1024*10)/10)
+	}
+	return fmt.Sprintf("%g MB", math.Ceil(float64(n)/(1<<20)*10)/10)
 }
 
 // fittingDepth returns the depth that the error of a report names.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,11 +65,7 @@ func (c clientConfig) call(ctx context.Context, f func(context.Context, *client.
 // signedIn signs in if an account is named, calls f, and signs out again.
 func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f func(context.Context, *client.Client) error) error {
 	if c.Username == "" {
-		err := f(ctx, server)
-		if c.Token == "" && isTokenInvalid(err) {
-			return errors.New("the server has accounts; sign in with --username and XUNCHA_PASSWORD, or give a token as XUNCHA_TOKEN (TOKEN_INVALID)")
-		}
-		return err
+		return f(ctx, server)
 	}
 	if c.Password == "" {
 		return fmt.Errorf("--username %s: there is no password; give it as XUNCHA_PASSWORD", c.Username)
@@ -89,15 +84,6 @@ func (c clientConfig) signedIn(ctx context.Context, server *client.Client, f fun
 	return cmp.Or(err, out)
 }
 
-// isTokenInvalid reports whether the server refused the call for want of a token.
-func isTokenInvalid(err error) bool {
-	st, _ := status.FromError(err)
-	return slices.ContainsFunc(st.Details(), func(d any) bool {
-		info, ok := d.(*errdetails.ErrorInfo)
-		return ok && info.Reason == "TOKEN_INVALID"
-	})
-}
-
 // SignIn signs a client in to an account, under the device name of the commands.
 func SignIn(ctx context.Context, server *client.Client, username, password string) error {
 	_, err := server.SignIn(ctx, client.SignIn{Username: username, Password: password, DeviceName: "xuncha command"})
@@ -105,7 +91,7 @@ func SignIn(ctx context.Context, server *client.Client, username, password strin
 }
 
 // Readable turns an error of the server into text with its reason and, a line each, the
-// fields that it is about and does not name itself. Any other error stays as it is.
+// fields that it is about and does not name itself, or how to sign in. Any other error stays as it is.
 func Readable(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {
@@ -133,6 +119,9 @@ func Readable(err error) error {
 		if line != st.Message() { // which says it already
 			lines = append(lines, "  "+line)
 		}
+	}
+	if reason == "TOKEN_INVALID" {
+		lines = append(lines, "  sign in with --username and XUNCHA_PASSWORD, or give a token as XUNCHA_TOKEN")
 	}
 	if total, err := strconv.Atoi(count); err == nil && total > len(fields) {
 		lines = append(lines, fmt.Sprintf("  and %d more", total-len(fields)))

@@ -48,7 +48,8 @@ type tableImport[Message, Answer any, A importAnswer[Answer]] struct {
 
 // run sends the table as a dry run and prints the problems that come back to stderr. If
 // there are none, and dryRun is false, it sends the table again to import it, by change,
-// until an answer comes. file is the name that the server puts on record.
+// until an answer comes. file is the name that the server puts on record. The error is for
+// people to read.
 func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
 	var rows []*Message
 	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), i.columns, func(r table.Row) error {
@@ -61,7 +62,7 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 	header := xunchav1.ImportHeader{EffectiveDate: effective, DryRun: true, Source: filepath.Base(file)}
 	answer, err := i.send(ctx, i.header(&header), rows)
 	if err != nil {
-		return nil, err
+		return nil, Readable(err)
 	}
 	if n := answer.GetProblemCount(); n > 0 {
 		t := newTable("row", "column", "problem")
@@ -80,7 +81,7 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 		answer, err = i.send(ctx, i.header(&header), rows)
 		return err
 	})
-	return answer, err
+	return answer, Readable(err)
 }
 
 // A changer is Change of a client.
