@@ -107,6 +107,17 @@ func (s *Service) Refused(p Photo) error {
 	}
 }
 
+// LimitsOf returns the limits by which what has come of a photo is judged. What its check-in
+// declared was accepted by the limits of then, and is not refused after the upload where
+// smaller ones are set since.
+func (s *Service) LimitsOf(p Photo) picture.Limits {
+	l := s.Limits
+	if p.Refused == "" && p.ContentType == picture.JPEG {
+		l.JPEGPixels = max(l.Pixels(picture.JPEG), int64(p.Width)*int64(p.Height))
+	}
+	return l
+}
+
 // judge returns the photos with what is said of each that is not taken.
 func (s *Service) judge(photos []Photo) []Photo {
 	out, taken := slices.Clone(photos), 0

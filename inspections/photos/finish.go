@@ -87,7 +87,7 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Store.Discard(ctx, ref))
 	}
 	hashed := &hashedFile{File: f, hash: sha256.New()}
-	p, err := readAs(photo.ContentType, hashed, s.CheckIns.Limits)
+	p, err := readAs(photo.ContentType, hashed, s.CheckIns.LimitsOf(photo))
 	if sum, err := hashed.sum(); err != nil {
 		return nil, err
 	} else if sum != photo.SHA256 {

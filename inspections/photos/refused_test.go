@@ -7,6 +7,7 @@ import (
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
+	"xuncha/inspections/picture"
 )
 
 // TestRefusedWhenDeclared holds that nothing of a photo is taken in that was refused when
@@ -42,6 +43,25 @@ func TestRefusedWhenDeclared(t *testing.T) {
 	must(t, w.store.Receive(t.Context(), refOf(c, 0), 0, bad))
 	if got, err := w.Tend(t.Context()); err != nil || got.Refused != 1 || got.Finished != 0 {
 		t.Errorf("got %+v, %v; want it given up", got, err)
+	}
+	wantFiles(t, w, 1, 0)
+}
+
+// TestAcceptedUnderLargerLimits holds that a photo which its check-in declared, and which was
+// accepted, is taken in although smaller limits are set before it comes. One of which the
+// phone did not say how large it is goes by the limits of today.
+func TestAcceptedUnderLargerLimits(t *testing.T) {
+	w := newWorld(t)
+	in, files := w.checkIn(1), [][]byte{photo(t, 1, ""), photo(t, 2, "")}
+	for _, f := range files {
+		in.Photos = append(in.Photos, inspections.Photo{SHA256: sha256.Sum256(f), Size: int64(len(f)), ContentType: picture.JPEG})
+	}
+	in.Photos[0].Width, in.Photos[0].Height = 40, 30
+	c := w.submit(t, in)
+	w.CheckIns.Limits = picture.Limits{JPEGBytes: 10, JPEGPixels: 40*30 - 1}
+	w.mustSend(t, c, 0, files[0])
+	if _, err := w.send(t, refOf(c, 1), 0, files[1]); !errors.Is(err, picture.ErrTooLarge) {
+		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 	wantFiles(t, w, 1, 0)
 }
