@@ -19,6 +19,8 @@ const (
 	MaxPhotos = 10
 	// MaxDeclaredPhotos is how many a check-in can declare.
 	MaxDeclaredPhotos = 100
+	// MaxMediaType is how long the name of a photo's type may be that is put on record.
+	MaxMediaType = 100
 )
 
 var (
@@ -202,7 +204,7 @@ func mediaType(contentType string) string {
 	name, _, _ := strings.Cut(contentType, ";")
 	name = strings.ToLower(strings.TrimSpace(name))
 	kind, sub, _ := strings.Cut(name, "/")
-	if !isToken(kind) || !isToken(sub) {
+	if !isToken(kind) || !isToken(sub) || len(name) > MaxMediaType {
 		return ""
 	}
 	return cmp.Or(aliases[name], name)

@@ -293,9 +293,10 @@ type Photo struct {
 	// The size of that file in bytes. Photos of 1 to 20,971,520 bytes are kept, and JPEGs of
 	// up to 41,943,040 unless the server is set otherwise.
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// The media type of that file, at most 100 characters. image/jpeg, image/png and
+	// The media type of that file, at most 1,000 characters. image/jpeg, image/png and
 	// image/webp are kept. Capital letters, parameters, and names such as image/jpg are
-	// understood; what the server returns is the plain name, or empty where it is no type.
+	// understood; what the server returns is the plain name, or empty where it is no type or
+	// has a name of more than 100 characters.
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// The site of the check-in that the same photo was declared for first; empty
 	// where that is this one, or one of a site that the caller cannot see. Set by the
@@ -888,12 +889,12 @@ const file_xuncha_v1_check_in_proto_rawDesc = "" +
 	"\tlongitude\x18\x02 \x01(\x01R\tlongitude\x12\x1d\n" +
 	"\n" +
 	"accuracy_m\x18\x03 \x01(\x01R\taccuracyM\x12&\n" +
-	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xc7\x02\n" +
+	"\x05datum\x18\x04 \x01(\x0e2\x10.xuncha.v1.DatumR\x05datum\"\xc8\x02\n" +
 	"\x05Photo\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12*\n" +
-	"\fcontent_type\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\vcontentType\x12\"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12+\n" +
+	"\fcontent_type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vcontentType\x12\"\n" +
 	"\rfirst_site_id\x18\x04 \x01(\tR\vfirstSiteId\x12)\n" +
 	"\x11first_check_in_id\x18\x05 \x01(\tR\x0efirstCheckInId\x12\x14\n" +
 	"\x05width\x18\x06 \x01(\x05R\x05width\x12\x16\n" +

@@ -92,7 +92,7 @@ func TestLongestPages(t *testing.T) {
 		}
 		for p := range inspections.MaxDeclaredPhotos {
 			c.Photos = append(c.Photos, inspections.Photo{
-				SHA256: inspections.Digest{byte(p)}, Size: picture.MaxBytes, ContentType: "image/" + strings.Repeat("x", maxContentType-6),
+				SHA256: inspections.Digest{byte(p)}, Size: picture.MaxBytes, ContentType: "image/" + strings.Repeat("x", inspections.MaxMediaType-6),
 				Width: 1 << 30, Height: 1 << 30,
 			})
 		}

@@ -35,8 +35,9 @@ func plainlyValid(m proto.Message) bool {
 	return false
 }
 
-// maxContentType is the length in characters of a media type.
-const maxContentType = 100
+// maxContentType is the length in characters of a media type with its parameters, which has
+// room for those of a video. What is put on record is shorter.
+const maxContentType = 1000
 
 func validCheckIn(c *xunchav1.CheckIn) bool {
 	_, defined := xunchav1.Finding_name[int32(c.Finding)]

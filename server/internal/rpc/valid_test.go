@@ -24,7 +24,7 @@ func checkedByHand() []proto.Message {
 			CancelledEventCount: 1000, DispersedPeopleCount: 100_000, Note: strings.Repeat("字", 5000),
 			Photos: []*xunchav1.Photo{
 				{Sha256: make([]byte, 32), SizeBytes: 20 << 20, ContentType: "image/jpeg"},
-				{Sha256: make([]byte, 32), SizeBytes: -1, ContentType: strings.Repeat("型", 100), Width: -1, Height: 1},
+				{Sha256: make([]byte, 32), SizeBytes: -1, ContentType: strings.Repeat("型", 1000), Width: -1, Height: 1},
 			},
 			Location: &xunchav1.Location{Latitude: -90, Longitude: 180, AccuracyM: 100_000, Datum: xunchav1.Datum_DATUM_GCJ02},
 		}},
