@@ -10,6 +10,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
+	"xuncha/inspections"
+	"xuncha/inspections/photos"
+	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
@@ -25,7 +28,8 @@ func TestPhotosRefused(t *testing.T) {
 	}{
 		{"HEIC", func(p *xunchav1.Photo) { p.ContentType = "image/HEIC" }, "PHOTO_FORMAT_UNSUPPORTED",
 			[]string{"image/heic", "JPEG", "another check-in"}, []string{"image/heic", "JPEG", "另行提交"}},
-		{"NoType", func(p *xunchav1.Photo) { p.ContentType = "?" }, "PHOTO_FORMAT_UNSUPPORTED", []string{"JPEG"}, []string{"JPEG"}},
+		{"NoType", func(p *xunchav1.Photo) { p.ContentType = "?" }, "PHOTO_FORMAT_UNSUPPORTED",
+			[]string{"JPEG", "another check-in"}, []string{"JPEG", "另行提交"}},
 		{"Empty", func(p *xunchav1.Photo) { p.SizeBytes = 0 }, "PHOTO_FORMAT_UNSUPPORTED", []string{"empty"}, []string{"为空"}},
 		{"SizeUnknown", func(p *xunchav1.Photo) { p.SizeBytes, p.Width, p.Height = -1, -1, -1 }, "PHOTO_FORMAT_UNSUPPORTED", []string{"empty"}, []string{"为空"}},
 		{"PNGOf21MB", func(p *xunchav1.Photo) { p.ContentType, p.SizeBytes = "image/png", 21<<20 }, "PHOTO_TOO_LARGE",
@@ -75,6 +79,36 @@ func TestPhotosRefused(t *testing.T) {
 				t.Errorf("the record has %d refusals: %s", n, history.Entries[i].Record)
 			}
 		})
+	}
+}
+
+// TestRefusedUnderSmallerLimits holds that nobody is told that a photo has too much where it
+// has less than the limit that is named, since larger ones are set by now.
+func TestRefusedUnderSmallerLimits(t *testing.T) {
+	c := Config{Inspections: inspections.New(inspections.Config{})}
+	for _, p := range []inspections.Photo{
+		{Size: 30 << 20, ContentType: picture.JPEG, Refused: inspections.PhotoTooLarge},
+		{Size: 1, ContentType: picture.JPEG, Width: 12_000, Height: 9000, Refused: inspections.PictureTooLarge},
+	} {
+		for language, says := range map[string]string{"en": "Now it can be kept: send another check-in", "zh-CN": "现在可以保存，请另行提交一次检查"} {
+			ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", language))
+			if got := c.refused(ctx)(p); got.Locale != language || !strings.Contains(got.Message, says) || strings.Contains(got.Message, "at most") {
+				t.Errorf("%s: got %v", p.Refused, got)
+			}
+		}
+	}
+}
+
+// TestRefusalsSayWhatToDo holds that whatever refuses a photo for good tells the officer to
+// take or send it again, with another check-in.
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	for _, err := range []error{
+		inspections.ErrPhotoFormat, inspections.ErrPhotoTooLarge, inspections.ErrTooManyPhotos, picture.ErrTooLarge,
+		picture.ErrNotPicture, photos.ErrType, photos.ErrSize, photos.ErrUnknown,
+	} {
+		if m := meaningOf(err); !strings.Contains(m.en, "another check-in") || !strings.Contains(m.zh, "另行提交一次检查") {
+			t.Errorf("%v: got %q and %q", err, m.en, m.zh)
+		}
 	}
 }
 

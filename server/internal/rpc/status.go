@@ -85,11 +85,11 @@ var meanings = []meaning{
 	{inspections.ErrNotRegistered, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is not registered at that time.", "该场所在此时间未登记或已注销。"},
 	{photos.ErrUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_FOUND, 0, false,
-		"The check-in declares no such photo.", "该检查记录没有申报此照片。"},
+		"The check-in declares no such photo. Send another check-in with it.", "该检查记录没有申报此照片，请另行提交一次检查并附上此照片。"},
 	{inspections.ErrPhotoFormat, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_FORMAT_UNSUPPORTED, 0, false,
-		"Photos of this type are not kept. Set the camera to JPEG and take the photo again.", "不支持此照片格式，请将相机设为JPEG格式后重新拍摄。"},
+		"Photos of this type are not kept, but JPEG, PNG and WebP are. Set the camera to JPEG, take the photo again and send another check-in with it.", "不支持此照片格式，只支持JPEG、PNG和WebP。请将相机设为JPEG格式重新拍摄，并另行提交一次检查。"},
 	{inspections.ErrPhotoTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TOO_LARGE, 0, false,
-		"The photo has too many bytes. Take it again in a lower resolution.", "照片文件过大，请降低分辨率后重新拍摄。"},
+		"The photo has too many bytes. Take it again in a lower resolution and send another check-in with it.", "照片文件过大，请降低分辨率重新拍摄，并另行提交一次检查。"},
 	{inspections.ErrTooManyPhotos, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_TOO_MANY_PHOTOS, 0, false,
 		"Of a check-in, the first 10 photos are kept. If this one matters, send another check-in with it.", "每次检查只保存前10张照片。此照片如有必要，请另行提交一次检查。"},
 	{photos.ErrRefused, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PHOTO_NOT_STORED, 0, false,
@@ -103,17 +103,17 @@ var meanings = []meaning{
 	{photos.ErrOffset, codes.OutOfRange, xunchav1.ErrorReason_ERROR_REASON_PHOTO_OFFSET, 0, false,
 		"The upload must go on at the byte where it stopped. GetPhotoUpload says which.", "上传必须从中断处继续，请先查询已上传的字节数。"},
 	{photos.ErrSize, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_SIZE_MISMATCH, 0, false,
-		"The photo has more bytes than its check-in declares.", "照片大小超过申报值。"},
+		"The photo has more bytes than its check-in declares. Send another check-in with it.", "照片大小超过申报值，请另行提交一次检查并附上此照片。"},
 	{photos.ErrHash, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_HASH_MISMATCH, 0, false,
 		"What arrived is not the photo that was declared. Send it from its beginning.", "收到的内容与申报的照片不符，请从头上传。"},
 	{photos.ErrType, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PHOTO_TYPE_MISMATCH, 0, false,
-		"The photo is of another type than its check-in declares.", "照片格式与申报的不符。"},
+		"The photo is of another type than its check-in declares. Set the camera to JPEG, take the photo again and send another check-in with it.", "照片格式与申报的不符，请将相机设为JPEG格式重新拍摄，并另行提交一次检查。"},
 	{errThumbnail, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_THUMBNAIL, 0, false,
 		"No thumbnail can be made of this photo. Download it in full.", "无法生成该照片的缩略图，请下载原图。"},
 	{picture.ErrNotPicture, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_NOT_A_PICTURE, 0, false,
-		"The file is not a whole JPEG, PNG or WebP picture.", "该文件不是完整的JPEG、PNG或WebP图片。"},
+		"The file is not a whole JPEG, PNG or WebP picture. Take the photo again and send another check-in with it.", "该文件不是完整的JPEG、PNG或WebP图片，请重新拍摄，并另行提交一次检查。"},
 	{picture.ErrTooLarge, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_PICTURE_TOO_LARGE, 0, false,
-		"The picture has too many pixels. Take it again in a lower resolution.", "图片像素过多，请降低分辨率后重新拍摄。"},
+		"The picture has too many pixels. Take it again in a lower resolution and send another check-in with it.", "图片像素过多，请降低分辨率重新拍摄，并另行提交一次检查。"},
 	{sites.ErrSiteStruckOff, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_REGISTERED, 0, false,
 		"The site is struck off.", "该场所已注销。"},
 	{sites.ErrSiteUnknown, codes.NotFound, xunchav1.ErrorReason_ERROR_REASON_SITE_NOT_FOUND, 0, false,
@@ -265,6 +265,9 @@ func (m meaning) sentences(err error) (en, zh string) {
 	case errors.As(err, &rests):
 		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
 			fmt.Sprintf("第%[1]d号更改以此项更改为基础，请先撤销第%[1]d号更改。", rests.Revision)
+	case errors.As(err, &pixels) && int64(pixels.Width)*int64(pixels.Height) <= pixels.Limit:
+		return "The picture had more pixels than were kept when its check-in arrived. Now it can be kept: send another check-in with it.",
+			"提交检查时，该图片的像素超过了当时的上限。现在可以保存，请另行提交一次检查并附上此照片。"
 	case errors.As(err, &pixels):
 		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
 			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
@@ -283,6 +286,9 @@ func (m meaning) sentences(err error) (en, zh string) {
 // ofPhoto is sentences for a photo that is not taken.
 func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 	switch {
+	case errors.Is(e, inspections.ErrPhotoTooLarge) && e.Photo.Size <= e.Limit:
+		return "The photo had more bytes than were kept when its check-in arrived. Now it can be kept: send another check-in with it.",
+			"提交检查时，该照片的大小超过了当时的上限。现在可以保存，请另行提交一次检查并附上此照片。"
 	case errors.Is(e, inspections.ErrPhotoTooLarge):
 		size, limit := megabytes(e.Photo.Size), megabytes(e.Limit)
 		return fmt.Sprintf("The photo has %s; at most %s are kept of its type. Take it again in a lower resolution and send another check-in with it.", size, limit),
