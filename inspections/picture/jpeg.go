@@ -37,6 +37,7 @@ type jpegFile struct {
 	profile     []profilePart
 	body        Picture // all that is kept in its place
 	components  int
+	areas       map[byte]int64 // of each component's blocks, by its id
 	scans       int
 }
 
@@ -104,6 +105,7 @@ func (p *Picture) readJPEG(r *reader) error {
 			if p.decoding = jpegDecoding(p, code == sof2, data[6:]); p.decoding == 0 {
 				return wrong("has a component without samples")
 			}
+			f.areas = areasOf(data[6:])
 			keep = true
 		case dht:
 			if keep = wholeHuffman(data); !keep {
@@ -125,6 +127,7 @@ func (p *Picture) readJPEG(r *reader) error {
 				return wrong("has a wrong length")
 			}
 			f.scans++
+			p.work += f.samplesOf(p, data)
 			if err := f.body.keep(segment, 2+n); err != nil {
 				return err
 			}
@@ -306,6 +309,30 @@ func wholeQuantization(b []byte) bool {
 		b = b[n:]
 	}
 	return true
+}
+
+// areasOf returns how many blocks of each of a frame's components belong together, by the
+// component's id.
+func areasOf(components []byte) map[byte]int64 {
+	areas := make(map[byte]int64, len(components)/3)
+	for i := 0; i+2 < len(components); i += 3 {
+		areas[components[i]] = int64(components[i+1]>>4) * int64(components[i+1]&15)
+	}
+	return areas
+}
+
+// samplesOf is how many samples a scan with the header is about. A decoder goes over all of
+// them, however few bytes the scan has: those of a progressive JPEG can say of thousands of
+// blocks at once that nothing is to be done.
+func (f *jpegFile) samplesOf(p *Picture, header []byte) int64 {
+	var largest, sum int64
+	for _, area := range f.areas {
+		largest = max(largest, area)
+	}
+	for i := range int(header[0]) {
+		sum += f.areas[header[1+2*i]]
+	}
+	return int64(p.Width+64) * int64(p.Height+64) * sum / largest
 }
 
 // jpegDecoding is how many bytes image/jpeg needs for the frame: each

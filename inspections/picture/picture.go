@@ -61,6 +61,8 @@ type Picture struct {
 	size   int64
 	// decoding is how many bytes it takes to decode the pixels.
 	decoding int64
+	// work is how many samples a decoder goes over in a JPEG's scans.
+	work int64
 }
 
 // A piece is either bytes or a part of the file.

@@ -28,6 +28,10 @@ func (p *Picture) Memory() int64 {
 	return p.decoding + sum*int64(width)*int64(p.Height) + 1<<20
 }
 
+// Work returns how many samples of a JPEG Thumbnail goes over in all its scans, and 0 of
+// others. A scan takes a second for some 300 million of them, also if it has a few bytes.
+func (p *Picture) Work() int64 { return p.work }
+
 // thumbnailSize is that of the thumbnail before it is turned.
 func (p *Picture) thumbnailSize() (width, height int) {
 	longest := max(p.Width, p.Height)

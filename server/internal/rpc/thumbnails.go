@@ -23,6 +23,9 @@ const (
 	// thumbnailMemory bounds what thumbnails are made in, all together. A photo of
 	// 12 megapixels takes a tenth of it; a picture that would take more has none.
 	thumbnailMemory = 256 << 20
+	// thumbnailWork bounds how many samples are gone over for one, to some seconds. The
+	// largest JPEG with a usual number of scans that fits into the memory takes half of it.
+	thumbnailWork = 1 << 30
 	// maxThumbnailers is how many are made at once, whatever they take.
 	maxThumbnailers = 2
 	// maxThumbnails is how many are kept, of about 20 KB each.
@@ -82,7 +85,7 @@ func (t *thumbnails) make(ctx context.Context, k photos.Kept, open func(context.
 		return nil, unlike(k, err)
 	}
 	need := p.Memory()
-	if need > thumbnailMemory {
+	if need > thumbnailMemory || p.Work() > thumbnailWork {
 		return nil, fmt.Errorf("%d by %d pixels: %w", p.Width, p.Height, errThumbnail)
 	}
 	if err := t.memory.Acquire(ctx, need); err != nil {
