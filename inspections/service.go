@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"xuncha/inspections/coverage"
@@ -132,6 +133,10 @@ func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.
 		wrong = s.all(wrong, &sites.FieldError{Field: "site_id", Err: unknown})
 	}
 	if wrong != nil {
+		if unknown == nil && !names(wrong, "capture_time") {
+			_, refused := s.accept(c, roster, site, corrected, now)
+			wrong = s.all(wrong, s.sure(refused))
+		}
 		return s.refuse(ctx, nil, &c, wrong)
 	}
 	draft, refused := s.accept(c, roster, site, corrected, now)
@@ -169,6 +174,11 @@ func (s *Service) stored(ctx context.Context, c *Stored) error {
 		return s.Claims.Claim(ctx, sums, c.Ref())
 	}
 	return nil
+}
+
+// names reports whether an error is about the field among others.
+func names(err error, field string) bool {
+	return slices.ContainsFunc(sites.FieldErrorsOf(err), func(e *sites.FieldError) bool { return e.Field == field })
 }
 
 // all joins what is wrong with a check-in in itself to why else a field of it is refused.
