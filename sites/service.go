@@ -153,8 +153,27 @@ type decision struct {
 // the roster afterwards.
 //
 // Where the request has made an entry before, decide is not asked, nothing is changed, and
-// again is that entry.
+// again is that entry. Where decide refuses the change, or finds nothing to change, it is
+// asked once more if another server has changed the roster by then: what the change is about
+// may be what that one was told a moment ago.
 func (s *Service) change(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (after *Roster, again *ledger.Entry, err error) {
+	var idle *Roster // by which nothing is to be changed
+	watched := func(r *Roster) (*decision, error) {
+		d, err := decide(r)
+		if idle = nil; err != nil || d == nil {
+			idle = r
+		}
+		return d, err
+	}
+	after, again, err = s.changeOnce(ctx, by, watched)
+	if idle != nil && again == nil && s.projection.Refresh(ctx) == nil && s.Roster() != idle {
+		after, again, err = s.changeOnce(ctx, by, watched)
+	}
+	return after, again, err
+}
+
+// changeOnce is change on the roster that this server has, or a newer one.
+func (s *Service) changeOnce(ctx context.Context, by By, decide func(*Roster) (*decision, error)) (after *Roster, again *ledger.Entry, err error) {
 	after, err = s.projection.Change(ctx, func(r *Roster) (*ledger.Draft, error) {
 		// The same request may have come to another server since it was looked for last.
 		if again, err = s.repeated(ctx, by); again != nil || err != nil {

@@ -347,6 +347,30 @@ func TestTwoServers(t *testing.T) {
 	}
 }
 
+// TestChangeOfWhatAnotherServerDid ensures that a server which has not heard yet of a change
+// that another one made just now does not refuse what rests on it, and does not say of a
+// table that there is nothing to change, which there is since.
+func TestChangeOfWhatAnotherServerDid(t *testing.T) {
+	w := filled(t)
+	other := w.open(t)
+	row := sites.SiteRow{Row: 2, RegistrationNo: "N-1", Name: "样例", Division: string(village), RegisteredOn: "2020-01-01"}
+	table := func(s *sites.Service) *sites.SiteImport {
+		t.Helper()
+		got, err := s.ImportSites(t.Context(), sites.By{Account: "a"}, sites.Import{}, []sites.SiteRow{row})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	revision := table(w.Service).Roster.Revision()
+	if _, err := other.Revoke(t.Context(), sites.By{Account: "b"}, revision, "test"); err != nil {
+		t.Errorf("taking back what another server has just stored: %v", err)
+	}
+	if got := table(w.Service); !got.Changed || got.Registered != 1 {
+		t.Errorf("importing what another server has just taken back: got %d registered, want 1", got.Registered)
+	}
+}
+
 // TestFailedAppend ensures that a change that could not be stored is not in
 // the roster.
 func TestFailedAppend(t *testing.T) {
