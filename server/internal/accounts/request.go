@@ -15,6 +15,9 @@ type By struct {
 	// Request is what a repeat is known by; the zero Request for none. Its ID is enough:
 	// the methods of Service make the Sum of what they are given.
 	Request ledger.Request
+	// May reports whether the account is one that whoever asks keeps today; nil means that
+	// all are. Create asks for it where it is repeated: it is about no account before.
+	May func(*Account) bool
 }
 
 // saying returns who makes the change, with what the request for it says: the method, and
@@ -65,11 +68,17 @@ func (s *Service) accountAfter(ctx context.Context, e *ledger.Entry) (*Account, 
 	return st.find(c.AccountID)
 }
 
-// createdBefore answers a request for an account that has made it before.
-func (s *Service) createdBefore(ctx context.Context, e *ledger.Entry, own string) (_ *Account, oneTime string, err error) {
+// createdBefore answers a request for an account that has made it before. To whoever does
+// not keep the account any more, its username is taken: a password for it is not theirs.
+func (s *Service) createdBefore(ctx context.Context, by By, e *ledger.Entry, own string) (_ *Account, oneTime string, err error) {
 	a, err := s.accountAfter(ctx, e)
 	if err != nil {
 		return nil, "", err
+	}
+	if now, err := s.Get(a.ID); err != nil {
+		return nil, "", err
+	} else if by.May != nil && !by.May(now) {
+		return nil, "", &sites.FieldError{Field: "username", Err: ErrUsernameTaken}
 	}
 	oneTime, err = s.passwordAgain(ctx, a.ID, e.ID, own)
 	return a, oneTime, err

@@ -245,7 +245,7 @@ func (s *Service) Create(ctx context.Context, by By, n NewAccount) (_ *Account, 
 	if again, err := s.repeated(ctx, by); err != nil {
 		return nil, "", err
 	} else if again != nil {
-		return s.createdBefore(ctx, again, n.Password)
+		return s.createdBefore(ctx, by, again, n.Password)
 	}
 	if wrong != nil {
 		return nil, "", wrong
@@ -268,7 +268,7 @@ func (s *Service) Create(ctx context.Context, by By, n NewAccount) (_ *Account, 
 		return nil, "", err
 	}
 	if again != nil {
-		return s.createdBefore(ctx, again, n.Password)
+		return s.createdBefore(ctx, by, again, n.Password)
 	}
 	made, err := st.find(a.ID)
 	return made, oneTime, err

@@ -83,7 +83,11 @@ func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*
 
 // changedBy returns who changes an account, by the request.
 func changedBy(ctx context.Context, m requested) accounts.By {
-	return accounts.By{Account: account(ctx), Request: request(m)}
+	by := accounts.By{Account: account(ctx), Request: request(m)}
+	if s := scopeOf(ctx); !s.all() {
+		by.May = s.seesAccount
+	}
+	return by
 }
 
 func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.CreateAccountRequest) (*xunchav1.CreateAccountResponse, error) {

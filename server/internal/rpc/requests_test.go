@@ -104,6 +104,29 @@ func TestRepeatOfCounty(t *testing.T) {
 	}
 }
 
+// TestRepeatOfAccountOfAnother ensures that repeating the request that made an account gives
+// no password for it, and voids none, once the account is not the caller's to keep: whoever
+// was promoted since would lend their rights to whoever made the account.
+func TestRepeatOfAccountOfAnother(t *testing.T) {
+	w := newWorld(t)
+	areas := w.areas(t)
+	w.create(t, "county.admin", accounts.Admin, areas[0].division)
+	req := &xunchav1.CreateAccountRequest{Account: &xunchav1.Account{
+		Username: "promoted", Role: xunchav1.Role_ROLE_OFFICER, DivisionCodes: []string{areas[0].division},
+	}, RequestId: uuid.NewString()}
+	ctx := w.as(t, "county.admin")
+	first := must(xunchav1.NewAccountServiceClient(w.conn).CreateAccount(ctx, req))(t)
+	a := must(w.accounts.Get(first.Account.AccountId))(t)
+	w.change(t, a, accounts.Admin, "511600")
+	again, err := xunchav1.NewAccountServiceClient(w.conn).CreateAccount(ctx, req)
+	if status.Code(err) != codes.AlreadyExists {
+		t.Errorf("got %v, %v, want ALREADY_EXISTS", again, err)
+	}
+	if _, _, err := w.accounts.Login(t.Context(), accounts.SignIn{Username: "promoted", Password: first.OneTimePassword, NewPassword: "another horse battery"}); err != nil {
+		t.Errorf("the first password: %v", err)
+	}
+}
+
 // countyOf returns the rows of a table that are the county's, with its header.
 func countyOf(table []byte, county string) []byte {
 	var out []byte
