@@ -3,6 +3,8 @@ package accounts
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"xuncha/ledger"
 	"xuncha/sites"
@@ -15,9 +17,49 @@ type By struct {
 	// Request is what a repeat is known by; the zero Request for none. Its ID is enough:
 	// the methods of Service make the Sum of what they are given.
 	Request ledger.Request
-	// May reports whether the account is one that whoever asks keeps today; nil means that
-	// all are. Create asks for it where it is repeated: it is about no account before.
-	May func(*Account) bool
+	// May reports whether the account by, which makes the change, keeps accounts with the
+	// division. It is asked for each division that the change leaves or gives, every time
+	// that the change is decided, with what the account by is then; nil answers always yes.
+	May func(by *Account, code sites.DivisionCode) bool
+}
+
+// keeps returns nil where the change may be made of an account that has the divisions.
+func (b By) keeps(st *state, a *Account) error {
+	if b.May == nil {
+		return nil
+	}
+	by := st.named(b.Account)
+	if by == nil || slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool { return !b.May(by, code) }) {
+		return &sites.FieldError{Field: "account_id", Err: ErrUnknown}
+	}
+	return nil
+}
+
+// gives returns nil where the change may give an account the divisions.
+func (b By) gives(st *state, codes []sites.DivisionCode) error {
+	if b.May == nil {
+		return nil
+	}
+	var f sites.Faults
+	by := st.named(b.Account)
+	for i, code := range codes {
+		if by == nil || !b.May(by, code) {
+			f.Add(fmt.Sprintf("division_codes[%d]", i), fmt.Errorf("division %s: %w", code, sites.ErrDivisionUnknown))
+		}
+	}
+	return f.Err()
+}
+
+// allows returns nil where the change may be made.
+func (b By) allows(st *state, c *content) error {
+	old, err := st.find(c.AccountID)
+	if err != nil { // it is made just now
+		return b.gives(st, c.Divisions)
+	}
+	if err := b.keeps(st, old); err != nil {
+		return err // and nothing of the divisions that it has
+	}
+	return b.gives(st, c.Divisions)
 }
 
 // saying returns who makes the change, with what the request for it says: the method, and
@@ -75,9 +117,10 @@ func (s *Service) createdBefore(ctx context.Context, by By, e *ledger.Entry, own
 	if err != nil {
 		return nil, "", err
 	}
-	if now, err := s.Get(a.ID); err != nil {
+	st := s.projection.State()
+	if now, err := st.find(a.ID); err != nil {
 		return nil, "", err
-	} else if by.May != nil && !by.May(now) {
+	} else if by.keeps(st, now) != nil {
 		return nil, "", &sites.FieldError{Field: "username", Err: ErrUsernameTaken}
 	}
 	oneTime, err = s.passwordAgain(ctx, a.ID, e.ID, own)

@@ -28,11 +28,15 @@ func (s *Service) ResetPassword(ctx context.Context, by By, id string) (oneTime 
 		} else if again != nil {
 			return s.resetBefore(ctx, again)
 		}
-		if err := s.canReset(id); err != nil {
+		if err := s.canReset(by, id); err != nil {
 			return "", err
 		}
 		if value == nil {
 			if value, oneTime, err = s.hashed(ctx, "", by.Request.ID); err != nil {
+				return "", err
+			}
+			// Which took a while, and the first one is void from here on.
+			if err := s.canReset(by, id); err != nil {
 				return "", err
 			}
 		}
@@ -54,8 +58,9 @@ func (s *Service) ResetPassword(ctx context.Context, by By, id string) (oneTime 
 }
 
 // canReset returns why the account's password cannot be reset.
-func (s *Service) canReset(id string) error {
-	a, err := s.Get(id)
+func (s *Service) canReset(by By, id string) error {
+	st := s.projection.State()
+	a, err := st.find(id)
 	switch {
 	case err != nil:
 		return err
@@ -64,7 +69,7 @@ func (s *Service) canReset(id string) error {
 	case a.External():
 		return &sites.FieldError{Field: "account_id", Err: ErrKeptElsewhere}
 	}
-	return nil
+	return by.keeps(st, a)
 }
 
 // newGeneration signs out all of an account's devices. Where the request has done so

@@ -204,6 +204,9 @@ func (s *Service) change(ctx context.Context, by By, kind ledger.Kind, decide fu
 		if err != nil || c == nil {
 			return nil, err
 		}
+		if err := by.allows(st, c); err != nil {
+			return nil, err
+		}
 		c.Request = by.Request.Sum
 		b, err := json.Marshal(c)
 		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: kind, Time: s.Now(), Account: by.Account, Content: b}, err

@@ -6,6 +6,7 @@ import (
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
+	"xuncha/sites"
 )
 
 var errNoAccounts = errors.New("the server has no accounts yet")
@@ -81,13 +82,16 @@ func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*
 	return &xunchav1.GetMeResponse{Account: fromAccount(c.Account)}, nil
 }
 
-// changedBy returns who changes an account, by the request.
+// changedBy returns who changes an account, by the request. A call may wait, and be decided
+// after its caller has lost what it began with.
 func changedBy(ctx context.Context, m requested) accounts.By {
-	by := accounts.By{Account: account(ctx), Request: request(m)}
-	if s := scopeOf(ctx); !s.all() {
-		by.May = s.seesAccount
+	s, out := scopeOf(ctx), accounts.By{Account: account(ctx), Request: request(m)}
+	if !s.all() {
+		out.May = func(by *accounts.Account, code sites.DivisionCode) bool {
+			return by.Role == accounts.Admin && by.Disabled.IsZero() && lies(s.config.Roster.Roster(), code, by.Divisions, s.config.Now())
+		}
 	}
-	return by
+	return out
 }
 
 func (s *accountService) CreateAccount(ctx context.Context, req *xunchav1.CreateAccountRequest) (*xunchav1.CreateAccountResponse, error) {
