@@ -32,9 +32,11 @@ func reportedBy(ctx context.Context, id string) inspections.By {
 func (s *scope) visited(field, id string, site *sites.Site, at time.Time) error {
 	officer, roster := false, s.config.Roster.Roster()
 	// The phone's clock, by which the visit was, may be a little behind ours.
-	for _, t := range [...]time.Time{at, at.Add(inspections.ClockTolerance)} {
+	times := [...]time.Time{at, at.Add(inspections.ClockTolerance)}
+	for i, t := range times {
 		if t.After(s.now) {
 			t = s.now
+			times[i] = t
 		}
 		role, divisions := s.caller.Account.At(t)
 		if role != accounts.Officer {
@@ -49,8 +51,10 @@ func (s *scope) visited(field, id string, site *sites.Site, at time.Time) error 
 		return fmt.Errorf("%s at %s: %w", s.caller.Account.Role, at.Format(time.RFC3339), errRole)
 	}
 	if site != nil {
-		if was, err := s.lay(site, at); was || err != nil {
-			return err
+		for _, t := range times {
+			if was, err := s.lay(site, t); was || err != nil {
+				return err
+			}
 		}
 	}
 	return noSite(field, id)
