@@ -14,8 +14,9 @@ import (
 type past struct {
 	role      Role
 	divisions []sites.DivisionCode
-	// until is the first moment at which it could do something else.
-	until time.Time
+	// until is the first moment at which it could do something else, and known when that
+	// was known here.
+	until, known time.Time
 	// before is what it could do before that; nil for the first.
 	before *past
 }
@@ -26,8 +27,18 @@ type past struct {
 // had what it was created with: a phone may bring visits that are older than the accounts,
 // or than the account that replaces a lost one.
 func (a *Account) At(t time.Time) (Role, []sites.DivisionCode) {
+	return a.at(t, func(p *past) time.Time { return p.until })
+}
+
+// KnownAt returns the role and the divisions that the account had at t as it was known
+// then: those of At, unless an identity provider had said others that came later.
+func (a *Account) KnownAt(t time.Time) (Role, []sites.DivisionCode) {
+	return a.at(t, func(p *past) time.Time { return p.known })
+}
+
+func (a *Account) at(t time.Time, until func(*past) time.Time) (Role, []sites.DivisionCode) {
 	role, divisions := a.Role, a.Divisions
-	for p := a.past; p != nil && t.Before(p.until); p = p.before {
+	for p := a.past; p != nil && t.Before(until(p)); p = p.before {
 		role, divisions = p.role, p.divisions
 	}
 	return role, divisions
@@ -47,10 +58,10 @@ func (a *Account) Had(roles []Role) bool {
 }
 
 // remember keeps what the account could do until now, where it can do something else
-// from then on.
-func (a *Account) remember(old *Account, from time.Time) {
+// from then on, as is known since the other time.
+func (a *Account) remember(old *Account, from, known time.Time) {
 	if a.Role != old.Role || !slices.Equal(a.Divisions, old.Divisions) {
-		a.past = &past{old.Role, old.Divisions, from, old.past}
+		a.past = &past{old.Role, old.Divisions, from, known, old.past}
 	}
 }
 

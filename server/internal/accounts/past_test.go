@@ -64,7 +64,8 @@ func TestPast(t *testing.T) {
 }
 
 // TestPastOfIdentity ensures that what a token of the identity provider says holds from
-// when the token was given, also where the first call with it comes later.
+// when the token was given, also where the first call with it comes later, and that it is
+// known what held for this server meanwhile.
 func TestPastOfIdentity(t *testing.T) {
 	t.Parallel()
 	u := wang()
@@ -84,6 +85,12 @@ func TestPastOfIdentity(t *testing.T) {
 	}
 	if _, got := c.Account.At(given.Add(time.Second)); !slices.Equal(got, []sites.DivisionCode{"511623"}) {
 		t.Errorf("just after the token was given: got %v, want 511623", got)
+	}
+	if _, got := c.Account.KnownAt(given.Add(time.Second)); len(got) != 2 {
+		t.Errorf("just after the token was given, as known then: got %v, want the two divisions of before", got)
+	}
+	if _, got := c.Account.KnownAt(w.now()); !slices.Equal(got, []sites.DivisionCode{"511623"}) {
+		t.Errorf("known now: got %v, want 511623", got)
 	}
 	if _, got := c.Account.At(given.Add(-time.Minute)); len(got) != 2 {
 		t.Errorf("before it was given: got %v, want the two divisions of before", got)

@@ -78,7 +78,7 @@ func (st *state) add(e ledger.Entry) error {
 			if !c.TokenTime.IsZero() && c.TokenTime.Before(from) {
 				from = c.TokenTime
 			}
-			a.remember(old, from)
+			a.remember(old, from, e.Time)
 		}
 	case KindDisabled:
 		a.Disabled = e.Time

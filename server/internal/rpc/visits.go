@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -38,13 +39,11 @@ func (s *scope) visited(field, id string, site *sites.Site, at time.Time) error 
 			t = s.now
 			times[i] = t
 		}
-		role, divisions := s.caller.Account.At(t)
-		if role != accounts.Officer {
-			continue
-		}
-		officer = true
-		if site != nil && lies(roster, site.PlaceAt(t).Division, divisions, t) {
-			return nil
+		for divisions := range officerAt(s.caller.Account, t) {
+			officer = true
+			if site != nil && lies(roster, site.PlaceAt(t).Division, divisions, t) {
+				return nil
+			}
 		}
 	}
 	if !officer {
@@ -69,20 +68,39 @@ const remakeCost = 30
 // loses no visit.
 func (s *scope) lay(site *sites.Site, at time.Time) (bool, error) {
 	changed := slices.ContainsFunc(s.config.Roster.Roster().Concerning(site), func(e sites.Event) bool { return e.Time.After(at) })
-	role, divisions := s.caller.Account.At(at)
-	if !changed || role != accounts.Officer {
+	if !changed {
 		return false, nil
 	}
-	ready := s.config.Roster.Ready(at)
-	known, err := s.config.Roster.RosterKnown(s.ctx, at)
-	if err != nil {
-		return false, err
+	for divisions := range officerAt(s.caller.Account, at) {
+		ready := s.config.Roster.Ready(at)
+		known, err := s.config.Roster.RosterKnown(s.ctx, at)
+		if err != nil {
+			return false, err
+		}
+		if !ready {
+			s.spent.Add(int64(remakeCost * known.NumSites()))
+		}
+		was, err := known.SiteEver(site.ID)
+		if err == nil && lies(known, was.PlaceAt(at).Division, divisions, at) {
+			return true, nil
+		}
 	}
-	if !ready {
-		s.spent.Add(int64(remakeCost * known.NumSites()))
+	return false, nil
+}
+
+// officerAt gives the divisions of which the account was an officer at t: as is known now,
+// and as was known then.
+func officerAt(a *accounts.Account, t time.Time) iter.Seq[[]sites.DivisionCode] {
+	return func(yield func([]sites.DivisionCode) bool) {
+		role, divisions := a.At(t)
+		if role == accounts.Officer && !yield(divisions) {
+			return
+		}
+		then, were := a.KnownAt(t)
+		if then == accounts.Officer && (role != then || !slices.Equal(divisions, were)) {
+			yield(were)
+		}
 	}
-	was, err := known.SiteEver(site.ID)
-	return err == nil && lies(known, was.PlaceAt(at).Division, divisions, at), nil
 }
 
 // photosOf returns nil where the caller may bring photos of the check-in: it has reported
