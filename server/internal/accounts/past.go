@@ -44,13 +44,20 @@ func (a *Account) at(t time.Time, until func(*past) time.Time) (Role, []sites.Di
 	return role, divisions
 }
 
+// Ever gives each role that the account has or had, with the divisions, newest first.
+func (a *Account) Ever() iter.Seq2[Role, []sites.DivisionCode] {
+	return func(yield func(Role, []sites.DivisionCode) bool) {
+		more := yield(a.Role, a.Divisions)
+		for p := a.past; p != nil && more; p = p.before {
+			more = yield(p.role, p.divisions)
+		}
+	}
+}
+
 // Had reports whether the account has, or ever had, one of the roles.
 func (a *Account) Had(roles []Role) bool {
-	if slices.Contains(roles, a.Role) {
-		return true
-	}
-	for p := a.past; p != nil; p = p.before {
-		if slices.Contains(roles, p.role) {
+	for role := range a.Ever() {
+		if slices.Contains(roles, role) {
 			return true
 		}
 	}

@@ -121,10 +121,31 @@ func (s *scope) photosOf(field, id, checkIn string) error {
 		}
 		return s.sure(unseen)
 	case err != nil:
+		if unseen != nil && !s.everVisited(id) {
+			return s.sure(unseen) // who has never been there has brought nothing, and hears nothing of it
+		}
 		return err
 	case c.Entry.Account == s.caller.Account.Username:
 		return nil
 	}
 	site, _ := s.config.Roster.Roster().SiteEver(c.Site) // nil where it is not on the roster
 	return s.sure(s.visited(field, id, site, c.VisitTime()))
+}
+
+// everVisited reports whether the caller was ever an officer of a division in which the site
+// with the id has ever lain.
+func (s *scope) everVisited(id string) bool {
+	roster := s.config.Roster.Roster()
+	site, err := roster.SiteEver(sites.SiteID(lower(id)))
+	if err != nil {
+		return false
+	}
+	for _, p := range roster.Placements(site) {
+		for role, divisions := range s.caller.Account.Ever() {
+			if role == accounts.Officer && slices.ContainsFunc(p.Path, func(code sites.DivisionCode) bool { return slices.Contains(divisions, code) }) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/sampledata"
@@ -318,4 +319,22 @@ func TestOfficersOnlyOnce(t *testing.T) {
 	must(w.accounts.Disable(t.Context(), accounts.By{Account: "root"}, gone.ID))(t)
 	_, err = w.report(ctx, c)
 	wantStatus(t, err, codes.Unauthenticated, "TOKEN_INVALID", "")
+}
+
+// TestNobodyLearnsThatASiteIsAltered ensures that a check-in that may be missing because the
+// site's history does not verify is kept by the phones of those who may have reported it, and
+// tells others of no site.
+func TestNobodyLearnsThatASiteIsAltered(t *testing.T) {
+	w := newWorld(t)
+	there := w.areas(t)[1].site
+	w.create(t, "stranger", accounts.Officer, "511602")
+	moved := w.create(t, "moved", accounts.Officer, "511603")
+	w.advance(time.Minute)
+	w.change(t, moved, accounts.Officer, "511602")
+	w.altered.Add(ledger.Fault{History: sites.SiteID(there).History(), Sequence: 1, Why: "its record was changed", Since: w.clock()})
+	ask := &xunchav1.GetPhotoUploadRequest{SiteId: there, CheckInId: uuid.NewString(), Sha256: sum(testPhoto)}
+	_, err := w.photos.GetPhotoUpload(w.as(t, "stranger"), ask)
+	wantStatus(t, err, codes.NotFound, "SITE_NOT_FOUND", "site_id")
+	_, err = w.photos.GetPhotoUpload(w.as(t, "moved"), ask)
+	wantStatus(t, err, codes.Unavailable, "HISTORY_ALTERED", "")
 }
