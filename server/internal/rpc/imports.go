@@ -95,6 +95,7 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 		Regrouped: int32(done.Regrouped), Unchanged: int32(done.Unchanged),
 	}
 	now, sc := s.config.Now(), scopeOf(stream.Context())
+	sc.rosterAt = s.config.Roster.Roster() // another server may have made what a repeat is about just now
 	if done.Changed { // so that a repeat shows all as it was then
 		now = done.Roster.Time()
 	}

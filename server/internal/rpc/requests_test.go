@@ -12,9 +12,12 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/sampledata"
+	"xuncha/server/internal/sqlitestore"
+	"xuncha/sites"
 )
 
 // TestRepeatedImport ensures that the repeat of an import shows the sites, orders and
@@ -45,6 +48,47 @@ func TestRepeatedImport(t *testing.T) {
 	header.Source = "other.csv"
 	_, err := w.importDivisionsBy(t, w.as(t, "root"), newCountyCode(), header)
 	wantStatus(t, err, codes.AlreadyExists, "REQUEST_CONFLICT", "header.request_id")
+}
+
+// TestRepeatedImportElsewhere ensures that the repeat of an import shows all that the first
+// answer showed, also on a server which has not heard yet of anything that it is about.
+func TestRepeatedImportElsewhere(t *testing.T) {
+	store := must(sqlitestore.Open(t.Context(), t.TempDir(), sqlitestore.Options{}))(t)
+	w := newServerOn(t, store)
+	w.create(t, "root", accounts.Admin, "511600")
+	ctx, id := w.as(t, "root"), uuid.NewString()
+	elsewhere := must(sites.Open(t.Context(), sites.Config{
+		Ledger: ledger.Guard(store, w.altered), Altered: w.altered, Rows: store, Now: w.clock, NewID: uuid.NewString, Zone: shanghai,
+	}))(t)
+	table := []sites.DivisionRow{
+		{Row: 2, Code: "511600", Name: "市", Level: "city"},
+		{Row: 3, Code: "511602", Name: "区", Level: "county", Parent: "511600"},
+		{Row: 4, Code: "511602001", Name: "街道", Level: "township", Parent: "511602"},
+		{Row: 5, Code: "511602001001", Name: "社区", Level: "village", Parent: "511602001"},
+	}
+	root := sites.By{Account: "root"}
+	must(elsewhere.ImportDivisions(t.Context(), root, sites.Import{Effective: "2019-10-31"}, table))(t)
+	must(elsewhere.CreateSite(t.Context(), root, sites.NewSite{RegistrationNo: "N-1", Name: "样例", Division: "511602001001"}))(t)
+	root.Request = ledger.Request{ID: id}
+	must(elsewhere.ImportDivisions(t.Context(), root, sites.Import{Effective: "2020-02-02"}, table[:3]))(t)
+
+	stream := must(w.roster.ImportDivisions(ctx))(t)
+	parts := []*xunchav1.ImportDivisionsRequest{{Part: &xunchav1.ImportDivisionsRequest_Header{
+		Header: &xunchav1.ImportHeader{EffectiveDate: "2020-02-02", RequestId: id},
+	}}}
+	for _, d := range table[:3] {
+		parts = append(parts, &xunchav1.ImportDivisionsRequest{Part: &xunchav1.ImportDivisionsRequest_Row{Row: &xunchav1.DivisionRow{
+			Row: int32(d.Row), Code: d.Code, Name: d.Name, Level: d.Level, ParentCode: d.Parent,
+		}}})
+	}
+	for _, part := range parts {
+		if err := stream.Send(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := must(stream.CloseAndRecv())(t); again.Ended != 1 || again.DisplacedSiteCount != 1 {
+		t.Errorf("got %v, want the site whose village has ended", again)
+	}
 }
 
 // TestRepeatedMove ensures that the repeat of a change shows the site where it stood then,
