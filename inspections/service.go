@@ -41,6 +41,7 @@ type Config struct {
 type Service struct {
 	Config
 	index *coverage.Index
+	inUse inUse
 }
 
 // New returns a service that has counted nothing yet: Take is to be given the feed.
@@ -143,6 +144,11 @@ func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.
 	if refused != nil {
 		return s.refuse(ctx, nil, &c, refused)
 	}
+	release, err := s.inUse.hold(ctx, draft.Sums())
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
 	if err := s.findReused(ctx, draft); err != nil {
 		return nil, false, err
 	}
