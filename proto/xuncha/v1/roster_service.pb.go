@@ -2333,9 +2333,16 @@ type RevokeChangeResponse struct {
 	// The roster's revision afterwards.
 	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The change that was taken back.
-	Change        *RosterChange `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Change *RosterChange `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	// Of an import of divisions, the accounts, disabled ones left out, that are bound to a
+	// division which only it had, and that the caller keeps. They see nothing there, until
+	// an administrator gives them other divisions. Where there are very many, these are the
+	// first of them.
+	OrphanedAccounts []*Account `protobuf:"bytes,3,rep,name=orphaned_accounts,json=orphanedAccounts,proto3" json:"orphaned_accounts,omitempty"`
+	// How many orphaned accounts there are in all.
+	OrphanedAccountCount int32 `protobuf:"varint,4,opt,name=orphaned_account_count,json=orphanedAccountCount,proto3" json:"orphaned_account_count,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *RevokeChangeResponse) Reset() {
@@ -2380,6 +2387,20 @@ func (x *RevokeChangeResponse) GetChange() *RosterChange {
 		return x.Change
 	}
 	return nil
+}
+
+func (x *RevokeChangeResponse) GetOrphanedAccounts() []*Account {
+	if x != nil {
+		return x.OrphanedAccounts
+	}
+	return nil
+}
+
+func (x *RevokeChangeResponse) GetOrphanedAccountCount() int32 {
+	if x != nil {
+		return x.OrphanedAccountCount
+	}
+	return 0
 }
 
 // Asks for the changes of the roster.
@@ -2825,10 +2846,12 @@ const file_xuncha_v1_roster_service_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\x12*\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"c\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"\xda\x01\n" +
 	"\x14RevokeChangeResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12/\n" +
-	"\x06change\x18\x02 \x01(\v2\x17.xuncha.v1.RosterChangeR\x06change\"c\n" +
+	"\x06change\x18\x02 \x01(\v2\x17.xuncha.v1.RosterChangeR\x06change\x12?\n" +
+	"\x11orphaned_accounts\x18\x03 \x03(\v2\x12.xuncha.v1.AccountR\x10orphanedAccounts\x124\n" +
+	"\x16orphaned_account_count\x18\x04 \x01(\x05R\x14orphanedAccountCount\"c\n" +
 	"\x12ListChangesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -2966,47 +2989,48 @@ var file_xuncha_v1_roster_service_proto_depIdxs = []int32{
 	37, // 30: xuncha.v1.ListClosureOrdersRequest.in_force_time:type_name -> google.protobuf.Timestamp
 	40, // 31: xuncha.v1.ListClosureOrdersResponse.closure_orders:type_name -> xuncha.v1.ClosureOrder
 	36, // 32: xuncha.v1.RevokeChangeResponse.change:type_name -> xuncha.v1.RosterChange
-	36, // 33: xuncha.v1.ListChangesResponse.changes:type_name -> xuncha.v1.RosterChange
-	42, // 34: xuncha.v1.RosterChange.kind:type_name -> xuncha.v1.EntryKind
-	37, // 35: xuncha.v1.RosterChange.receive_time:type_name -> google.protobuf.Timestamp
-	37, // 36: xuncha.v1.RosterChange.effective_time:type_name -> google.protobuf.Timestamp
-	0,  // 37: xuncha.v1.RosterService.ListDivisions:input_type -> xuncha.v1.ListDivisionsRequest
-	2,  // 38: xuncha.v1.RosterService.GetDivision:input_type -> xuncha.v1.GetDivisionRequest
-	6,  // 39: xuncha.v1.RosterService.ImportDivisions:input_type -> xuncha.v1.ImportDivisionsRequest
-	10, // 40: xuncha.v1.RosterService.ImportSites:input_type -> xuncha.v1.ImportSitesRequest
-	12, // 41: xuncha.v1.RosterService.CreateSite:input_type -> xuncha.v1.CreateSiteRequest
-	14, // 42: xuncha.v1.RosterService.UpdateSite:input_type -> xuncha.v1.UpdateSiteRequest
-	16, // 43: xuncha.v1.RosterService.MoveSite:input_type -> xuncha.v1.MoveSiteRequest
-	18, // 44: xuncha.v1.RosterService.DeregisterSite:input_type -> xuncha.v1.DeregisterSiteRequest
-	20, // 45: xuncha.v1.RosterService.GetSite:input_type -> xuncha.v1.GetSiteRequest
-	22, // 46: xuncha.v1.RosterService.ListSites:input_type -> xuncha.v1.ListSitesRequest
-	24, // 47: xuncha.v1.RosterService.CreateClosureOrder:input_type -> xuncha.v1.CreateClosureOrderRequest
-	26, // 48: xuncha.v1.RosterService.EndClosureOrder:input_type -> xuncha.v1.EndClosureOrderRequest
-	28, // 49: xuncha.v1.RosterService.GetClosureOrder:input_type -> xuncha.v1.GetClosureOrderRequest
-	30, // 50: xuncha.v1.RosterService.ListClosureOrders:input_type -> xuncha.v1.ListClosureOrdersRequest
-	32, // 51: xuncha.v1.RosterService.RevokeChange:input_type -> xuncha.v1.RevokeChangeRequest
-	34, // 52: xuncha.v1.RosterService.ListChanges:input_type -> xuncha.v1.ListChangesRequest
-	1,  // 53: xuncha.v1.RosterService.ListDivisions:output_type -> xuncha.v1.ListDivisionsResponse
-	3,  // 54: xuncha.v1.RosterService.GetDivision:output_type -> xuncha.v1.GetDivisionResponse
-	8,  // 55: xuncha.v1.RosterService.ImportDivisions:output_type -> xuncha.v1.ImportDivisionsResponse
-	11, // 56: xuncha.v1.RosterService.ImportSites:output_type -> xuncha.v1.ImportSitesResponse
-	13, // 57: xuncha.v1.RosterService.CreateSite:output_type -> xuncha.v1.CreateSiteResponse
-	15, // 58: xuncha.v1.RosterService.UpdateSite:output_type -> xuncha.v1.UpdateSiteResponse
-	17, // 59: xuncha.v1.RosterService.MoveSite:output_type -> xuncha.v1.MoveSiteResponse
-	19, // 60: xuncha.v1.RosterService.DeregisterSite:output_type -> xuncha.v1.DeregisterSiteResponse
-	21, // 61: xuncha.v1.RosterService.GetSite:output_type -> xuncha.v1.GetSiteResponse
-	23, // 62: xuncha.v1.RosterService.ListSites:output_type -> xuncha.v1.ListSitesResponse
-	25, // 63: xuncha.v1.RosterService.CreateClosureOrder:output_type -> xuncha.v1.CreateClosureOrderResponse
-	27, // 64: xuncha.v1.RosterService.EndClosureOrder:output_type -> xuncha.v1.EndClosureOrderResponse
-	29, // 65: xuncha.v1.RosterService.GetClosureOrder:output_type -> xuncha.v1.GetClosureOrderResponse
-	31, // 66: xuncha.v1.RosterService.ListClosureOrders:output_type -> xuncha.v1.ListClosureOrdersResponse
-	33, // 67: xuncha.v1.RosterService.RevokeChange:output_type -> xuncha.v1.RevokeChangeResponse
-	35, // 68: xuncha.v1.RosterService.ListChanges:output_type -> xuncha.v1.ListChangesResponse
-	53, // [53:69] is the sub-list for method output_type
-	37, // [37:53] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	41, // 33: xuncha.v1.RevokeChangeResponse.orphaned_accounts:type_name -> xuncha.v1.Account
+	36, // 34: xuncha.v1.ListChangesResponse.changes:type_name -> xuncha.v1.RosterChange
+	42, // 35: xuncha.v1.RosterChange.kind:type_name -> xuncha.v1.EntryKind
+	37, // 36: xuncha.v1.RosterChange.receive_time:type_name -> google.protobuf.Timestamp
+	37, // 37: xuncha.v1.RosterChange.effective_time:type_name -> google.protobuf.Timestamp
+	0,  // 38: xuncha.v1.RosterService.ListDivisions:input_type -> xuncha.v1.ListDivisionsRequest
+	2,  // 39: xuncha.v1.RosterService.GetDivision:input_type -> xuncha.v1.GetDivisionRequest
+	6,  // 40: xuncha.v1.RosterService.ImportDivisions:input_type -> xuncha.v1.ImportDivisionsRequest
+	10, // 41: xuncha.v1.RosterService.ImportSites:input_type -> xuncha.v1.ImportSitesRequest
+	12, // 42: xuncha.v1.RosterService.CreateSite:input_type -> xuncha.v1.CreateSiteRequest
+	14, // 43: xuncha.v1.RosterService.UpdateSite:input_type -> xuncha.v1.UpdateSiteRequest
+	16, // 44: xuncha.v1.RosterService.MoveSite:input_type -> xuncha.v1.MoveSiteRequest
+	18, // 45: xuncha.v1.RosterService.DeregisterSite:input_type -> xuncha.v1.DeregisterSiteRequest
+	20, // 46: xuncha.v1.RosterService.GetSite:input_type -> xuncha.v1.GetSiteRequest
+	22, // 47: xuncha.v1.RosterService.ListSites:input_type -> xuncha.v1.ListSitesRequest
+	24, // 48: xuncha.v1.RosterService.CreateClosureOrder:input_type -> xuncha.v1.CreateClosureOrderRequest
+	26, // 49: xuncha.v1.RosterService.EndClosureOrder:input_type -> xuncha.v1.EndClosureOrderRequest
+	28, // 50: xuncha.v1.RosterService.GetClosureOrder:input_type -> xuncha.v1.GetClosureOrderRequest
+	30, // 51: xuncha.v1.RosterService.ListClosureOrders:input_type -> xuncha.v1.ListClosureOrdersRequest
+	32, // 52: xuncha.v1.RosterService.RevokeChange:input_type -> xuncha.v1.RevokeChangeRequest
+	34, // 53: xuncha.v1.RosterService.ListChanges:input_type -> xuncha.v1.ListChangesRequest
+	1,  // 54: xuncha.v1.RosterService.ListDivisions:output_type -> xuncha.v1.ListDivisionsResponse
+	3,  // 55: xuncha.v1.RosterService.GetDivision:output_type -> xuncha.v1.GetDivisionResponse
+	8,  // 56: xuncha.v1.RosterService.ImportDivisions:output_type -> xuncha.v1.ImportDivisionsResponse
+	11, // 57: xuncha.v1.RosterService.ImportSites:output_type -> xuncha.v1.ImportSitesResponse
+	13, // 58: xuncha.v1.RosterService.CreateSite:output_type -> xuncha.v1.CreateSiteResponse
+	15, // 59: xuncha.v1.RosterService.UpdateSite:output_type -> xuncha.v1.UpdateSiteResponse
+	17, // 60: xuncha.v1.RosterService.MoveSite:output_type -> xuncha.v1.MoveSiteResponse
+	19, // 61: xuncha.v1.RosterService.DeregisterSite:output_type -> xuncha.v1.DeregisterSiteResponse
+	21, // 62: xuncha.v1.RosterService.GetSite:output_type -> xuncha.v1.GetSiteResponse
+	23, // 63: xuncha.v1.RosterService.ListSites:output_type -> xuncha.v1.ListSitesResponse
+	25, // 64: xuncha.v1.RosterService.CreateClosureOrder:output_type -> xuncha.v1.CreateClosureOrderResponse
+	27, // 65: xuncha.v1.RosterService.EndClosureOrder:output_type -> xuncha.v1.EndClosureOrderResponse
+	29, // 66: xuncha.v1.RosterService.GetClosureOrder:output_type -> xuncha.v1.GetClosureOrderResponse
+	31, // 67: xuncha.v1.RosterService.ListClosureOrders:output_type -> xuncha.v1.ListClosureOrdersResponse
+	33, // 68: xuncha.v1.RosterService.RevokeChange:output_type -> xuncha.v1.RevokeChangeResponse
+	35, // 69: xuncha.v1.RosterService.ListChanges:output_type -> xuncha.v1.ListChangesResponse
+	54, // [54:70] is the sub-list for method output_type
+	38, // [38:54] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_xuncha_v1_roster_service_proto_init() }

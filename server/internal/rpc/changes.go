@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -20,7 +21,33 @@ func (s *rosterService) RevokeChange(ctx context.Context, req *xunchav1.RevokeCh
 		return nil, err
 	}
 	change, err := fromChange(r, e)
-	return &xunchav1.RevokeChangeResponse{Revision: int64(r.Event(revision).RevokedBy), Change: change}, err
+	if err != nil {
+		return nil, err
+	}
+	by := r.Event(r.Event(revision).RevokedBy)
+	if r, err = s.config.Roster.RosterKnown(ctx, by.Time); err != nil { // so that a repeat shows all as it was then
+		return nil, err
+	}
+	people, err := s.orphaned(scopeOf(ctx), lostBy(r, e.Kind, by), by.Time)
+	return &xunchav1.RevokeChangeResponse{
+		Revision: int64(by.Sequence), Change: change,
+		OrphanedAccounts: first(1, people, fromAccount), OrphanedAccountCount: int32(len(people)),
+	}, err
+}
+
+// lostBy returns the codes of the divisions, in order, that only the import had which the
+// entry took back.
+func lostBy(r *sites.Roster, kind ledger.Kind, by sites.Event) (out []sites.DivisionCode) {
+	if kind != sites.KindDivisionsImported {
+		return nil
+	}
+	for code := range r.StillTouched(by, by.Time) {
+		if len(r.Versions(code)) == 0 {
+			out = append(out, code)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // ListChanges lists changes of the roster.

@@ -256,6 +256,9 @@ func TestAfterDivisionIsTakenBack(t *testing.T) {
 	bound := w.create(t, "new", accounts.Officer, "511603900201")
 	revoke := &xunchav1.RevokeChangeRequest{Revision: done.Revision, Reason: "wrong table", RequestId: uuid.NewString()}
 	taken := must(w.roster.RevokeChange(ctx, revoke))(t)
+	if names := taken.OrphanedAccounts; len(names) != 1 || names[0].Username != "new" || taken.OrphanedAccountCount != 1 {
+		t.Errorf("the accounts %v are named as bound to what is gone, want that one", names)
+	}
 
 	if again := must(w.roster.RevokeChange(ctx, revoke))(t); !proto.Equal(again, taken) {
 		t.Errorf("a repeat of taking back got %v, want %v", again, taken)
@@ -274,6 +277,7 @@ func TestAfterDivisionIsTakenBack(t *testing.T) {
 			t.Errorf("the changes %v are listed, want %v", got, want)
 		}
 	}
+	w.advance(time.Minute)
 	people := xunchav1.NewAccountServiceClient(w.conn)
 	update := &xunchav1.UpdateAccountRequest{AccountId: bound.ID, DivisionCodes: []string{"511603"}}
 	_, err = people.UpdateAccount(other, update)
@@ -282,6 +286,12 @@ func TestAfterDivisionIsTakenBack(t *testing.T) {
 	must(people.UpdateAccount(ctx, update))(t)
 	_, err = w.roster.GetDivision(ctx, &xunchav1.GetDivisionRequest{Code: "511603900"})
 	wantStatus(t, err, codes.NotFound, "DIVISION_NOT_FOUND", "code")
+
+	header.RequestId = ""
+	must(w.importDivisionsBy(t, ctx, table, header))(t)
+	if again := must(w.roster.RevokeChange(ctx, revoke))(t); !proto.Equal(again, taken) {
+		t.Errorf("a repeat once the division is there again got %v, want %v", again, taken)
+	}
 }
 
 // countyTable returns the rows of a county in the sample, and more.

@@ -104,7 +104,9 @@ func (c *RevokeCommand) Run(ctx context.Context, stdout, stderr io.Writer) error
 		if c.JSON {
 			return printJSON(stdout, answer)
 		}
-		_, err = fmt.Fprintf(stdout, "Change %d is taken back; the roster's revision is %d.\n", c.Revision, answer.Revision)
-		return err
+		if _, err = fmt.Fprintf(stdout, "Change %d is taken back; the roster's revision is %d.\n", c.Revision, answer.Revision); err != nil {
+			return err
+		}
+		return printOrphaned(stdout, answer.OrphanedAccounts, answer.OrphanedAccountCount, "is gone")
 	})
 }

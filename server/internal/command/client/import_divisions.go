@@ -56,13 +56,22 @@ func printDivisionImport(stdout io.Writer, answer *xunchav1.ImportDivisionsRespo
 	if rest := int(answer.OrphanedOrderCount) - len(answer.OrphanedOrders); rest > 0 {
 		fmt.Fprintf(stdout, "and %d more closure orders\n", rest)
 	}
-	for _, a := range answer.OrphanedAccounts {
-		fmt.Fprintf(stdout, "account %s is bound to a division that ends; give it others\n", a.Username)
+	return printOrphaned(stdout, answer.OrphanedAccounts, answer.OrphanedAccountCount, "ends")
+}
+
+// printOrphaned names the accounts, of so many in all, that are bound to a division of which
+// the word says what has become.
+func printOrphaned(stdout io.Writer, people []*xunchav1.Account, all int32, word string) error {
+	var err error
+	for _, a := range people {
+		if _, err = fmt.Fprintf(stdout, "account %s is bound to a division that %s; give it others\n", a.Username, word); err != nil {
+			return err
+		}
 	}
-	if rest := int(answer.OrphanedAccountCount) - len(answer.OrphanedAccounts); rest > 0 {
-		fmt.Fprintf(stdout, "and %d more accounts\n", rest)
+	if rest := int(all) - len(people); rest > 0 {
+		_, err = fmt.Fprintf(stdout, "and %d more accounts\n", rest)
 	}
-	return nil
+	return err
 }
 
 // ImportDivisions imports a table of divisions, or prints its problems to stderr if it
