@@ -9,8 +9,8 @@ import (
 // photoLimits says which photos are kept. Those of PNG and WebP are not set, because the
 // stream of a PNG is unpacked.
 type photoLimits struct {
-	MaxJPEGBytes      int64 `name:"max-jpeg-bytes" default:"41943040" placeholder:"BYTES" help:"Largest JPEG that is taken in, in bytes, at most 256 MiB. A PNG or WebP has at most 20971520. Larger ones are refused when a check-in declares them, and the check-in is not. Default: ${default}."`
-	MaxJPEGMegapixels int64 `name:"max-jpeg-megapixels" default:"250" placeholder:"N" help:"Most pixels that a JPEG may have, in millions, at most 4294. A PNG or WebP has at most 50. Default: ${default}."`
+	MaxJPEGBytes      int64 `name:"max-jpeg-bytes" default:"41943040" placeholder:"BYTES" help:"Largest JPEG that is taken in, in bytes, at most 256 MiB; 0 stands for the default. A PNG or WebP has at most 20971520. Larger ones are refused when a check-in declares them, and the check-in is not. Default: ${default}."`
+	MaxJPEGMegapixels int64 `name:"max-jpeg-megapixels" default:"250" placeholder:"N" help:"Most pixels that a JPEG may have, in millions, at most 4294; 0 stands for the default. A PNG or WebP has at most 50. Default: ${default}."`
 }
 
 // The largest limits that can be set. No phone writes more bytes, and a photo of more could
