@@ -120,7 +120,7 @@ func (s *Service) LimitsOf(p Photo) picture.Limits {
 	return l
 }
 
-// judge returns the photos with what is said of each that is not taken.
+// judge returns the photos, with the refusal of each that is not taken.
 func (s *Service) judge(photos []Photo) []Photo {
 	out, taken := slices.Clone(photos), 0
 	for i := range out {

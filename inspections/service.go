@@ -173,9 +173,6 @@ func (s *Service) Submit(ctx context.Context, by By, c CheckIn, clientTime time.
 // any number of times: a phone that got no answer sends its check-in again.
 func (s *Service) stored(ctx context.Context, c *Stored) error {
 	s.index.Add(visit(c))
-	if len(c.Photos) == 0 {
-		return nil
-	}
 	if sums := c.Sums(); len(sums) > 0 {
 		return s.Claims.Claim(ctx, sums, c.Ref())
 	}

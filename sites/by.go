@@ -24,7 +24,7 @@ type By struct {
 	Still func() error
 }
 
-// rights are whether whoever makes a change may do so in divisions, on one roster.
+// rights tell in which divisions the caller may make a change, on one roster.
 type rights struct {
 	by  By
 	r   *Roster
@@ -33,7 +33,7 @@ type rights struct {
 	known map[DivisionCode]bool
 }
 
-// rightsOn returns the rights of whoever makes a change of the roster.
+// rightsOn returns the rights on the roster of the caller who makes a change.
 func (s *Service) rightsOn(r *Roster, by By) *rights {
 	return &rights{by: by, r: r, now: s.Now(), known: map[DivisionCode]bool{}}
 }
@@ -81,16 +81,16 @@ func (j *rights) inAll(codes []DivisionCode, effective time.Time) error {
 	return f.Err()
 }
 
-// noDivision, noSite and noOrder are what is said of what does not exist, and of what whoever
-// asks may not change.
+// noDivision, noSite and noOrder are the errors for what does not exist. For what the caller
+// may not change they are the same, so that nobody learns what there is elsewhere.
 func noDivision(code DivisionCode) error {
 	return fmt.Errorf("division %s: %w", clip(string(code)), ErrDivisionUnknown)
 }
 
 func noSite(id SiteID) error {
-	return &FieldError{"site_id", fmt.Errorf("site %s: %w", clip(string(id)), ErrSiteUnknown)}
+	return &FieldError{"site_id", siteUnknown(id)}
 }
 
 func noOrder(id OrderID) error {
-	return &FieldError{"closure_order_id", fmt.Errorf("closure order %s: %w", clip(string(id)), ErrOrderUnknown)}
+	return &FieldError{"closure_order_id", orderUnknown(id)}
 }

@@ -8,8 +8,8 @@ import (
 	"xuncha/ledger"
 )
 
-// This file has the checks by which a request is judged before, or although, it comes to
-// no change: what else is wrong with it is told along with what hindered it.
+// This file checks what a request asks for. The exported checks are for a request that was
+// refused for another reason already, so that its caller learns all that is wrong at once.
 
 // CheckNewSite returns all that is wrong with a site that is to be registered, as the
 // roster is now.

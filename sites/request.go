@@ -12,8 +12,7 @@ import (
 	"xuncha/ledger"
 )
 
-// saying returns who makes the change, with what the request for it says: the method, and
-// what texts gives.
+// saying returns b with the digest of what its request says: the method, and what texts adds.
 func (b By) saying(method string, texts func(*ledger.Digester)) By {
 	b.Request = b.Request.Saying(method, texts)
 	return b

@@ -37,8 +37,8 @@ func (s *Service) Revoke(ctx context.Context, by By, revision ledger.Sequence, r
 	return r, err
 }
 
-// noChange is what is said of a change that does not exist, and of one that whoever asks may
-// not take back.
+// noChange is the error for a change that does not exist, and for one that the caller may not
+// take back.
 func noChange(revision ledger.Sequence) error {
 	return &FieldError{"revision", fmt.Errorf("%d: %w", revision, ErrChangeUnknown)}
 }

@@ -298,7 +298,7 @@ func (n edit) undoDivisions(lives []divisionLife, seq ledger.Sequence) {
 	}
 }
 
-// remake makes the versions and marks of a division out of all that is said of it.
+// remake makes the versions and marks of a division anew from all its changes.
 func (n edit) remake(l divisionLife, revocation []ledger.Sequence, text *text) {
 	d := n.divisions.Edit(l.number, n.own)
 	rare := rareDivision{revocations: revocation}

@@ -62,8 +62,8 @@ func (b By) allows(st *state, c *content) error {
 	return b.gives(st, c.Divisions)
 }
 
-// saying returns who makes the change, with what the request for it says: the method, and
-// what texts gives, which is never a password.
+// saying returns b with the digest of what its request says: the method, and what texts adds,
+// which is never a password.
 func (b By) saying(method string, texts func(*ledger.Digester)) By {
 	b.Request = b.Request.Saying(method, texts)
 	return b

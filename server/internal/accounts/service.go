@@ -193,7 +193,7 @@ func (s *Service) CatchUp(ctx context.Context) error {
 // returns the accounts afterwards.
 //
 // Where the request has made an entry before, decide is not asked, nothing is changed, and
-// again is that entry, of which the accounts may not know yet.
+// again is that entry, which the accounts may not have taken in yet.
 func (s *Service) change(ctx context.Context, by By, kind ledger.Kind, decide func(*state) (*content, error)) (after *state, again *ledger.Entry, err error) {
 	after, err = s.projection.Change(ctx, func(st *state) (*ledger.Draft, error) {
 		// The same request may have come to another server since it was looked for last.

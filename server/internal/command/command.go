@@ -99,8 +99,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return nil
 }
 
-// A spelled writer writes texts with what a terminal would act upon spelled, and nothing
-// else changed. Whatever a store or a server has of older times goes through it.
+// A spelled writer spells what a terminal would act upon, and writes all else as it is.
+// Stores and servers have texts of times with other rules, and all of them go through it.
 type spelled struct{ io.Writer }
 
 func (w spelled) Write(b []byte) (int, error) {

@@ -43,7 +43,7 @@ func fromHead(e ledger.Entry) *xunchav1.HistoryEntry {
 	}
 }
 
-// seesNone is what a caller sees of whom nothing is known.
+// seesNone reports no site to be the caller's: what is made with it may be shown to anybody.
 func seesNone(sites.SiteID) bool { return false }
 
 // fromEntry writes an entry, of a site's history or of the roster's, without

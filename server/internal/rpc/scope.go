@@ -201,7 +201,7 @@ func (s *scope) site(field, id string) error {
 	return noSite(field, id)
 }
 
-// noSite is what is said of a site that does not exist, or that the caller cannot see.
+// noSite is the error for a site that does not exist, or that the caller cannot see.
 func noSite(field, id string) error {
 	return &sites.FieldError{Field: field, Err: fmt.Errorf("site %s: %w", lower(id), sites.ErrSiteUnknown)} // as Roster.Site says it
 }
