@@ -259,7 +259,7 @@ func TestBadCommands(t *testing.T) {
 		"FolderInUse":         {[]string{"serve", "--data", folder, "--listen", "127.0.0.1:0"}, folder},
 		"PortInUse":           {[]string{"serve", "--data", t.TempDir(), "--listen", address}, "--listen"},
 		"TimeZone":            {[]string{"serve", "--data", t.TempDir(), "--time-zone", "Mars/Olympus"}, "--time-zone"},
-		"NoServer":            {[]string{"coverage", "511600", "--server", "127.0.0.1:1"}, "refused"},
+		"NoServer":            {[]string{"coverage", "511600", "--server", "127.0.0.1:1"}, "no server answers; see whether it runs"},
 		"NoSuchFile":          {[]string{"import", "sites", "nothing.csv"}, "nothing.csv"},
 		"NoEffectiveDate":     {[]string{"import", "divisions", sample(t, "d.csv", sampledata.Divisions2019())}, "--effective-date"},
 		"BadEffectiveDate":    {[]string{"import", "divisions", "--server", address, "--effective-date", "2019-02-30", sample(t, "d.csv", sampledata.Divisions2019())}, "effective_date"},
@@ -317,7 +317,7 @@ func testCommands(t *testing.T, store ...string) {
 	}
 	newest := strings.Split(do("divisions_imported", "changes", "--limit", "1"), "\n")
 	revision := strings.Fields(newest[1])[0]
-	do("Change "+revision+" is taken back", "revoke", revision, "--reason", "another day")
+	do("Change "+revision+" is taken back (divisions_imported 2023.csv as of ", "revoke", revision, "--reason", "another day")
 	do("takes back "+revision+": another day", "changes")
 	do("TAKEN BACK by", "changes")
 	do("takes back "+revision+": another day", "history", "SC-GA-0006")

@@ -96,7 +96,7 @@ func (s *rosterService) importDivisions(stream grpc.ClientStreamingServer[xuncha
 	}
 	now, sc := s.config.Now(), scopeOf(stream.Context())
 	sc.rosterAt = s.config.Roster.Roster() // another server may have made what a repeat is about just now
-	if done.Changed { // so that a repeat shows all as it was then
+	if done.Changed {                      // so that a repeat shows all as it was then
 		now = done.Roster.Time()
 	}
 	displaced := slices.DeleteFunc(done.Displaced, func(site *sites.Site) bool { return !sc.seesSite(site) })

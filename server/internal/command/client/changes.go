@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xuncha/client"
+	"xuncha/internal/texts"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
@@ -53,31 +54,39 @@ func PrintChanges(stdout io.Writer, list []*xunchav1.RosterChange) error {
 	t.right(0)
 	for _, c := range list {
 		t.add(count(c.Revision), c.ReceiveTime.AsTime().Local().Format(time.DateTime), c.Account,
-			strings.ToLower(strings.TrimPrefix(c.Kind.String(), "ENTRY_KIND_")), describeChange(c))
+			kindOf(c), describeChange(c))
 	}
 	return t.print(stdout)
+}
+
+// kindOf returns the word for what a change is.
+func kindOf(c *xunchav1.RosterChange) string {
+	return strings.ToLower(strings.TrimPrefix(c.GetKind().String(), "ENTRY_KIND_"))
 }
 
 // describeChange returns what a change is about in a line, and before it whether it was
 // taken back.
 func describeChange(c *xunchav1.RosterChange) string {
-	var what string
-	switch {
-	case c.RevokedRevision != 0:
-		what = fmt.Sprintf("takes back %d: %s", c.RevokedRevision, c.Reason)
-	case c.RegistrationNo != "":
-		what = c.RegistrationNo
-	case c.ClosureOrderNumber != "":
-		what = c.ClosureOrderNumber
-	case c.EffectiveTime != nil:
-		what = fmt.Sprintf("%s as of %s", c.Source, c.EffectiveTime.AsTime().Local().Format(time.DateTime+" -07:00"))
-	default:
-		what = c.Reason
-	}
+	what := whatChanged(c)
 	if c.RevokedByRevision != 0 {
 		return fmt.Sprintf("TAKEN BACK by %d: %s", c.RevokedByRevision, what)
 	}
 	return what
+}
+
+// whatChanged returns what a change is about.
+func whatChanged(c *xunchav1.RosterChange) string {
+	switch {
+	case c.GetRevokedRevision() != 0:
+		return fmt.Sprintf("takes back %d: %s", c.RevokedRevision, c.Reason)
+	case c.GetRegistrationNo() != "":
+		return c.RegistrationNo
+	case c.GetClosureOrderNumber() != "":
+		return c.ClosureOrderNumber
+	case c.GetEffectiveTime() != nil:
+		return fmt.Sprintf("%s as of %s", c.Source, c.EffectiveTime.AsTime().Local().Format(time.DateTime+" -07:00"))
+	}
+	return c.GetReason()
 }
 
 // RevokeCommand is "xuncha revoke".
@@ -104,7 +113,8 @@ func (c *RevokeCommand) Run(ctx context.Context, stdout, stderr io.Writer) error
 		if c.JSON {
 			return printJSON(stdout, answer)
 		}
-		if _, err = fmt.Fprintf(stdout, "Change %d is taken back; the roster's revision is %d.\n", c.Revision, answer.Revision); err != nil {
+		if _, err = fmt.Fprintf(stdout, "Change %d is taken back (%s %s); the roster's revision is %d.\n",
+			c.Revision, kindOf(answer.Change), texts.Spelled(whatChanged(answer.Change)), answer.Revision); err != nil {
 			return err
 		}
 		return printOrphaned(stdout, answer.OrphanedAccounts, answer.OrphanedAccountCount, "is gone")

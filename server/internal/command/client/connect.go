@@ -108,6 +108,9 @@ func Readable(err error) error {
 		}
 	}
 	lines := []string{st.Message()}
+	if st.Code() == codes.Unavailable && reason == "" { // no server has said this
+		lines[0] = "no server answers; see whether it runs, and whether --server and --tls are right: " + lines[0]
+	}
 	if reason != "" {
 		lines[0] += " (" + reason + ")"
 	}
