@@ -266,8 +266,8 @@ func (m meaning) sentences(err error) (en, zh string) {
 		return fmt.Sprintf("The later change %d rests on this one. Take that back first.", rests.Revision),
 			fmt.Sprintf("第%[1]d号更改以此项更改为基础，请先撤销第%[1]d号更改。", rests.Revision)
 	case errors.As(err, &pixels) && int64(pixels.Width)*int64(pixels.Height) <= pixels.Limit:
-		return "The picture had more pixels than were kept when its check-in arrived. Now it can be kept: send another check-in with it.",
-			"提交检查时，该图片的像素超过了当时的上限。现在可以保存，请另行提交一次检查并附上此照片。"
+		return fmt.Sprintf("The picture has %d × %d pixels, more than were kept when its check-in arrived. Now it can be kept: send another check-in with it.", pixels.Width, pixels.Height),
+			fmt.Sprintf("图片为%d×%d像素，超过了提交检查时的上限。现在可以保存，请另行提交一次检查并附上此照片。", pixels.Width, pixels.Height)
 	case errors.As(err, &pixels):
 		return fmt.Sprintf("The picture has %d × %d pixels; at most %g megapixels are kept. Take it again in a lower resolution and send another check-in with it.", pixels.Width, pixels.Height, pixels.Megapixels()),
 			fmt.Sprintf("图片为%d×%d像素，最多可保存%g万像素。请降低分辨率重新拍摄，并另行提交一次检查。", pixels.Width, pixels.Height, 100*pixels.Megapixels())
@@ -287,8 +287,8 @@ func (m meaning) sentences(err error) (en, zh string) {
 func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 	switch {
 	case errors.Is(e, inspections.ErrPhotoTooLarge) && e.Photo.Size <= e.Limit:
-		return "The photo had more bytes than were kept when its check-in arrived. Now it can be kept: send another check-in with it.",
-			"提交检查时，该照片的大小超过了当时的上限。现在可以保存，请另行提交一次检查并附上此照片。"
+		return fmt.Sprintf("The photo has %d bytes, more than were kept when its check-in arrived. Now it can be kept: send another check-in with it.", e.Photo.Size),
+			fmt.Sprintf("照片为%d字节，超过了提交检查时的上限。现在可以保存，请另行提交一次检查并附上此照片。", e.Photo.Size)
 	case errors.Is(e, inspections.ErrPhotoTooLarge):
 		size, limit := megabytes(e.Photo.Size), megabytes(e.Limit)
 		return fmt.Sprintf("The photo has %s; at most %s are kept of its type. Take it again in a lower resolution and send another check-in with it.", size, limit),
