@@ -151,6 +151,27 @@ func TestRefusedPhotosAmongOthers(t *testing.T) {
 	})
 }
 
+// TestPhotoThatIsNone holds that a file which turns out to be no picture once it was sent keeps
+// none of the other photos from being sent, and that the command says so and fails.
+func TestPhotoThatIsNone(t *testing.T) {
+	address, _ := serveOn(t, "--data", t.TempDir())
+	fill(t, address)
+	good, other := longPhoto(t, 2000), longPhoto(t, 3000)
+	out, stderr, err := xuncha(t, "check-in", "--server", address, "--site", "SC-GA-0001", "--finding", "closed",
+		"--photo", sample(t, "good.jpg", good), "--photo", sample(t, "cut.jpg", good[:1000]), "--photo", sample(t, "other.jpg", other))
+	if err == nil || !strings.Contains(err.Error(), "1 of its 3 photos") {
+		t.Errorf("got %v, want it to fail for one of three", err)
+	}
+	for _, line := range []string{"(?m)^good.jpg is stored: ", "(?m)^other.jpg is stored: "} {
+		if !regexp.MustCompile(line).MatchString(out) {
+			t.Errorf("no line is %s:\n%s", line, out)
+		}
+	}
+	if !strings.Contains(stderr, "cut.jpg: ") || !strings.Contains(stderr, "NOT_A_PICTURE") {
+		t.Errorf("got %q, want it to say what is wrong with cut.jpg", stderr)
+	}
+}
+
 // TestPhotoLimitsThatCannotBe holds that a server does not start with limits that no photo
 // could have.
 func TestPhotoLimitsThatCannotBe(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"xuncha/client"
@@ -73,6 +75,7 @@ func (c *CheckInCommand) Run(ctx context.Context, stdout, stderr io.Writer) erro
 		for _, f := range r.Flags {
 			fmt.Fprintf(stdout, "%s\n", f)
 		}
+		bad := 0
 		for i, content := range photos {
 			name, sum := filepath.Base(c.Photo[i]), report.Photos[i].Sha256
 			if r.Photos[i].Stored {
@@ -88,10 +91,18 @@ func (c *CheckInCommand) Run(ctx context.Context, stdout, stderr io.Writer) erro
 				fmt.Fprintf(stdout, "%s: %v\n", name, err)
 				continue
 			}
+			if status.Code(err) == codes.InvalidArgument { // the file is at fault, and no other
+				fmt.Fprintf(stderr, "%s: %v\n", name, Readable(err))
+				bad++
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			fmt.Fprintf(stdout, "%s is stored: photo %x\n", name, sum)
+		}
+		if bad > 0 {
+			return fmt.Errorf("the check-in is stored, but not %d of its %d photos", bad, len(photos))
 		}
 		return nil
 	})
