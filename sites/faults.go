@@ -66,9 +66,10 @@ func FieldErrorsOf(err error) FieldErrors {
 // first count.
 type Faults struct{ list FieldErrors }
 
-// MaxFaults is how many faults are gathered of one value. One request can have a million,
+// MaxFaults is how many faults are gathered of one value: more than an order of as many
+// divisions as it can name has, all of which are wrong. One request could have a million,
 // of which nobody reads so many, and each is compared with all that were found before.
-const MaxFaults = 1000
+const MaxFaults = 2000
 
 // Add adds what is wrong with a field; nil is nothing.
 func (f *Faults) Add(field string, err error) {

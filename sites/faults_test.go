@@ -19,7 +19,7 @@ func TestFaultsAreBounded(t *testing.T) {
 	if len(all) != sites.MaxFaults {
 		t.Fatalf("got %d faults, want %d", len(all), sites.MaxFaults)
 	}
-	if last := all[len(all)-1]; last.Field != "division_codes[000999]" || !errors.Is(last, sites.ErrMissing) {
+	if last := all[len(all)-1]; last.Field != "division_codes[001999]" || !errors.Is(last, sites.ErrMissing) {
 		t.Errorf("got %v as the last one", last)
 	}
 }
