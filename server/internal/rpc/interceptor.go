@@ -280,6 +280,9 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 		return err
 	}
 	if !plainlyValid(msg) {
+		if err := tooLongLists(msg); err != nil {
+			return err
+		}
 		if err := c.validator.Validate(msg); err != nil {
 			return c.refuse(ctx, row, msg, err)
 		}

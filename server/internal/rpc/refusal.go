@@ -46,6 +46,37 @@ func (c *calls) refuse(ctx context.Context, row access, m proto.Message, err err
 	return c.complete(m, f.Err())
 }
 
+// largeMessage is how many bytes a message has whose lists are counted before anybody looks
+// into them. One that is right in itself has less, but for a table's row or a photo's part.
+const largeMessage = 64 << 10
+
+// tooLongLists returns which lists of a large message have more items than they may, and
+// nothing of the items: a request of 4 MB can have two million, and to say what is wrong with
+// each would take more than a gigabyte.
+func tooLongLists(m proto.Message) error {
+	if proto.Size(m) < largeMessage {
+		return nil
+	}
+	var f sites.Faults
+	addTooLong(&f, m.ProtoReflect(), "")
+	return f.Err()
+}
+
+func addTooLong(f *sites.Faults, m protoreflect.Message, path string) {
+	m.Range(func(d protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch name := path + string(d.Name()); {
+		case d.IsList():
+			limit := limitOfRules(d)
+			if most, ok := limit.most.(uint64); ok && limit.unit == sites.Items && uint64(v.List().Len()) > most {
+				f.Join(sites.TooLong(name, v.List().Len(), int(most), sites.Items))
+			}
+		case d.Message() != nil && !d.IsMap():
+			addTooLong(f, v.Message(), name+".")
+		}
+		return true
+	})
+}
+
 // complete is Config.complete for what a handler gets.
 func (c *calls) complete(req any, err error) error {
 	if m, ok := req.(proto.Message); ok && err != nil {

@@ -423,3 +423,23 @@ func TestEmptyRequests(t *testing.T) {
 		t.Errorf("%d methods are here and %d in the API", len(required), seen)
 	}
 }
+
+// TestListsOfMillions ensures that of a list with far more items than it may have, this is
+// all that is said: what is wrong with each item would take the server's memory.
+func TestListsOfMillions(t *testing.T) {
+	w := newWorld(t)
+	many := &xunchav1.SubmitCheckInRequest{CheckIn: w.checkIn(0)}
+	for range 100_000 {
+		many.CheckIn.Photos = append(many.CheckIn.Photos, &xunchav1.Photo{})
+	}
+	_, err := xunchav1.NewInspectionServiceClient(w.conn).SubmitCheckIn(t.Context(), many)
+	if got, want := violations(err), []string{"check_in.photos TOO_LONG"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	order := &xunchav1.CreateClosureOrderRequest{ClosureOrder: w.newOrder("S03")}
+	order.ClosureOrder.DivisionCodes = make([]string, 100_000)
+	_, err = w.roster.CreateClosureOrder(t.Context(), order)
+	if got, want := violations(err), []string{"closure_order.division_codes TOO_LONG"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
