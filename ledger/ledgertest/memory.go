@@ -179,7 +179,10 @@ func (m *Memory) suffer(ctx context.Context, d ledger.Draft) (Fault, error) {
 	}
 	if fault.First != nil {
 		m.mu.Lock()
-		m.store(*fault.First)
+		// A third may have stored what has the same id since the fault was asked for.
+		if _, found := m.find(fault.First.History, fault.First.ID); !found {
+			m.store(*fault.First)
+		}
 		m.mu.Unlock()
 	}
 	return fault, ctx.Err()
