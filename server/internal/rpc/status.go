@@ -291,8 +291,12 @@ func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 			fmt.Sprintf("照片为%d字节，超过了提交检查时的上限。现在可以保存，请另行提交一次检查并附上此照片。", e.Photo.Size)
 	case errors.Is(e, inspections.ErrPhotoTooLarge):
 		size, limit := megabytes(e.Photo.Size), megabytes(e.Limit)
+		if size == limit { // as people say it, and not to the byte
+			size, limit = fmt.Sprintf("%d bytes", e.Photo.Size), fmt.Sprintf("%d bytes", e.Limit)
+		}
+		inChinese := strings.NewReplacer(" bytes", "字节").Replace
 		return fmt.Sprintf("The photo has %s; at most %s are kept of its type. Take it again in a lower resolution and send another check-in with it.", size, limit),
-			fmt.Sprintf("照片为%s，此格式最多可保存%s。请降低分辨率重新拍摄，并另行提交一次检查。", size, limit)
+			fmt.Sprintf("照片为%s，此格式最多可保存%s。请降低分辨率重新拍摄，并另行提交一次检查。", inChinese(size), inChinese(limit))
 	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.Size < 1:
 		return "The photo's file is empty. Take it again and send another check-in with it.", "照片文件为空，请重新拍摄，并另行提交一次检查。"
 	case errors.Is(e, inspections.ErrPhotoFormat) && e.Photo.ContentType != "":
@@ -302,8 +306,7 @@ func (m meaning) ofPhoto(e *inspections.PhotoError) (en, zh string) {
 	return m.en, m.zh
 }
 
-// megabytes says as people say it how large a file is. One that is larger than a limit is
-// never said to be as large.
+// megabytes says as people say it how large a file is, rounded up.
 func megabytes(n int64) string {
 	if n < 1<<20 {
 		return fmt.Sprintf("%g KB", math.Ceil(float64(n)/1024*10)/10)
