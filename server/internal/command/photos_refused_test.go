@@ -172,10 +172,10 @@ func TestPhotoThatIsNone(t *testing.T) {
 	}
 }
 
-// TestPhotoLimitsThatCannotBe holds that a server does not start with limits that no photo
-// could have.
-func TestPhotoLimitsThatCannotBe(t *testing.T) {
-	for _, flag := range []string{"--max-jpeg-bytes=-1", "--max-jpeg-bytes=268435457", "--max-jpeg-megapixels=-1", "--max-jpeg-megapixels=4295"} {
+// TestLimitsThatCannotBe holds that a server does not start with limits that nothing could
+// have, of which it would keep none.
+func TestLimitsThatCannotBe(t *testing.T) {
+	for _, flag := range []string{"--max-jpeg-bytes=-1", "--max-jpeg-bytes=268435457", "--max-jpeg-megapixels=-1", "--max-jpeg-megapixels=4295", "--max-stream-age=-5s"} {
 		name, _, _ := strings.Cut(flag, "=")
 		if _, _, err := xuncha(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), flag); err == nil || !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s: got %v", flag, err)

@@ -103,6 +103,9 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, err
 	}
+	if c.MaxStreamAge < 0 {
+		return nil, fmt.Errorf("--max-stream-age: %s is less than nothing; 0 sets no limit", c.MaxStreamAge)
+	}
 	begun := time.Now()
 	options := stored.options(log)
 	options.Folder.OnFull, options.Folder.OnGone = noteFull(problems), noteGone(problems)
