@@ -217,9 +217,14 @@ func (s *Store) findID(conn *sqlite.Conn, h ledger.History, id string) (e ledger
 		e.Record = bytes.Clone(e.Record)
 		return e, true, nil
 	}
+	past, waits := s.recent.pastByID(h, id)
 	e, found, err = s.ids.find(conn, h, id)
 	if isDamage(err) {
 		return findSlowly(conn, h, id)
+	}
+	if err == nil && !found && waits {
+		past.Record = bytes.Clone(past.Record)
+		return past, true, nil
 	}
 	return e, found, err
 }

@@ -29,6 +29,7 @@ type recent struct {
 	tails     map[ledger.History][]ledger.Entry // the newest last
 	unindexed []indexRow
 	ids       map[entryID]ledger.Sequence // of the unindexed
+	past      map[entryID]ledger.Entry    // of the unindexed that are not in the tails
 	count     int                         // of entries in tails
 	forgotten int                         // how many times tails were given up
 }
@@ -40,7 +41,8 @@ type indexRow struct {
 	entry, history int64
 	ledger.Sequence
 	slot int64
-	// past tells that an index leads past it already, so that it is not among the newest.
+	// past tells that the index of places leads to it or past it already, as after a crash
+	// amid indexing, so that it is not among the newest. Its slot may lack all the same.
 	past bool
 }
 
@@ -51,7 +53,7 @@ type entryID struct {
 }
 
 func newRecent() *recent {
-	return &recent{tails: map[ledger.History][]ledger.Entry{}, ids: map[entryID]ledger.Sequence{}}
+	return &recent{tails: map[ledger.History][]ledger.Entry{}, ids: map[entryID]ledger.Sequence{}, past: map[entryID]ledger.Entry{}}
 }
 
 // tail returns the newest entries of h that are in memory, the newest last, and
@@ -79,6 +81,16 @@ func (r *recent) byID(h ledger.History, id string) (ledger.Entry, bool) {
 		}
 	}
 	return ledger.Entry{}, false
+}
+
+// pastByID returns an entry that is not in the indexes for sure yet, nor among the newest. It
+// counts only where the indexes have none with the id, and is looked for before they are:
+// it may be indexed in between. Its record is not to be changed or handed out.
+func (r *recent) pastByID(h ledger.History, id string) (ledger.Entry, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.past[entryID{h, id}]
+	return e, ok
 }
 
 // behind returns where in a tail the entries behind the sequence begin. Those of a tail
@@ -142,6 +154,10 @@ func (r *recent) publish(fresh []indexRow, entries []ledger.Entry) {
 		row := fresh[i]
 		if row.past {
 			r.unindexed = append(r.unindexed, row)
+			if _, twice := r.past[row.entryID]; !twice {
+				e.Record = bytes.Clone(e.Record)
+				r.past[row.entryID] = e
+			}
 			continue
 		}
 		t := r.tails[e.History]
@@ -167,7 +183,9 @@ func (r *recent) indexed(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, row := range r.unindexed[:n] {
-		if !row.past {
+		if row.past {
+			delete(r.past, row.entryID)
+		} else {
 			delete(r.ids, row.entryID)
 		}
 	}

@@ -242,6 +242,7 @@ func TestIndexedInParts(t *testing.T) {
 		}
 		crashed := openIn(t, dir)
 		wantNewest(t, crashed, want)
+		wantWhole(t, crashed, site, want) // also before the rest is indexed
 		if err := crashed.writer.indexAll(); err != nil {
 			t.Fatal(err)
 		}

@@ -336,6 +336,10 @@ func (w *writer) find(name ledger.History, id string) (e ledger.Entry, found boo
 	if isDamage(err) {
 		return findSlowly(w.conn, name, id)
 	}
+	if past, waits := w.recent.pastByID(name, id); err == nil && !found && waits {
+		past.Record = bytes.Clone(past.Record)
+		return past, true, nil
+	}
 	return e, found, err
 }
 
