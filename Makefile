@@ -40,6 +40,12 @@ kill: ## Kill a server KILLS times and look for all that it had acknowledged
 bench: ## Measure what docs/measured.md promises
 	go run ./bench
 
+FOR ?= 5m
+
+.PHONY: hostile
+hostile: ## Let 1,000 connections without a token attack a server for FOR, and judge its memory and who is served
+	go run ./bench -scale hostile -for $(FOR) -strict
+
 .PHONY: generate
 generate: ## Generate Go from the API's definition
 	go mod download $(protovalidate)

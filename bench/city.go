@@ -43,6 +43,7 @@ func build(ctx context.Context, folder string) (string, error) {
 type city struct {
 	child
 	binary string
+	log    string // the file
 }
 
 // startServer starts the server on a folder, or on a database where one is
@@ -60,7 +61,7 @@ func startServer(ctx context.Context, binary, folder, database string, flags ...
 	if database != "" {
 		process.Env = append(os.Environ(), "XUNCHA_STORE="+database)
 	}
-	c := &city{binary: binary}
+	c := &city{binary: binary, log: log.Name()}
 	process.Stderr = log
 	if c.child, err = startChild(process, "xuncha serves on "); err != nil {
 		return nil, fmt.Errorf("%w; its log ends with: %s", err, logEnd(folder))

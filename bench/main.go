@@ -8,6 +8,9 @@
 // With -scale country it makes up a country and measures the server with that: how
 // much the questions of those at the top cost, and whether they hold up the phones.
 //
+// With -scale hostile it lets many connections without a token do what harms a server most,
+// and measures its memory and what honest callers notice.
+//
 // With -scale servers it measures several servers on one database, which is a stand-in
 // for MongoDB in memory: what they add up to, and what they ask of the database.
 package main
@@ -58,6 +61,13 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == hostileCommand {
+		if err := beHostile(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "hostile crowd:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parse()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -93,11 +103,14 @@ type options struct {
 	folder string
 	// callers is of several servers alone.
 	callers int
+	// attack and hostile are of a hostile crowd alone.
+	attack  time.Duration
+	hostile int
 }
 
 // parse reads the flags.
 func parse() (o options, err error) {
-	flag.StringVar(&o.scale, "scale", "city", "what is measured: city, country, growth (a tenth, a third and the whole of a country side by side), servers (several on one database) or all (city and country)")
+	flag.StringVar(&o.scale, "scale", "city", "what is measured: city, country, growth (a tenth, a third and the whole of a country side by side), servers (several on one database), hostile (a server under attack) or all (city and country)")
 	flag.IntVar(&o.stored, "stored", 0, fmt.Sprintf("check-ins that are stored before (default %d, and %d of a whole country)", cityStored, countryStored))
 	flag.Float64Var(&o.share, "share", 1, "with -scale country, which share of the country, and of -stored, is there")
 	flag.IntVar(&o.levels, "levels", 6, "levels of the country's divisions: 6, or 4 for a server of before there were nations and provinces")
@@ -109,6 +122,8 @@ func parse() (o options, err error) {
 	flag.StringVar(&o.against, "against", "", "binary of another version of xuncha: measure the CPU time of both in alternating pairs, and print the ratios")
 	flag.IntVar(&o.pairs, "pairs", leastPairs, "with -against, how many pairs")
 	flag.IntVar(&o.callers, "callers", callersEach, "with -scale servers, callers of each server: so few that the processors are not full")
+	flag.DurationVar(&o.attack, "for", 5*time.Minute, "with -scale hostile, for how long the attack lasts")
+	flag.IntVar(&o.hostile, "hostile", 1000, "with -scale hostile, how many connections there are at a time")
 	flag.DurationVar(&o.window, "window", 3*time.Second, "length of one measurement")
 	flag.BoolVar(&o.strict, "strict", false, "end with exit code 1 if a row missed its bar")
 	flag.Parse()
@@ -122,16 +137,18 @@ func parse() (o options, err error) {
 func (o options) check() error {
 	alone := o.scale != "city"
 	switch {
-	case !slices.Contains([]string{"city", "country", "growth", "servers", "all"}, o.scale):
-		return fmt.Errorf("-scale: %q; it is city, country, growth, servers or all", o.scale)
+	case !slices.Contains([]string{"city", "country", "growth", "servers", "hostile", "all"}, o.scale):
+		return fmt.Errorf("-scale: %q; it is city, country, growth, servers, hostile or all", o.scale)
 	case o.stored < 0:
 		return errors.New("-stored: it cannot be negative")
 	case o.scale != "country" && o.scale != "growth" && o.stored != 0 && o.stored < leastStored:
 		return fmt.Errorf("-stored: at least %d, so that each site has a page", leastStored)
 	case o.rounds < 1 || o.pairs < 1 || o.window <= 0:
 		return errors.New("-rounds, -pairs and -window must be above 0")
-	case o.scale == "servers" && o.stored != 0:
-		return errors.New("-stored cannot be used together with -scale servers")
+	case (o.scale == "servers" || o.scale == "hostile") && o.stored != 0:
+		return fmt.Errorf("-stored cannot be used together with -scale %s", o.scale)
+	case o.attack <= 0 || o.hostile < 1:
+		return errors.New("-for and -hostile must be above 0")
 	case o.callers < 1:
 		return errors.New("-callers must be above 0")
 	case alone && (o.database != "" || o.photos || o.against != ""):
@@ -203,6 +220,9 @@ func bench(ctx context.Context, o options, w io.Writer) (missed int, err error) 
 	}
 	if o.scale == "servers" {
 		add(func() ([]row, error) { return measureServers(ctx, o, binary, folder, w) })
+	}
+	if o.scale == "hostile" {
+		add(func() ([]row, error) { return measureHostile(ctx, o, binary, folder, w) })
 	}
 	if err != nil {
 		// What was measured before is worth knowing all the same.

@@ -69,7 +69,7 @@ var arrows = map[string]struct{ ours, others []string }{
 		[]string{"github.com/alecthomas/kong"},
 	},
 	"server": {[]string{"server/internal/command"}, []string{"github.com/google/uuid"}},
-	"bench":  {[]string{"client", "proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid", "go.mongodb.org/mongo-driver/v2/"}},
+	"bench":  {[]string{"client", "proto/xuncha/v1"}, []string{"google.golang.org/", "github.com/google/uuid", "go.mongodb.org/mongo-driver/v2/", "golang.org/x/net/http2", "golang.org/x/time/rate"}},
 }
 
 // TestArrows holds the layout: who imports whom, and that the domain is given
