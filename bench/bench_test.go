@@ -130,6 +130,7 @@ func TestOptions(t *testing.T) {
 		with(func(o *options) { o.scale, o.share, o.stored = "country", 0.1, 100 }),
 		with(func(o *options) { o.scale, o.levels = "growth", 4 }),
 		with(func(o *options) { o.scale, o.callers = "servers", 8 }),
+		with(func(o *options) { o.scale, o.attack, o.hostile = "hostile", 1, 1 }),
 	} {
 		if err := o.check(); err != nil {
 			t.Errorf("%+v: got %v", o, err)
@@ -137,6 +138,8 @@ func TestOptions(t *testing.T) {
 	}
 	for _, o := range []options{
 		with(func(o *options) { o.scale = "town" }),
+		with(func(o *options) { o.scale, o.attack = "hostile", 1 }),
+		with(func(o *options) { o.scale, o.attack, o.hostile, o.stored = "hostile", 1, 1, leastStored }),
 		with(func(o *options) { o.stored = 100 }),
 		with(func(o *options) { o.share = 0.1 }),
 		with(func(o *options) { o.scale, o.share = "country", 2 }),

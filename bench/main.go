@@ -147,7 +147,7 @@ func (o options) check() error {
 		return errors.New("-rounds, -pairs and -window must be above 0")
 	case (o.scale == "servers" || o.scale == "hostile") && o.stored != 0:
 		return fmt.Errorf("-stored cannot be used together with -scale %s", o.scale)
-	case o.attack <= 0 || o.hostile < 1:
+	case o.scale == "hostile" && (o.attack <= 0 || o.hostile < 1):
 		return errors.New("-for and -hostile must be above 0")
 	case o.callers < 1:
 		return errors.New("-callers must be above 0")
