@@ -38,6 +38,17 @@ type access struct {
 	// themselves on record, and leaves out the method's name. It is nil for the
 	// others.
 	looks func(m proto.Message) accounts.Access
+	// large tells that a request may be as long as Config.MaxMessage, and not only
+	// plainRequest. No open method is large.
+	large bool
+}
+
+// longest is the length in bytes of the longest request of a method with the row.
+func (c *Config) longest(row *access) int {
+	if row.large {
+		return c.MaxMessage
+	}
+	return min(plainRequest, c.MaxMessage)
 }
 
 var (
@@ -85,6 +96,12 @@ func ofVisits(row access) access {
 	return row
 }
 
+// takesLarge makes a row whose messages may be large.
+func takesLarge(row access) access {
+	row.large = true
+	return row
+}
+
 // accesses is the one table of who may call what, and where. Of what changes the roster,
 // it only says early what can be said early: the domain asks once more where it decides,
 // of all that a change names or leaves (see by). A method without a
@@ -96,8 +113,8 @@ var accesses = map[string]access{
 	xunchav1.RosterService_GetDivision_FullMethodName: rule(anyone, func(s *scope, m *xunchav1.GetDivisionRequest) error {
 		return s.division("code", m.Code)
 	}),
-	xunchav1.RosterService_ImportDivisions_FullMethodName: {roles: admins},
-	xunchav1.RosterService_ImportSites_FullMethodName:     {roles: admins},
+	xunchav1.RosterService_ImportDivisions_FullMethodName: {roles: admins, large: true},
+	xunchav1.RosterService_ImportSites_FullMethodName:     {roles: admins, large: true},
 	xunchav1.RosterService_CreateSite_FullMethodName: rule(admins, func(s *scope, m *xunchav1.CreateSiteRequest) error {
 		return s.division("site.division_code", m.Site.DivisionCode)
 	}),
@@ -130,7 +147,7 @@ var accesses = map[string]access{
 	xunchav1.RosterService_ListChanges_FullMethodName:       {roles: operators},
 
 	// The domain asks reportedBy where and when the visit was.
-	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: ofVisits(access{roles: officers}),
+	xunchav1.InspectionService_SubmitCheckIn_FullMethodName: takesLarge(ofVisits(access{roles: officers})),
 	xunchav1.InspectionService_GetCheckIn_FullMethodName: rule(readers, func(s *scope, m *xunchav1.GetCheckInRequest) error {
 		return s.site("site_id", m.SiteId)
 	}),
@@ -141,12 +158,12 @@ var accesses = map[string]access{
 		return s.optionalDivision("division_code", m.DivisionCode)
 	}),
 
-	xunchav1.PhotoService_UploadPhoto_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
+	xunchav1.PhotoService_UploadPhoto_FullMethodName: takesLarge(ofVisits(rule(officers, func(s *scope, m *xunchav1.UploadPhotoRequest) error {
 		if m.GetSpec() == nil {
 			return nil
 		}
 		return s.photosOf("spec.site_id", m.GetSpec().SiteId, m.GetSpec().CheckInId)
-	})),
+	}))),
 	xunchav1.PhotoService_GetPhotoUpload_FullMethodName: ofVisits(rule(officers, func(s *scope, m *xunchav1.GetPhotoUploadRequest) error {
 		return s.photosOf("site_id", m.SiteId, m.CheckInId)
 	})),

@@ -20,17 +20,13 @@ import (
 	_ "google.golang.org/grpc/encoding/proto"
 )
 
-// codec is grpc's protobuf codec, but for requests that cannot be read or are
-// too large. Left to itself, grpc answers those before any interceptor runs.
-// Here such a request goes on as an empty message that carries the reason, and
-// the interceptor answers with it.
-type codec struct {
-	encoding.CodecV2
-	// most is the length in bytes of the longest message, once unpacked.
-	most int
-}
+// codec is grpc's protobuf codec, which reads the standard services' messages too.
+type codec struct{ encoding.CodecV2 }
 
-func newCodec(most int) codec { return codec{encoding.GetCodecV2("proto"), most} }
+func newCodec() codec { return codec{protobuf} }
+
+// protobuf is grpc's own codec.
+var protobuf = encoding.GetCodecV2("proto")
 
 // Marshal writes v. What encoded has made is sent without being copied.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -63,25 +59,20 @@ func ready(v any) []byte {
 	return nil
 }
 
-// Unmarshal reads data into v, a proto.Message.
-func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(proto.Message)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
-	}
-	if data.Len() > c.most {
-		mark(m, tooLarge, "")
+// decode reads data into m. What cannot be read is errMalformed, or names the text that
+// is not UTF-8.
+func decode(data mem.BufferSlice, m proto.Message) error {
+	if upload, ok := m.(*xunchav1.UploadPhotoRequest); ok && readData(data, upload) {
 		return nil
 	}
-	if upload, ok := v.(*xunchav1.UploadPhotoRequest); ok && readData(data, upload) {
+	err := protobuf.Unmarshal(data, m)
+	if err == nil {
 		return nil
 	}
-	if c.CodecV2.Unmarshal(data, v) != nil {
-		raw := data.Materialize()
-		path, _ := findBadText(m.ProtoReflect().Descriptor(), raw, "")
-		mark(m, notReadable, path)
+	if path, ok := findBadText(m.ProtoReflect().Descriptor(), data.Materialize(), ""); ok {
+		return &sites.FieldError{Field: path, Err: errUTF8}
 	}
-	return nil
+	return errMalformed
 }
 
 // readData reads a message that has a photo's data and nothing else, as all of an
@@ -140,34 +131,6 @@ func encoded[M proto.Message](m M) (M, error) {
 	raw, err := proto.Marshal(m)
 	out.SetUnknown(raw)
 	return out.Interface().(M), err
-}
-
-// A mark is what the unknown fields of a message begin with where the codec
-// could not take it in; the path of the bad text follows, empty for bytes that
-// are no message at all. Marks are no tags of fields, so no sender can make one:
-// the number of a field is never 0.
-const (
-	notReadable byte = iota
-	tooLarge
-)
-
-func mark(m proto.Message, why byte, path string) {
-	proto.Reset(m)
-	m.ProtoReflect().SetUnknown(append([]byte{why}, path...))
-}
-
-// unreadable returns the error that the codec left in m, if any.
-func unreadable(m proto.Message) error {
-	raw := m.ProtoReflect().GetUnknown()
-	switch {
-	case len(raw) == 0 || raw[0] > tooLarge:
-		return nil
-	case raw[0] == tooLarge:
-		return errTooLarge
-	case len(raw) == 1:
-		return errMalformed
-	}
-	return &sites.FieldError{Field: string(raw[1:]), Err: errUTF8}
 }
 
 // maxNesting bounds how deep findBadText follows messages in messages.

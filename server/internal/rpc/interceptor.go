@@ -40,28 +40,6 @@ type calls struct {
 	questions              *questions
 }
 
-// unary wraps a call with one request and one response.
-func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	err = c.observe(ctx, info.FullMethod, func(string) error {
-		ctx, row, err := c.admit(ctx, info.FullMethod)
-		if err != nil {
-			return err
-		}
-		defer c.settle(ctx)
-		if err := c.check(ctx, row, req); err != nil {
-			return err
-		}
-		if resp, err = next(ctx, req); err != nil {
-			return c.complete(req, err)
-		}
-		return c.record(ctx, info.FullMethod, row, req)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
-
 // stream wraps a call with a stream in either direction.
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	defer letGo(stream.Context())
@@ -75,7 +53,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 			return err
 		}
 		defer c.settle(ctx)
-		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, answers: info.IsServerStream}
+		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, asks: info.IsClientStream, answers: info.IsServerStream}
 		if !strings.HasPrefix(method, "/xuncha.") {
 			return c.untilStopping(func() error { return next(srv, checked) })
 		}
@@ -166,8 +144,8 @@ type checkedStream struct {
 	row    access
 	calls  *calls
 	watch  *watch // nil of a standard service
-	// answers tells that the answer is a stream.
-	answers bool
+	// asks and answers tell that the request and the answer are streams.
+	asks, answers bool
 
 	// asked is the first message that was received, which says what the call is about.
 	asked any
@@ -209,14 +187,13 @@ func (s *checkedStream) gone() error {
 }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
+	read := receive
+	if !s.asks {
+		read = receiveOnly
+	}
+	err := read(s.ctx, m, s.calls.config.longest(&s.row))
 	if s.watch != nil && s.watch.failed() != nil {
 		return s.watch.failed()
-	}
-	if err == io.ErrUnexpectedEOF || status.Code(err) == codes.Internal {
-		// So grpc says that the stream ended amid a message, or had none. Neither is
-		// the server's fault.
-		return fmt.Errorf("%w: %s", errMalformed, status.Convert(err).Message())
 	}
 	if err != nil && err != io.EOF {
 		return err
@@ -275,9 +252,6 @@ func (c *calls) check(ctx context.Context, row access, m any) error {
 	msg, ok := m.(proto.Message)
 	if !ok {
 		return nil
-	}
-	if err := unreadable(msg); err != nil {
-		return err
 	}
 	if !plainlyValid(msg) {
 		if err := tooLongLists(msg); err != nil {

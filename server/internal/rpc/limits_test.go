@@ -10,7 +10,6 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -170,8 +169,11 @@ func TestCost(t *testing.T) {
 			md.Set("authorization", "Bearer "+token)
 		}
 		ctx := metadata.NewIncomingContext(t.Context(), md)
-		_, err := c.unary(ctx, &xunchav1.ListClosureOrdersRequest{}, &grpc.UnaryServerInfo{FullMethod: xunchav1.RosterService_ListClosureOrders_FullMethodName},
-			func(ctx context.Context, _ any) (any, error) {
+		_, err := c.unary(ctx, xunchav1.RosterService_ListClosureOrders_FullMethodName, received,
+			func(ctx context.Context, read func(any) error) (any, error) {
+				if err := read(&xunchav1.ListClosureOrdersRequest{}); err != nil {
+					return nil, err
+				}
 				spend(ctx, cost/2)
 				spend(ctx, cost/2)
 				return &xunchav1.ListClosureOrdersResponse{}, end
@@ -208,6 +210,9 @@ func TestCost(t *testing.T) {
 		}
 	}
 }
+
+// received stands for receiveOnly where the request is there already.
+func received(context.Context, any, int) error { return nil }
 
 // retryAfter returns when a call that failed may be made again.
 func retryAfter(err error) time.Duration {

@@ -48,7 +48,7 @@ func (c *calls) refuse(ctx context.Context, row access, m proto.Message, err err
 
 // largeMessage is how many bytes a message has whose lists are counted before anybody looks
 // into them. One that is right in itself has less, but for a table's row or a photo's part.
-const largeMessage = 64 << 10
+const largeMessage = 32 << 10
 
 // tooLongLists returns which lists of a large message have more items than they may, and
 // nothing of the items: a request of 4 MB can have two million, and to say what is wrong with

@@ -38,14 +38,11 @@ const streamWorkers = 128
 
 const (
 	// streamWindow and connWindow are how many bytes a client may send of a call,
-	// and of all calls on a connection, before the server has read them.
-	streamWindow = 512 << 10
+	// and of all calls on a connection, before the server has read them. A window is
+	// opened wider for a message that is being read (receive).
+	streamWindow = plainRequest
 	connWindow   = 1 << 20
 )
-
-// unreadBeyond is how many times MaxMessage a request can be long to be read in
-// order to be refused.
-const unreadBeyond = 4
 
 // Config is what a server works with. All fields down to
 // MaxMessage are required.
@@ -61,7 +58,8 @@ type Config struct {
 	// Zone is the time zone in which the deployment's days begin.
 	Zone *time.Location
 	Log  *slog.Logger
-	// MaxMessage is the length in bytes of the longest request, once unpacked.
+	// MaxMessage is the length in bytes of the longest request of methods that take
+	// large ones, once unpacked (access.large).
 	MaxMessage int
 	// Ready is closed once the services have read what is stored. Until then every
 	// call of the API is refused with UNAVAILABLE. nil means that they have.
@@ -124,17 +122,13 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	calls := &calls{config: &c, perAccount: perAccount, perAddress: perAddress, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping,
 		questions: newQuestions()}
 	options := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newCodec(c.MaxMessage)),
-		grpc.UnaryInterceptor(calls.unary),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.StreamInterceptor(calls.stream),
 		grpc.InTapHandle(linger),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errUnimplemented }),
-		// The codec refuses what is too large, with a reason. grpc's own limit,
-		// which knows none, is for what is so large that it is not even read.
-		grpc.MaxRecvMsgSize(unreadBeyond * c.MaxMessage),
 		// Windows that do not grow bound what has arrived and nobody has read yet, and
-		// so what many uploads at once take. A stream of 256 KiB a round trip is more
-		// than a phone has to give.
+		// so what many callers at once take. Messages of an upload that fit in the window
+		// come at 64 KiB a round trip, which is what a phone has to give.
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(20 * time.Second),
@@ -152,7 +146,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if c.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(c.TLS)))
 	}
-	s := grpc.NewServer(options...)
+	s := admitting{grpc.NewServer(options...), calls}
 	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
 	xunchav1.RegisterPhotoServiceServer(s, photoService)
@@ -174,5 +168,5 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	}
 	healthv1.RegisterHealthServer(s, h)
 	reflection.Register(s)
-	return s, h, nil
+	return s.Server, h, nil
 }

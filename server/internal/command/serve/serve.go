@@ -25,7 +25,7 @@ type Config struct {
 	TimeZone        string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
 	LogLevel        string  `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
 	LogFormat       string  `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
-	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes. Default: ${default}."`
+	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes, once unpacked, of a check-in, an upload and an import; other calls may have 64 KiB. Default: ${default}."`
 	CallsPerAccount float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
 	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
 	ReportRows      int     `default:"5000" placeholder:"N" help:"Most rows that a report may have; 0 sets no limit. No report is larger than 4 MiB. Default: ${default}."`
