@@ -22,6 +22,9 @@ type Event struct {
 	Divisions   []sites.DivisionCode
 	Device      string
 	Reason      string
+	// Issuer and Subject are whose the account is from then on, where an identity provider
+	// keeps it.
+	Issuer, Subject string
 }
 
 // History returns up to n entries of the history of accounts that match lets
@@ -38,7 +41,7 @@ func (s *Service) History(ctx context.Context, before ledger.Sequence, n int, ma
 		}
 		event := &Event{
 			Entry: e, Unreadable: unreadable, AccountID: c.AccountID, Username: c.Username, DisplayName: c.DisplayName, Role: c.Role,
-			Divisions: c.Divisions, Device: c.DeviceID, Reason: c.Reason,
+			Divisions: c.Divisions, Device: c.DeviceID, Reason: c.Reason, Issuer: c.Issuer, Subject: c.Subject,
 		}
 		if match(event) {
 			out = append(out, event)

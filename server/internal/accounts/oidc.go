@@ -374,6 +374,9 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 		}
 		a := st.of(key)
 		switch {
+		case a == nil && st.left(key):
+			// Whose it is now, and whether it is disabled, somebody has decided.
+			return nil, fmt.Errorf("%w: its account was moved to another identity provider, or has a password", ErrToken)
 		case a == nil && kind == KindCreated:
 			// Another account with the name may be another person.
 			if st.named(id.username) != nil {
@@ -391,6 +394,9 @@ func (s *Service) follow(ctx context.Context, id *identity) (*Account, error) {
 		}
 		return c, nil
 	})
+	if errors.Is(err, ErrUsernameTaken) && s.UsernameTaken != nil {
+		s.UsernameTaken(id.username, key.issuer, key.id)
+	}
 	if err != nil {
 		return nil, err
 	}

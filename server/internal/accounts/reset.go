@@ -77,6 +77,9 @@ func (s *Service) canReset(by By, id string) error {
 func (s *Service) newGeneration(ctx context.Context, by By, id string, kind ledger.Kind) (again *ledger.Entry, err error) {
 	_, again, err = s.change(ctx, by, kind, func(st *state) (*content, error) {
 		a, err := st.find(id)
+		if err == nil && a.External() {
+			err = &sites.FieldError{Field: "account_id", Err: ErrKeptElsewhere} // since just now
+		}
 		if err != nil {
 			return nil, err
 		}

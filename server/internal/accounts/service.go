@@ -20,7 +20,7 @@ import (
 )
 
 // Config is what a Service works with. All fields but Provider,
-// Altered, Unrecorded and Damaged are required.
+// Altered, Unrecorded, Damaged and UsernameTaken are required.
 type Config struct {
 	// Ledger keeps the histories of accounts and of accesses, and Secrets what no
 	// history may hold.
@@ -44,6 +44,11 @@ type Config struct {
 	// Damaged is called where something that accounts sign in with cannot be read, and
 	// told whose it is and what to do; nil for nobody.
 	Damaged func(what string)
+	// UsernameTaken is called for each token of the identity provider that is refused
+	// because another account has the username, and told whose it says to be; nil for
+	// nobody. It may be the same person, at a provider that has moved, or somebody who has
+	// chosen the name: only people can tell.
+	UsernameTaken func(username, issuer, subject string)
 }
 
 // A Service is the accounts with the rules by which they change. Each change is
@@ -97,7 +102,8 @@ type content struct {
 	Role        Role                 `json:"role,omitempty"`
 	Divisions   []sites.DivisionCode `json:"division_codes,omitempty"`
 	DeviceID    string               `json:"device_id,omitempty"`
-	// Reason is "logout", or "reuse" where a refresh token was used twice.
+	// Reason is "logout", or "reuse" where a refresh token was used twice, of a device that
+	// was signed out; and what an operator says for whose sake an account was moved.
 	Reason string `json:"reason,omitempty"`
 	// Issuer, Subject and TokenTime say which token of an identity provider is
 	// followed.

@@ -148,7 +148,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if err != nil {
 		return nil, Tokens{}, err
 	}
-	if a == nil || !right || !a.Disabled.IsZero() || record.OneTime && !s.Now().Before(record.Expires) {
+	if a == nil || !right || !a.Disabled.IsZero() || a.External() || record.OneTime && !s.Now().Before(record.Expires) {
 		return nil, Tokens{}, ErrSignIn
 	}
 	s.throttle.succeed(name, in.Address)

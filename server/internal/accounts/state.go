@@ -15,9 +15,11 @@ import (
 // One made from another shares with it what is the same in both, so a change costs the
 // same however many accounts there are.
 type state struct {
-	byID      btree.Map[string, *Account]
-	byName    btree.Map[string, *Account]
-	bySubject btree.Map[string, *Account] // under the subject's key
+	byID   btree.Map[string, *Account]
+	byName btree.Map[string, *Account]
+	// bySubject has the accounts under the subject's key, also under those of subjects that
+	// they were moved away from: then the account is another's, or has a password.
+	bySubject btree.Map[string, *Account]
 	// changed is when an account was created, changed or disabled last.
 	changed time.Time
 	// revoked are the devices that were signed out lately, with when. Whoever was
@@ -74,6 +76,13 @@ func (st *state) add(e ledger.Entry) error {
 		a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
 		a.shown, st.changed = e.Sequence, e.Time
 		if known {
+			if a.subject != old.subject {
+				// Whatever it has signed in with until now is worth nothing any more.
+				a.generation = int64(e.Sequence)
+				if old.External() {
+					st.bySubject.Set(old.subject.key(), a)
+				}
+			}
 			from := e.Time
 			if !c.TokenTime.IsZero() && c.TokenTime.Before(from) {
 				from = c.TokenTime
@@ -142,8 +151,16 @@ func (st *state) after(username string) iter.Seq[*Account] {
 
 // of returns the account of the identity provider's subject, or nil.
 func (st *state) of(s subject) *Account {
-	a, _ := st.bySubject.Get(s.key())
-	return a
+	if a, ok := st.bySubject.Get(s.key()); ok && a.subject == s {
+		return a
+	}
+	return nil
+}
+
+// left reports whether an account was moved away from the identity provider's subject.
+func (st *state) left(s subject) bool {
+	a, ok := st.bySubject.Get(s.key())
+	return ok && a.subject != s
 }
 
 // signedOut reports whether the device was signed out lately.
