@@ -53,7 +53,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"client":                          {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
 	// The only package that names an engine, but for the engines' own tests.
 	"server/internal/command/serve": {
-		[]string{"ledger", "sites", "inspections", "inspections/photos", "inspections/picture", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "server/internal/command/outcome", "proto/xuncha/v1"},
+		[]string{"ledger", "sites", "inspections", "inspections/photos", "inspections/picture", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "server/internal/table", "server/internal/command/outcome", "proto/xuncha/v1"},
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {

@@ -389,8 +389,15 @@ type AccountEvent struct {
 	DivisionCodes []string `protobuf:"bytes,5,rep,name=division_codes,json=divisionCodes,proto3" json:"division_codes,omitempty"`
 	// Of a device that was signed out, its UUID.
 	DeviceId string `protobuf:"bytes,6,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// Why that was: "logout", or "reuse" where a spent refresh token was used.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why that was: "logout", or "reuse" where a spent refresh token was used. Of an account
+	// that an operator has moved to another identity provider or to a password, why, in the
+	// operator's words.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of one created or changed that an identity provider keeps from then on, the provider's
+	// issuer; empty where it has a password.
+	Issuer string `protobuf:"bytes,8,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Who it is for that provider, which is the claim sub of its tokens.
+	Subject       string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -470,6 +477,20 @@ func (x *AccountEvent) GetDeviceId() string {
 func (x *AccountEvent) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *AccountEvent) GetSubject() string {
+	if x != nil {
+		return x.Subject
 	}
 	return ""
 }
@@ -1459,7 +1480,7 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"rowsSha256\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x05R\acreated\x12\x14\n" +
 	"\x05ended\x18\x05 \x01(\x05R\x05ended\x12\x18\n" +
-	"\achanged\x18\x06 \x01(\x05R\achanged\"\xed\x01\n" +
+	"\achanged\x18\x06 \x01(\x05R\achanged\"\x9f\x02\n" +
 	"\fAccountEvent\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x1a\n" +
@@ -1468,7 +1489,9 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x12%\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tR\rdivisionCodes\x12\x1b\n" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xfd\x06\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x16\n" +
+	"\x06issuer\x18\b \x01(\tR\x06issuer\x12\x18\n" +
+	"\asubject\x18\t \x01(\tR\asubject\"\xfd\x06\n" +
 	"\fHistoryEntry\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\tR\ahistory\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x19\n" +

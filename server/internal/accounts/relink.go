@@ -104,7 +104,10 @@ var rounded = regexp.MustCompile(`^[0-9]([.,][0-9]+)?[eE]\+?[0-9]+$`)
 // plan returns what becomes of one account.
 func (st *state) plan(issuer string, l Link) (Relinking, error) {
 	a := st.named(strings.ToLower(strings.TrimSpace(l.Username)))
-	if a == nil {
+	switch {
+	case l.Username == "":
+		return Relinking{}, sites.Missing("username", "")
+	case a == nil:
 		return Relinking{}, &sites.FieldError{Field: "username", Err: fmt.Errorf("%w: %q", ErrUnknown, l.Username)}
 	}
 	r := Relinking{Account: a, from: a.subject}

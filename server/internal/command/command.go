@@ -32,6 +32,7 @@ type commands struct {
 	} `cmd:"" help:"Import a table from a CSV or XLSX file."`
 	Account struct {
 		Create      serve.AccountCreateCommand      `cmd:"" help:"Create an account in a store that no server has open: the first one, or an administrator's where none can sign in."`
+		Relink      serve.AccountRelinkCommand      `cmd:"" help:"Move accounts to another identity provider, from passwords to one, or back to passwords. Of a data folder that no server has open; beside a database, servers may be at work."`
 		ReplaceKeys serve.AccountReplaceKeysCommand `cmd:"" help:"Let a new key sign access tokens and forget all others, as when somebody may have read a store or its backup. Nobody is signed out."`
 	} `cmd:"" help:"Keep the accounts of a store."`
 	Check    checkCommand           `cmd:"" help:"Check that nothing that is stored was altered or lost, and change nothing: of a store that no server has open, or through the server that has. It ends with status 0 where all is well, 1 where something was altered or lost, and 2 where it could not check."`

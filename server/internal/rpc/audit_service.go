@@ -262,7 +262,7 @@ func (s *auditService) ListAccountHistory(ctx context.Context, req *xunchav1.Lis
 		entry.Altered, entry.SetAside = altered, aside
 		entry.Content = &xunchav1.HistoryEntry_AccountEvent{AccountEvent: &xunchav1.AccountEvent{
 			AccountId: e.AccountID, Username: e.Username, DisplayName: e.DisplayName, Role: fromRole(e.Role),
-			DivisionCodes: fromCodes(e.Divisions), DeviceId: e.Device, Reason: e.Reason,
+			DivisionCodes: fromCodes(e.Divisions), DeviceId: e.Device, Reason: e.Reason, Issuer: e.Issuer, Subject: e.Subject,
 		}}
 		if req.IncludeRecords {
 			entry.Record = e.Entry.Record

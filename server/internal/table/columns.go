@@ -29,3 +29,9 @@ var Sites = []Column{
 	{"registered_on", []string{"登记日期"}, true},
 	{"deregistered_on", []string{"注销日期"}, false},
 }
+
+// Links are the columns of a table that says who accounts are for an identity provider.
+var Links = []Column{
+	{"username", []string{"用户名", "账号"}, true},
+	{"subject", []string{"主体标识", "用户标识", "sub"}, true},
+}

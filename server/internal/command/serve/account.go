@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,32 @@ func (c StoreConfig) withAccounts(ctx context.Context, stderr io.Writer, f func(
 func logUnrecorded(log *slog.Logger) func(username, device, reason string, why error) {
 	return func(username, device, reason string, why error) {
 		log.Error("a device was signed out, and that is not on record", "account", username, "device", device, "reason", reason, "error", why.Error())
+	}
+}
+
+// takenEvery is how often at most the log says that usernames of an identity provider are
+// taken: whoever is refused tries again.
+const takenEvery = time.Minute
+
+// logTaken returns what says in the log that a token of an identity provider was refused
+// because another account has the username, and how many were since that was said last.
+func logTaken(log *slog.Logger, now func() time.Time) func(username, issuer, subject string) {
+	var mu sync.Mutex
+	var said time.Time
+	refused := 0
+	return func(username, issuer, subject string) {
+		mu.Lock()
+		defer mu.Unlock()
+		refused++
+		if !said.IsZero() && now().Sub(said) < takenEvery {
+			return
+		}
+		if runes := []rune(subject); len(runes) > accounts.MaxSubject {
+			subject = string(runes[:accounts.MaxSubject])
+		}
+		log.Warn("tokens of the identity provider are refused because other accounts have their usernames; where they are the same people, move the accounts with: xuncha account relink",
+			"refused", refused, "username", username, "issuer", issuer, "subject", subject)
+		said, refused = now(), 0
 	}
 }
 

@@ -126,7 +126,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	// few; all else is read once it listens.
 	var people *accounts.Service
 	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
-		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Unrecorded: logUnrecorded(log), Damaged: logDamaged(log)})
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Unrecorded: logUnrecorded(log), Damaged: logDamaged(log), UsernameTaken: logTaken(log, keeping.Now)})
 		return err
 	})
 	if err != nil {
