@@ -116,6 +116,18 @@ func (r *Roster) Versions(code DivisionCode) []Division {
 	return out
 }
 
+// Knows reports whether the roster has the division, whether in force now, before or only
+// from later on.
+func (r *Roster) Knows(code DivisionCode) bool {
+	_, err := r.division(code)
+	return err == nil
+}
+
+// HasDivisions reports whether the roster has any division at all.
+func (r *Roster) HasDivisions() bool {
+	return slices.ContainsFunc(r.childNumbers(""), func(n uint32) bool { return r.divisions.At(n).known() })
+}
+
 // open returns the version of the code that has no end.
 func (r *Roster) open(code DivisionCode) (Division, bool) {
 	d, err := r.division(code)

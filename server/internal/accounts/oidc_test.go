@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,9 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"xuncha/ledger"
-	"xuncha/ledger/ledgertest"
 	"xuncha/server/internal/accounts"
-	"xuncha/server/internal/accounts/accountstest"
 	"xuncha/server/internal/accounts/oidctest"
 	"xuncha/sites"
 )
@@ -292,7 +288,7 @@ func TestIdentityClaims(t *testing.T) {
 		"no divisions":        {claim("xuncha_divisions", []string{}), "xuncha_divisions"},
 		"a bad division":      {claim("xuncha_divisions", []string{"Guangan"}), "xuncha_divisions"},
 		"numbers":             {claim("xuncha_divisions", []int{511602}), "xuncha_divisions"},
-		"a bad username":      {with(func(u *oidctest.User) { u.Username = "王芳" }), "preferred_username"},
+		"a bad username":      {with(func(u *oidctest.User) { u.Username = "=王芳" }), "preferred_username"},
 		"a name of ours":      {with(func(u *oidctest.User) { u.Username = "oidc" }), "preferred_username"},
 		"somebody's username": {with(func(u *oidctest.User) { u.Username = "root" }), "preferred_username"},
 	} {
@@ -350,50 +346,6 @@ func TestProviderAway(t *testing.T) {
 	}
 	_, err = w.Verify(t.Context(), tokens.ID)
 	wantError(t, "an unknown key, and nobody to ask", err, accounts.ErrProvider)
-}
-
-// TestProviderIsNotFlooded ensures that tokens by unknown keys make the server
-// ask the provider only now and then.
-func TestProviderIsNotFlooded(t *testing.T) {
-	var asked atomic.Int64
-	var issuer string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.URL.Path == "/keys" {
-			asked.Add(1)
-			_, _ = w.Write([]byte(`{"keys":[]}`))
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": issuer, "jwks_uri": issuer + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"}})
-	}))
-	defer server.Close()
-	issuer = server.URL
-	s, err := accounts.Open(t.Context(), accounts.Config{
-		Ledger: ledgertest.New(t), Secrets: new(accountstest.MemorySecrets), Now: time.Now, NewID: uuid.NewString, Random: rand.Reader,
-		Provider: &accounts.IdentityProvider{Issuer: issuer, Audience: "a", UsernameClaim: "u", RoleClaim: "r", DivisionsClaim: "d"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	for range 100 {
-		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"iss": issuer, "aud": "a", "sub": "x", "exp": time.Now().Add(time.Hour).Unix()})
-		token.Header["kid"] = uuid.NewString()
-		text, err := token.SignedString(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Verify(t.Context(), text); !errors.Is(err, accounts.ErrToken) && !errors.Is(err, accounts.ErrProvider) {
-			t.Fatalf("got %v", err)
-		}
-	}
-	if most := int64(11 + time.Since(began)/time.Second); asked.Load() > most {
-		t.Errorf("the provider was asked %d times, want at most %d", asked.Load(), most)
-	}
 }
 
 func TestNoPasswords(t *testing.T) {

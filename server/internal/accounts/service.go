@@ -19,7 +19,7 @@ import (
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Provider,
+// Config is what a Service works with. All fields but Provider, Roster,
 // Altered, Unrecorded, Damaged and UsernameTaken are required.
 type Config struct {
 	// Ledger keeps the histories of accounts and of accesses, and Secrets what no
@@ -35,6 +35,9 @@ type Config struct {
 	Random io.Reader
 	// Provider is whose tokens are taken too; nil for none.
 	Provider *IdentityProvider
+	// Roster returns the roster as it is known now, which says what divisions there are
+	// for the provider's tokens to name; nil where any code may be one.
+	Roster func() *sites.Roster
 	// Altered has the histories that do not verify; nil where none is known.
 	Altered *ledger.Alterations
 	// Unrecorded is called for a device that is signed out while its account's history
@@ -76,11 +79,12 @@ type Caller struct {
 	Account *Account
 	Device  string
 
-	// expires is when the token does. accounts, keys and verified are by what and when it
-	// was found to be good.
+	// expires is when the token does. accounts, keys, provided and verified are by what and
+	// when it was found to be good.
 	expires  time.Time
 	accounts *state
 	keys     *keyRing
+	provided *keySet
 	verified time.Time
 }
 

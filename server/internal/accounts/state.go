@@ -74,6 +74,9 @@ func (st *state) add(e ledger.Entry) error {
 	case KindCreated, KindChanged:
 		a.DisplayName, a.Role, a.Divisions = c.DisplayName, c.Role, c.Divisions
 		a.subject, a.asOf = subject{c.Issuer, c.Subject}, c.TokenTime
+		if a.asOf.After(e.Time) {
+			a.asOf = e.Time // by a clock that was ahead: what is told later is newer
+		}
 		a.shown, st.changed = e.Sequence, e.Time
 		if known {
 			if a.subject != old.subject {

@@ -271,11 +271,11 @@ const maxToken = 16 << 10
 // ErrToken, whatever is wrong with it.
 func (s *Service) Verify(ctx context.Context, token string) (Caller, error) {
 	if len(token) > maxToken {
-		return Caller{}, ErrToken
+		return Caller{}, s.provider.tooLong(token)
 	}
-	now, accounts, keys := s.Now(), s.projection.State(), s.ring.Load()
+	now, accounts, keys, provided := s.Now(), s.projection.State(), s.ring.Load(), s.provider.known()
 	c, err := s.verify(ctx, token)
-	c.accounts, c.keys, c.verified = accounts, keys, now
+	c.accounts, c.keys, c.provided, c.verified = accounts, keys, provided, now
 	return c, err
 }
 
@@ -288,7 +288,7 @@ const altersEvery = time.Second
 // is computed.
 func (s *Service) Still(ctx context.Context, c Caller, token string) (Caller, error) {
 	now := s.Now()
-	same := c.accounts == s.projection.State() && c.keys == s.ring.Load() && now.Before(c.expires)
+	same := c.accounts == s.projection.State() && c.keys == s.ring.Load() && c.provided == s.provider.known() && now.Before(c.expires)
 	if same && (s.Altered() == nil || now.Sub(c.verified) < altersEvery) {
 		return c, nil
 	}

@@ -74,14 +74,15 @@ func testOIDC(t *testing.T, store ...string) {
 		}
 	}
 
-	// The server starts without the provider too, and says in its log that it does
-	// not answer.
+	// The server starts without the provider too, and says in its log what is wrong with
+	// it, once.
 	provider.Stop()
 	address, stop = serveOn(t, append(store, "--oidc-issuer", provider.Issuer, "--oidc-audience", oidctest.Audience)...)
 	if _, err := as(auditor, "coverage", "511602"); err == nil || !strings.Contains(err.Error(), "IDENTITY_PROVIDER_UNAVAILABLE") || strings.Contains(err.Error(), provider.Issuer) {
 		t.Errorf("without the provider: got %v", err)
 	}
-	if log := stop(); !strings.Contains(log, "the identity provider does not answer") {
+	log = stop()
+	if strings.Count(log, `"ERROR","msg":"the identity provider cannot be used`) != 1 || strings.Contains(log, "call failed") || !strings.Contains(log, "connection refused") {
 		t.Errorf("got the log %s", log)
 	}
 }
@@ -90,6 +91,7 @@ func TestOIDCFlags(t *testing.T) {
 	for _, c := range []struct{ flags, want string }{
 		{"--oidc-only", "--oidc-only: needs --oidc-issuer"},
 		{"--oidc-audience a", "--oidc-audience: needs --oidc-issuer"},
+		{"--oidc-client a", "--oidc-client: needs --oidc-issuer"},
 		{"--oidc-issuer https://id.example.org", "--oidc-audience: is missing"},
 		{"--oidc-issuer http://id.example.org --oidc-audience a", "--oidc-issuer http://id.example.org: want https://"},
 		{"--oidc-issuer id.example.org --oidc-audience a", "--oidc-issuer id.example.org: want https://"},

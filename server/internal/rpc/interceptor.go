@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"xuncha/ledger"
+	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
 )
 
@@ -309,6 +310,9 @@ func (c *calls) observe(ctx context.Context, method string, call func(id string)
 // the log has to. That a caller gave up or had no more time says nothing.
 func hides(err error) bool {
 	m := meaningOf(err)
+	if m.reason == xunchav1.ErrorReason_ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE {
+		return false // what is wrong with it is logged once a minute, and not for each of its callers
+	}
 	return m.private && m.code != codes.Canceled && m.code != codes.DeadlineExceeded && ofGRPC(err) == nil
 }
 

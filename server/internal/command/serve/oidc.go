@@ -1,11 +1,14 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
+	"time"
 
 	"xuncha/client"
 	"xuncha/server/internal/accounts"
@@ -20,6 +23,7 @@ type oidcConfig struct {
 	RoleClaim      string            `name:"oidc-role-claim" default:"xuncha_role" placeholder:"CLAIM" help:"Claim with the role; realm_access.roles leads into an object. Default: ${default}."`
 	DivisionsClaim string            `name:"oidc-divisions-claim" default:"xuncha_divisions" placeholder:"CLAIM" help:"Claim with the codes of the divisions. Default: ${default}."`
 	Role           map[string]string `name:"oidc-role" placeholder:"VALUE=ROLE;…" help:"What the values of the role's claim mean, such as town-officers=officer;bureau=head. Default: the roles' own names: officer, head, auditor, admin."`
+	Clients        []string          `name:"oidc-client" placeholder:"NAME" help:"Take a token for --oidc-audience also where it was given to this other app of the provider (its claim azp); may be given several times. Default: none."`
 	Only           bool              `name:"oidc-only" help:"Take no passwords, and no tokens but the provider's."`
 }
 
@@ -31,6 +35,8 @@ func (c oidcConfig) provider() (*accounts.IdentityProvider, error) {
 			return nil, errors.New("--oidc-only: needs --oidc-issuer")
 		case c.Audience != "":
 			return nil, errors.New("--oidc-audience: needs --oidc-issuer")
+		case len(c.Clients) > 0:
+			return nil, errors.New("--oidc-client: needs --oidc-issuer")
 		}
 		return nil, nil
 	}
@@ -41,7 +47,7 @@ func (c oidcConfig) provider() (*accounts.IdentityProvider, error) {
 		return nil, errors.New("--oidc-audience: is missing; without it, tokens for any other app of the provider would be taken")
 	}
 	p := &accounts.IdentityProvider{
-		Issuer: c.Issuer, Audience: c.Audience, UsernameClaim: c.UsernameClaim, RoleClaim: c.RoleClaim,
+		Issuer: c.Issuer, Audience: c.Audience, Clients: c.Clients, UsernameClaim: c.UsernameClaim, RoleClaim: c.RoleClaim,
 		DivisionsClaim: c.DivisionsClaim, RoleOf: map[string]accounts.Role{}, Only: c.Only,
 	}
 	for value, role := range c.Role {
@@ -68,4 +74,33 @@ func checkIssuer(issuer string) error {
 		return errors.New("want https://, because whoever can change what is on the way could give out tokens")
 	}
 	return nil
+}
+
+// discoverPatience is how long the server waits at its start for the provider's keys, so
+// that its first callers need not.
+const discoverPatience = 2 * time.Second
+
+// discover asks the provider for its keys.
+func (r *Running) discover() {
+	ctx, cancel := context.WithTimeout(r.beside, discoverPatience)
+	defer cancel()
+	_ = r.people.Discover(ctx) // what is wrong is logged, and it is asked again when a token comes
+}
+
+// logProvider returns what logs what is wrong with the provider.
+func logProvider(log *slog.Logger) func(trouble error, refused int64) {
+	return func(trouble error, refused int64) {
+		if trouble == nil {
+			log.Info("the identity provider answers again", "refused", refused)
+			return
+		}
+		log.Error("the identity provider cannot be used; it is asked again when one of its tokens comes", "error", trouble.Error(), "refused", refused)
+	}
+}
+
+// logPassedDivisions returns what logs codes of divisions that tokens name and nobody knows.
+func logPassedDivisions(log *slog.Logger) func(codes []string) {
+	return func(codes []string) {
+		log.Warn("a token of the identity provider names divisions that are not on the roster; they are passed over", "codes", codes)
+	}
 }

@@ -122,11 +122,21 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	guarded := ledger.Guard(store, altered)
+	beside, endBeside := context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			endBeside()
+		}
+	}()
+	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
+	if provider != nil {
+		provider.Until, provider.Report, provider.Passed = beside, logProvider(log), logPassedDivisions(log)
+	}
 	// Whether there are accounts decides on which address the server may listen. They are
 	// few; all else is read once it listens.
 	var people *accounts.Service
 	err = untilBack(ctx, log, "reading the accounts", func() (err error) {
-		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Unrecorded: logUnrecorded(log), Damaged: logDamaged(log), UsernameTaken: logTaken(log, keeping.Now)})
+		people, err = accounts.Open(ctx, accounts.Config{Ledger: guarded, Secrets: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Random: rand.Reader, Provider: provider, Roster: roster.Roster, Unrecorded: logUnrecorded(log), Damaged: logDamaged(log), UsernameTaken: logTaken(log, keeping.Now)})
 		return err
 	})
 	if err != nil {
@@ -135,7 +145,6 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err := checkListen(c.Listen, c.TLS, people.Any()); err != nil {
 		return nil, err
 	}
-	roster := sites.New(sites.Config{Ledger: guarded, Rows: store, Altered: altered, Now: keeping.Now, NewID: uuid.NewString, Zone: zone})
 	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Limits: limits, Altered: altered, Doubtful: keeping.doubt.holds, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
 		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
@@ -177,7 +186,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if snapshots != nil {
 		snapshots.held, snapshots.seen = r.verification.holdsSnapshots, r.seeHead
 	}
-	r.beside, r.endBeside = context.WithCancel(context.Background())
+	r.beside, r.endBeside = beside, endBeside
 	r.watchVitals()
 	r.running.Go(func() { keeping.Run(r.beside) })
 	go func() {
@@ -214,9 +223,7 @@ func (r *Running) begin(begun time.Time) error {
 		r.keepSnapshots(at)
 	}
 	r.verifyInRounds()
-	if err := r.people.Discover(); err != nil {
-		r.log.Warn("the identity provider does not answer; it is asked again when one of its tokens comes", "error", err.Error())
-	}
+	r.discover()
 	if err := r.people.KeysLost(); err != nil {
 		r.log.Error("the keys of the accounts cannot be read; nobody can sign in", "error", err.Error())
 	}
