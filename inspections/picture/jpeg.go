@@ -3,6 +3,7 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -39,6 +40,8 @@ type jpegFile struct {
 	components  int
 	areas       map[byte]int64 // of each component's blocks, by its id
 	scans       int
+	walk        jpegWalk
+	walked      bool // whether all scans so far were gone over
 }
 
 // A profilePart is a segment with a part of the colour profile.
@@ -49,11 +52,14 @@ type profilePart struct {
 }
 
 func (p *Picture) readJPEG(r *reader) error {
-	f := jpegFile{}
+	f := jpegFile{walk: jpegWalk{enough: p.limits.Enough}, walked: !p.limits.Kept}
 	r.at = 2
 	for {
 		start := r.at
-		code, err := marker(r)
+		code, err := marker(r, r.end)
+		if errors.Is(err, errShort) && f.scans > 0 && f.walked {
+			return p.assemble(&f) // all of the picture is there but the marker of its end
+		}
 		if err != nil {
 			return err
 		}
@@ -105,12 +111,16 @@ func (p *Picture) readJPEG(r *reader) error {
 			if p.decoding = jpegDecoding(p, code == sof2, data[6:]); p.decoding == 0 {
 				return wrong("has a component without samples")
 			}
+			if err := f.walk.frame(code == sof2, data); err != nil {
+				return err
+			}
 			f.areas = areasOf(data[6:])
 			keep = true
 		case dht:
 			if keep = wholeHuffman(data); !keep {
 				return wrong("has a wrong length")
 			}
+			f.walk.define(data)
 		case dqt:
 			if keep = wholeQuantization(data); !keep {
 				return wrong("has a wrong length")
@@ -119,6 +129,7 @@ func (p *Picture) readJPEG(r *reader) error {
 			if keep = len(data) == 2; !keep {
 				return wrong("has a wrong length")
 			}
+			f.walk.restart = int64(binary.BigEndian.Uint16(data))
 		case sos:
 			if f.components == 0 {
 				return wrong("comes before the frame")
@@ -126,13 +137,21 @@ func (p *Picture) readJPEG(r *reader) error {
 			if len(data) < 1 || len(data) != 4+2*int(data[0]) {
 				return wrong("has a wrong length")
 			}
-			f.scans++
+			if f.scans++; f.scans > MaxScans && !p.limits.Kept {
+				return wrong(fmt.Sprintf("is of more than %d scans", MaxScans))
+			}
 			p.work += f.samplesOf(p, data)
+			if f.scans == 1 && !f.walk.defined() {
+				if err := f.body.add(standardCodes); err != nil {
+					return err
+				}
+				f.walk.define(standardCodes[4:])
+			}
 			if err := f.body.keep(segment, 2+n); err != nil {
 				return err
 			}
 			from := r.at
-			if err := scan(r); err != nil {
+			if err := f.goOver(r, bytes.Clone(data)); err != nil {
 				return err
 			}
 			if err := f.body.keep(from, r.at-from); err != nil {
@@ -153,15 +172,35 @@ func (p *Picture) readJPEG(r *reader) error {
 	}
 }
 
-// marker goes behind the next marker and returns it.
-func marker(r *reader) (byte, error) {
+// goOver goes to the marker behind the compressed data of a scan.
+func (f *jpegFile) goOver(r *reader, header []byte) error {
+	from := r.at
+	if f.walked {
+		err := f.walk.scan(r, header)
+		if !errors.Is(err, errEnough) {
+			return err
+		}
+		f.walked, r.at = false, from
+	}
+	return scan(r)
+}
+
+// marker goes behind the next marker and returns it. Programs leave bytes before markers
+// which every viewer passes over; so does marker, up to the place.
+func marker(r *reader, upTo int64) (byte, error) {
 	at := r.at
 	b, err := r.next(2)
+	for err == nil && (b[0] != 0xff || b[1] == 0) {
+		if r.at > upTo {
+			return 0, fmt.Errorf("%w: JPEG, byte %d: there is no marker", ErrNotPicture, at)
+		}
+		if b[1] == 0xff {
+			r.at--
+		}
+		b, err = r.next(2)
+	}
 	if err != nil {
 		return 0, err
-	}
-	if b[0] != 0xff {
-		return 0, fmt.Errorf("%w: JPEG, byte %d: there is no marker", ErrNotPicture, at)
 	}
 	code := b[1]
 	for code == 0xff { // fill bytes, T.81 B.1.1.2
@@ -259,7 +298,13 @@ func (p *Picture) assemble(f *jpegFile) error {
 		}
 	}
 	for _, q := range f.body.pieces {
-		if err := p.keep(q.at, q.n); err != nil {
+		var err error
+		if q.joined {
+			err = p.keep(q.at, q.n)
+		} else {
+			err = p.add(q.bytes)
+		}
+		if err != nil {
 			return err
 		}
 	}

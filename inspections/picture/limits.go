@@ -19,10 +19,18 @@ const (
 	DefaultJPEGPixels = 250_000_000
 )
 
-// Limits are those of the pictures that are kept. The zero value has the defaults.
+// Limits are those of the pictures that are kept, and of what is done to keep them. The zero
+// value has the defaults.
 type Limits struct {
 	// JPEGBytes and JPEGPixels are those of a JPEG; 0 stands for the default.
 	JPEGBytes, JPEGPixels int64
+	// Kept says that the file was kept before and is only looked at. Its compressed data are
+	// not gone over again, and what is limited since is no fault of it.
+	Kept bool
+	// Enough is asked again and again while compressed data are gone over, and ends that
+	// where it returns true. The picture is kept then as its parts say. Where it is nil, all
+	// are gone over.
+	Enough func() bool
 }
 
 // Bytes returns how many bytes a picture of the type may have.

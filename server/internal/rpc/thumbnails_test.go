@@ -12,19 +12,24 @@ import (
 )
 
 // TestScansOfAThumbnail holds that a progressive JPEG with a usual number of scans has a
-// thumbnail, and one with so many that a decoder would be busy with them for long has none,
-// and is still shown in full.
+// thumbnail; one with so many that a decoder would be busy with them for long has none, and
+// is still shown in full; and one with more than any program writes is not taken.
 func TestScansOfAThumbnail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for i, test := range []struct {
 		scans int
 		want  codes.Code
-	}{{12, codes.OK}, {400, codes.FailedPrecondition}} {
-		file := progressive(2000, 1500, test.scans)
+	}{{12, codes.OK}, {100, codes.FailedPrecondition}, {101, codes.InvalidArgument}} {
+		file := progressive(4000, 3000, test.scans)
 		c := w.checkIn(i)
 		c.Photos = declare(file)
 		w.submit(t, c)
+		if test.want == codes.InvalidArgument {
+			_, err := w.send(t.Context(), c, file, 0, len(file))
+			wantStatus(t, err, test.want, "NOT_A_PICTURE", "data")
+			continue
+		}
 		w.mustUpload(t, t.Context(), c, file)
 		_, small, err := w.download(t.Context(), c, file, xunchav1.Variant_VARIANT_THUMBNAIL)
 		if test.want == codes.OK {

@@ -1,0 +1,496 @@
+package picture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+)
+
+const (
+	// MaxScans is how many scans a JPEG may have. Cameras write one, programs ten or so, and a
+	// decoder goes over the whole picture for each, however few bytes it has.
+	MaxScans = 100
+	// maxHistory is how many bytes are held to go over the refining scans of a progressive
+	// JPEG: a bit for each coefficient. One that needs more is not gone over.
+	maxHistory = 16 << 20
+	// maxBehindScan is how many bytes behind the compressed data are left out as what a
+	// careless encoder has left there. More than that are something else.
+	maxBehindScan = 64
+	// stepsAtOnce is how many blocks are gone over until it is asked whether to go on.
+	stepsAtOnce = 1 << 13
+)
+
+// errEnough ends a walk that may not go on.
+var errEnough = errors.New("that is enough")
+
+// A component is one of a JPEG's frame.
+type component struct {
+	id, h, v byte
+	// wide and high are how many blocks it has in a scan of its own (T.81, A.2.2).
+	wide, high int64
+	// nonzero has, for each of these, which coefficients are no longer zero, where the frame
+	// is progressive.
+	nonzero []uint64
+}
+
+// A jpegWalk goes over the compressed data of a JPEG and keeps none of its pixels: it holds
+// that each scan has the picture that the header says, and nothing else.
+type jpegWalk struct {
+	progressive bool
+	components  []component
+	// acrossMCUs and downMCUs are how many groups of blocks a scan of all components has.
+	acrossMCUs, downMCUs int64
+	tables               [2][4]codes // for DC and for AC
+	restart              int64       // after how many groups a marker comes, or 0
+	history              int64       // bytes
+	enough               func() bool
+	steps                int
+}
+
+// codes are a table of codes, which is made once a scan needs it.
+type codes struct {
+	lengths, values []byte
+	made            *huffman
+}
+
+// frame takes in the header of the frame, of which readJPEG has checked the length.
+func (w *jpegWalk) frame(progressive bool, data []byte) error {
+	w.progressive = progressive
+	height, width := int64(binary.BigEndian.Uint16(data[1:])), int64(binary.BigEndian.Uint16(data[3:]))
+	var h, v int64
+	for c := data[6:]; len(c) > 0; c = c[3:] {
+		one := component{id: c[0], h: c[1] >> 4, v: c[1] & 15}
+		if one.h < 1 || one.h > 4 || one.v < 1 || one.v > 4 || w.component(c[0]) != nil {
+			return fmt.Errorf("%w: JPEG: its frame is not as it has to be", ErrNotPicture)
+		}
+		h, v = max(h, int64(one.h)), max(v, int64(one.v))
+		w.components = append(w.components, one)
+	}
+	up := func(a, b int64) int64 { return (a + b - 1) / b }
+	for i := range w.components {
+		c := &w.components[i]
+		c.wide, c.high = up(up(width*int64(c.h), h), 8), up(up(height*int64(c.v), v), 8)
+	}
+	w.acrossMCUs, w.downMCUs = up(width, 8*h), up(height, 8*v)
+	return nil
+}
+
+func (w *jpegWalk) component(id byte) *component {
+	for i := range w.components {
+		if w.components[i].id == id {
+			return &w.components[i]
+		}
+	}
+	return nil
+}
+
+// define takes in tables of codes, which wholeHuffman has found.
+func (w *jpegWalk) define(data []byte) {
+	for len(data) > 0 {
+		n := 0
+		for _, k := range data[1:17] {
+			n += int(k)
+		}
+		all := bytes.Clone(data[1 : 17+n])
+		w.tables[data[0]>>4][data[0]&15] = codes{lengths: all[:16], values: all[16:]}
+		data = data[17+n:]
+	}
+}
+
+// defined reports whether there is any table.
+func (w *jpegWalk) defined() bool {
+	for _, class := range w.tables {
+		for _, c := range class {
+			if c.lengths != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w *jpegWalk) table(class int, id byte) (*huffman, error) {
+	if id > 3 || w.tables[class][id].lengths == nil {
+		return nil, fmt.Errorf("%w: JPEG: a scan has no table of codes", ErrNotPicture)
+	}
+	c := &w.tables[class][id]
+	if c.made == nil {
+		if c.made = readHuffman(c.lengths, c.values, class == 1); c.made == nil {
+			return nil, fmt.Errorf("%w: JPEG: a table of codes has too many", ErrNotPicture)
+		}
+	}
+	return c.made, nil
+}
+
+// A blockCodes is what the blocks of a scan are coded with.
+type blockCodes struct{ dc, ac *huffman }
+
+// scan goes over the compressed data behind the header of a scan, to their very end. It is
+// errEnough where that may not go on.
+func (w *jpegWalk) scan(r *reader, header []byte) error {
+	parts := int(header[0])
+	end := header[1+2*parts:]
+	from, to, high, low := end[0], end[1], end[2]>>4, end[2]&15
+	invalid := fmt.Errorf("%w: JPEG: a scan is not as it has to be", ErrNotPicture)
+	if parts < 1 || parts > 4 {
+		return invalid
+	}
+	if w.progressive && (from > to || to > 63 || from == 0 && to != 0 || from > 0 && parts != 1 || high != 0 && high != low+1 || low > 13) {
+		return invalid
+	}
+	needDC := !w.progressive || from == 0 && high == 0
+	needAC := !w.progressive || from > 0
+	var group []blockCodes
+	var only *component
+	for i := range parts {
+		c := w.component(header[1+2*i])
+		if c == nil || bytes.IndexByte([]byte{header[1], header[3%len(header)], header[5%len(header)], header[7%len(header)]}[:i], c.id) >= 0 {
+			return invalid
+		}
+		var b blockCodes
+		var err error
+		if needDC {
+			if b.dc, err = w.table(0, header[2+2*i]>>4); err != nil {
+				return err
+			}
+		}
+		if needAC {
+			if b.ac, err = w.table(1, header[2+2*i]&15); err != nil {
+				return err
+			}
+		}
+		blocks := int(c.h) * int(c.v)
+		if only = c; parts == 1 {
+			blocks = 1
+		}
+		for range blocks {
+			group = append(group, b)
+		}
+	}
+	if len(group) > 10 { // T.81, B.2.3
+		return invalid
+	}
+	total := w.acrossMCUs * w.downMCUs
+	if parts == 1 {
+		total = only.wide * only.high
+	}
+	s := &bitReader{r: r}
+	switch {
+	case !w.progressive:
+		return w.groups(s, total, func(int64, int64) error { return sequential(s, group) }, nil)
+	case from == 0 && high == 0:
+		return w.groups(s, total, func(int64, int64) error { return firstDC(s, group) }, nil)
+	case from == 0:
+		return w.groups(s, total, func(int64, int64) error { _, err := s.take(len(group)); return err }, nil)
+	}
+	if err := w.remember(only); err != nil {
+		return err
+	}
+	a := &acScan{s: s, codes: group[0].ac, from: int(from), to: int(to), nonzero: only.nonzero}
+	each := a.first
+	if high != 0 {
+		each = a.refine
+	}
+	return w.groups(s, total, each, func() { a.ended = 0 })
+}
+
+// remember makes room for what is known of the component's coefficients.
+func (w *jpegWalk) remember(c *component) error {
+	if c.nonzero != nil {
+		return nil
+	}
+	if w.history += 8 * c.wide * c.high; w.history > maxHistory {
+		return errEnough
+	}
+	c.nonzero = make([]uint64, c.wide*c.high)
+	return nil
+}
+
+// groups calls each for as many groups of blocks as there are, with the number of one and
+// of how many come up to the next marker, and goes over those markers. It calls again at
+// each of them.
+func (w *jpegWalk) groups(s *bitReader, total int64, each func(i, upTo int64) error, again func()) error {
+	next := byte(rst0)
+	upTo := total
+	if w.restart > 0 {
+		upTo = min(total, w.restart)
+	}
+	for i := range total {
+		if i == upTo {
+			clean, err := s.align()
+			if err != nil {
+				return err
+			}
+			at := s.r.at
+			if code, err := marker(s.r, 0); err != nil {
+				return err
+			} else if !clean || code != next {
+				return errScan(at, "do not go on where they begin anew")
+			}
+			if next++; next > rst7 {
+				next = rst0
+			}
+			upTo = min(total, upTo+w.restart)
+			if again != nil {
+				again()
+			}
+		}
+		if err := each(i, upTo); err != nil {
+			return err
+		}
+		if w.steps++; w.steps%stepsAtOnce == 0 && w.enough != nil && w.enough() {
+			return errEnough
+		}
+	}
+	return w.behind(s)
+}
+
+// behind ends a scan. A few bytes behind its data are left out; longer padding stays, since
+// one byte again and again says nothing.
+func (w *jpegWalk) behind(s *bitReader) error {
+	clean, err := s.align()
+	if err != nil || clean {
+		return err
+	}
+	end := s.r.at
+	err = scan(s.r)
+	if errors.Is(err, errShort) && s.r.end-end <= maxBehindScan {
+		s.r.at = s.r.end
+	} else if err != nil {
+		return err
+	}
+	if n := s.r.at - end; n > maxBehindScan {
+		same, err := repeats(s.r.src, end, n)
+		if err == nil && !same {
+			err = errScan(end, "are followed by something else")
+		}
+		return err
+	}
+	s.r.at = end
+	return nil
+}
+
+// repeats reports whether bytes of a file are all the same.
+func repeats(src io.ReaderAt, at, n int64) (bool, error) {
+	b := make([]byte, min(n, windowSize))
+	var first [1]byte
+	if _, err := io.ReadFull(io.NewSectionReader(src, at, 1), first[:]); err != nil {
+		return false, err
+	}
+	for n > 0 {
+		b = b[:min(n, int64(len(b)))]
+		if _, err := io.ReadFull(io.NewSectionReader(src, at, int64(len(b))), b); err != nil {
+			return false, err
+		}
+		if bytes.Count(b, first[:]) != len(b) {
+			return false, nil
+		}
+		at += int64(len(b))
+		n -= int64(len(b))
+	}
+	return true, nil
+}
+
+// sequential goes over the blocks of one group (T.81, F.2.2).
+func sequential(s *bitReader, group []blockCodes) error {
+	for i := range group {
+		if s.n < 48 {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+		e := group[i].dc.first[s.acc>>(64-lookBits)]
+		if e == 0 {
+			if e = longEntry(s, group[i].dc, false); e == 0 {
+				return errScan(s.r.at, "have a code that is none")
+			}
+		}
+		acc, n, k, ac := s.acc<<e.bits(), s.n-e.bits(), 1, group[i].ac
+		for k < 64 {
+			if n < 32 {
+				s.acc, s.n = acc, n
+				if err := s.fill(); err != nil {
+					return err
+				}
+				acc, n = s.acc, s.n
+			}
+			e := ac.more[acc>>(64-lookBits)]
+			if k+e.passed() >= 64 {
+				e = ac.first[acc>>(64-lookBits)]
+			}
+			if e == 0 {
+				s.acc, s.n = acc, n
+				if e = longEntry(s, ac, true); e == 0 {
+					return errScan(s.r.at, "have a code that is none")
+				}
+			}
+			acc <<= e.bits()
+			n -= e.bits()
+			if k += e.passed(); e&entryEnds != 0 {
+				break
+			}
+		}
+		s.acc, s.n = acc, n
+		if k > 64 {
+			return errScan(s.r.at, "have more coefficients than a block")
+		}
+		if n < 0 {
+			return s.short()
+		}
+	}
+	return nil
+}
+
+// longEntry is the entry of the next symbol whose code is longer than what is looked up, or 0.
+// It goes over nothing.
+func longEntry(s *bitReader, h *huffman, ac bool) entry {
+	was := *s
+	value, ok := h.symbol(s)
+	length := was.n - s.n
+	*s = was
+	if !ok {
+		return 0
+	}
+	return entryOf(length, value, ac)
+}
+
+// firstDC goes over the blocks of one group of a first scan of DC coefficients (T.81,
+// G.1.2.1).
+func firstDC(s *bitReader, group []blockCodes) error {
+	for i := range group {
+		if s.n < 48 {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+		size, ok := group[i].dc.symbol(s)
+		if !ok || size > 11 {
+			return errScan(s.r.at, "have a code that is none")
+		}
+		if s.drop(int(size)); s.n < 0 {
+			return s.short()
+		}
+	}
+	return nil
+}
+
+// An acScan is a scan of AC coefficients of a progressive JPEG.
+type acScan struct {
+	s        *bitReader
+	codes    *huffman
+	from, to int
+	nonzero  []uint64
+	ended    int64 // how many blocks have nothing more
+}
+
+// symbol returns the next symbol: how many coefficients are passed, and the size of the one
+// behind them. Where it is of blocks that have nothing more, it has added them.
+func (a *acScan) symbol() (run, size int, ended bool, err error) {
+	if a.s.n < 48 {
+		if err := a.s.fill(); err != nil {
+			return 0, 0, false, err
+		}
+	}
+	v, ok := a.codes.symbol(a.s)
+	if !ok {
+		return 0, 0, false, errScan(a.s.r.at, "have a code that is none")
+	}
+	run, size = int(v>>4), int(v&15)
+	if size == 0 && run < 15 {
+		more, err := a.s.take(run)
+		a.ended = 1<<run + int64(more)
+		return 0, 0, true, err
+	}
+	if a.s.n < 0 {
+		return 0, 0, false, a.s.short()
+	}
+	return run, size, false, nil
+}
+
+// first goes over a block of a first scan (T.81, G.1.2.2).
+func (a *acScan) first(i, _ int64) error {
+	if a.ended > 0 {
+		a.ended--
+		return nil
+	}
+	for k := a.from; k <= a.to; k++ {
+		run, size, ended, err := a.symbol()
+		if err != nil {
+			return err
+		}
+		if ended {
+			a.ended--
+			return nil
+		}
+		if k += run; k > a.to {
+			return errScan(a.s.r.at, "have more coefficients than a block")
+		}
+		if size > 0 {
+			a.nonzero[i] |= 1 << k
+			if a.s.drop(size); a.s.n < 0 {
+				return a.s.short()
+			}
+		}
+	}
+	return nil
+}
+
+// refine goes over a block of a refining scan (T.81, G.1.2.3).
+func (a *acScan) refine(i, _ int64) error {
+	known, k := a.nonzero[i], a.from
+	for a.ended == 0 && k <= a.to {
+		run, size, ended, err := a.symbol()
+		switch {
+		case err != nil:
+			return err
+		case ended:
+			continue
+		case size > 1:
+			return errScan(a.s.r.at, "have a code that is none")
+		}
+		if _, err := a.s.take(size); err != nil { // its sign
+			return err
+		}
+		// A bit comes for each that is known already.
+		corrected := 0
+		for ; k <= a.to; k++ {
+			if known>>k&1 != 0 {
+				corrected++
+			} else if run--; run < 0 {
+				break
+			}
+		}
+		if err := a.correct(corrected); err != nil {
+			return err
+		}
+		if size > 0 {
+			if k > a.to {
+				return errScan(a.s.r.at, "have more coefficients than a block")
+			}
+			a.nonzero[i] |= 1 << k
+		}
+		k++
+	}
+	if a.ended > 0 {
+		a.ended--
+		if k <= a.to {
+			return a.correct(bits.OnesCount64(known >> k << k << (63 - a.to)))
+		}
+	}
+	return nil
+}
+
+// correct goes over n bits.
+func (a *acScan) correct(n int) error {
+	for n > 0 {
+		m := min(n, 16)
+		if _, err := a.s.take(m); err != nil {
+			return err
+		}
+		n -= m
+	}
+	return nil
+}
