@@ -53,11 +53,3 @@ func exifOf(orientation int) []byte {
 	b = append(b, 0, 3, 0, 0, 0, 1, 0, byte(orientation), 0, 0) // one 16-bit number;
 	return append(b, 0, 0, 0, 0)                                // no further directory
 }
-
-// profileHeader is the length of the header of a colour profile (ICC.1:2022, 7.2).
-const profileHeader = 128
-
-// isProfile reports whether the bytes begin a colour profile of the size.
-func isProfile(header []byte, size int64) bool {
-	return len(header) >= profileHeader && string(header[36:40]) == "acsp" && int64(binary.BigEndian.Uint32(header)) == size
-}

@@ -44,11 +44,10 @@ type jpegFile struct {
 	walked      bool // whether all scans so far were gone over
 }
 
-// A profilePart is a segment with a part of the colour profile.
+// A profilePart is a segment's part of the colour profile.
 type profilePart struct {
 	number, count byte
-	at, n         int64 // of the whole segment
-	header        []byte
+	at, n         int64 // without what comes before it in the segment
 }
 
 func (p *Picture) readJPEG(r *reader) error {
@@ -259,10 +258,8 @@ func (f *jpegFile) application(p *Picture, code byte, data []byte, segment, n in
 		p.Orientation = orientationOf(data)
 	case code == app2 && bytes.HasPrefix(data, iccPrefix) && len(data) >= len(iccPrefix)+2 && len(f.profile) < 255:
 		data = data[len(iccPrefix):]
-		part := profilePart{number: data[0], count: data[1], at: segment, n: 2 + n}
-		if part.number == 1 {
-			part.header = bytes.Clone(data[2:min(len(data), 2+profileHeader)])
-		}
+		part := profilePart{number: data[0], count: data[1], n: int64(len(data) - 2)}
+		part.at = segment + 2 + n - part.n
 		f.profile = append(f.profile, part)
 	case code == app14 && bytes.HasPrefix(data, adobePrefix) && len(data) >= 12 && f.adobe == nil:
 		f.adobe = bytes.Clone(data[:12])
@@ -287,15 +284,17 @@ func (p *Picture) assemble(f *jpegFile) error {
 	if f.adobe != nil {
 		segment(app14, f.adobe)
 	}
+	if len(f.profile) > 0 {
+		profile, err := f.joined(p)
+		if err != nil {
+			return err
+		}
+		if profile = reduced(profile); profile != nil {
+			segment(app2, iccPrefix, []byte{1, 1}, profile)
+		}
+	}
 	if err := p.add(head); err != nil {
 		return err
-	}
-	if wholeProfile(f.profile) {
-		for _, part := range f.profile {
-			if err := p.keep(part.at, part.n); err != nil {
-				return err
-			}
-		}
 	}
 	for _, q := range f.body.pieces {
 		var err error
@@ -309,19 +308,6 @@ func (p *Picture) assemble(f *jpegFile) error {
 		}
 	}
 	return p.add([]byte{0xff, eoi})
-}
-
-// wholeProfile reports whether the parts, in their order, are a colour profile
-// and nothing else.
-func wholeProfile(parts []profilePart) bool {
-	var size int64
-	for i, part := range parts {
-		if int(part.number) != i+1 || int(part.count) != len(parts) {
-			return false
-		}
-		size += part.n - int64(4+len(iccPrefix)+2)
-	}
-	return len(parts) > 0 && size <= maxProfile && isProfile(parts[0].header, size)
 }
 
 // wholeHuffman reports whether the bytes are Huffman tables (T.81, B.2.4.2) and

@@ -2,7 +2,7 @@
 // compressing it again: EXIF and with it positions, times and names of devices,
 // XMP, IPTC, makers' notes, comments, embedded thumbnails, further images, and
 // whatever follows the end. What is needed to show the picture stays: the
-// compressed data byte for byte, the colour profile, and which side is up.
+// compressed data byte for byte, the colours of the colour profile, and which side is up.
 //
 // It works by what may stay, not by what must go: a part of a file that is not
 // known to be needed is left out. Parts that stay and are short are written anew
@@ -23,13 +23,9 @@ import (
 	"sync"
 )
 
-const (
-	// maxPieces bounds the parts that a picture consists of. Cameras write less
-	// than a hundred, and some programs one for each 4 KiB.
-	maxPieces = 16384
-	// maxProfile is the size in bytes of the largest colour profile that is kept.
-	maxProfile = 4 << 20
-)
+// maxPieces bounds the parts that a picture consists of. Cameras write less than a hundred,
+// and some programs one for each 4 KiB.
+const maxPieces = 16384
 
 // ErrNotPicture means that a file is no whole JPEG, PNG or WebP file, or is of a kind
 // that no camera writes and that cannot be shown everywhere.

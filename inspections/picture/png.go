@@ -33,10 +33,6 @@ var bitsOf = map[byte]struct {
 	6: {4, "\x08\x10"},
 }
 
-// maxProfileInPNG is the size in bytes of the largest colour profile that is kept
-// of a PNG, where it has to be in memory.
-const maxProfileInPNG = 1 << 20
-
 func (p *Picture) readPNG(r *reader) error {
 	if err := p.add(pngSignature); err != nil {
 		return err
@@ -255,12 +251,12 @@ func wholeStream(src io.ReaderAt, pieces []piece, want int64) error {
 	return nil
 }
 
-// pngProfile returns a chunk with the colour profile of the one that has its
+// pngProfile returns a chunk with the colours of the profile of the one that has its
 // content at the place, packed anew and under a name that says nothing, or nil
-// where it is none.
+// where it has none.
 func pngProfile(content []byte, r *reader, at, n int64) ([]byte, error) {
 	if content == nil {
-		if n > maxProfileInPNG {
+		if n > maxProfile {
 			return nil, nil
 		}
 		content = make([]byte, n)
@@ -276,8 +272,11 @@ func pngProfile(content []byte, r *reader, at, n int64) ([]byte, error) {
 	if err != nil {
 		return nil, nil // a profile that cannot be read is of no use
 	}
-	profile, err := io.ReadAll(io.LimitReader(z, maxProfileInPNG+1))
-	if err != nil || len(profile) > maxProfileInPNG || !isProfile(profile, int64(len(profile))) {
+	profile, err := io.ReadAll(io.LimitReader(z, maxProfile+1))
+	if err != nil || len(profile) > maxProfile {
+		return nil, nil
+	}
+	if profile = reduced(profile); profile == nil {
 		return nil, nil
 	}
 	b := bytes.NewBufferString("profile\x00\x00")

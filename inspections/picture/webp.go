@@ -45,7 +45,7 @@ func (p *Picture) readWebP(r *reader) error {
 		if err != nil {
 			return err
 		}
-		whole := &piece{at: start, n: 8 + n}
+		whole := &piece{at: start, n: 8 + n, joined: true}
 		switch kind {
 		case "VP8X":
 			if start != 12 || n != 10 {
@@ -77,8 +77,10 @@ func (p *Picture) readWebP(r *reader) error {
 		case "ANIM", "ANMF":
 			return wrong("is of an animation")
 		case "ICCP":
-			if image == nil && profile == nil && extended && n <= maxProfile && isProfile(begin, n) {
-				profile = whole
+			if image == nil && profile == nil && extended && n <= maxProfile {
+				if profile, err = webpProfile(r, n); err != nil {
+					return err
+				}
 			}
 		case "EXIF":
 			p.Orientation = orientationOf(begin)
@@ -98,6 +100,22 @@ func (p *Picture) readWebP(r *reader) error {
 		return fmt.Errorf("%w: WebP: its canvas is not as large as its image", ErrNotPicture)
 	}
 	return p.assembleWebP(profile, transparent, image, hasAlpha || transparent != nil)
+}
+
+// webpProfile returns a chunk with the colours of the profile that comes next, or nil where
+// it has none.
+func webpProfile(r *reader, n int64) (*piece, error) {
+	content := make([]byte, n)
+	if m, err := r.src.ReadAt(content, r.at); m < len(content) {
+		return nil, err
+	}
+	profile := reduced(content)
+	if profile == nil {
+		return nil, nil
+	}
+	b := binary.LittleEndian.AppendUint32([]byte("ICCP"), uint32(len(profile)))
+	b = append(b, profile...)
+	return &piece{bytes: b, n: int64(len(b))}, nil
 }
 
 // assembleWebP puts together what is kept (RFC 9649, 2.7), in the simple format
@@ -142,7 +160,13 @@ func (p *Picture) assembleWebP(profile, transparent, image *piece, hasAlpha bool
 		return err
 	}
 	for _, q := range append(parts, image) {
-		if err := p.keep(q.at, q.n); err != nil {
+		var err error
+		if q.joined {
+			err = p.keep(q.at, q.n)
+		} else {
+			err = p.add(q.bytes)
+		}
+		if err != nil {
 			return err
 		}
 		if q.n&1 != 0 {
