@@ -41,7 +41,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
 	"server/internal/clock":                 {[]string{"ledger"}, []string{"golang.org/x/sys/unix"}},
 	"server/internal/clock/clocktest":       {[]string{"ledger", "server/internal/clock"}, nil},
-	"server/internal/table":                 {nil, []string{"golang.org/x/text/", "github.com/xuri/excelize/"}},
+	"server/internal/table":                 {nil, []string{"golang.org/x/text/"}},
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
 		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},

@@ -216,7 +216,7 @@ func (w *world) newOrder(number string) *xunchav1.ClosureOrder {
 
 func read(t testing.TB, data []byte, columns []table.Column, each func(table.Row)) {
 	t.Helper()
-	if err := table.Read(t.Context(), "sample", bytes.NewReader(data), columns, func(r table.Row) error { each(r); return nil }); err != nil {
+	if err := table.Read(t.Context(), "sample", io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), columns, func(r table.Row) error { each(r); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

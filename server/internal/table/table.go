@@ -10,28 +10,11 @@ package table
 import (
 	"bytes"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"golang.org/x/text/encoding/simplifiedchinese"
-	"golang.org/x/text/encoding/unicode"
-)
-
-// The limits of a file.
-const (
-	// MaxBytes is the size of a file, and of what an XLSX file unpacks to.
-	MaxBytes = 256 << 20
-	// MaxRows is the number of rows below the header.
-	MaxRows = 1_000_000
-	// MaxColumns is how many columns a row can have.
-	MaxColumns = 256
-	// MaxProblems is how many problems are listed.
-	MaxProblems = 100
 )
 
 // A Row is one row below the header.
@@ -83,25 +66,40 @@ func (e *Error) Unwrap() []error {
 	return out
 }
 
-// Read reads the table in r, whose file has the name, and calls each with
-// every row that is not empty. It goes on after a problem in a row, so that all
-// are found at once, but calls each no more. The error is an *Error, or that of
-// each, or that of the context.
-func Read(ctx context.Context, name string, r io.Reader, columns []Column, each func(Row) error) error {
-	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
-	if err != nil {
+// Read reads the table in a file of the name, and calls each with every row that is not
+// empty. It goes on after a problem in a row, so that all are found at once, but calls each
+// no more. The error is an *Error, or that of each, or that of the context.
+//
+// Neither the file nor its rows are kept: reading takes a few MiB, and of an XLSX file what
+// its shared texts take, at most about 160 MiB. It ends within a moment after the context
+// does.
+func Read(ctx context.Context, name string, file *io.SectionReader, columns []Column, each func(Row) error) error {
+	return readWithin(ctx, name, file, columns, usual, each)
+}
+
+func readWithin(ctx context.Context, name string, file *io.SectionReader, columns []Column, most limits, each func(Row) error) error {
+	t := &reader{ctx: ctx, file: file, most: most, columns: columns, each: each, failure: Error{File: name}}
+	return t.read()
+}
+
+// read reads the file, whatever its form.
+func (t *reader) read() error {
+	file := t.file
+	head := make([]byte, 4)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
 		return err
 	}
-	t := &reader{ctx: ctx, columns: columns, each: each, failure: Error{File: name}}
-	switch {
-	case len(data) > MaxBytes:
-		t.problem(0, "", fmt.Errorf("is larger than %d MiB", MaxBytes>>20))
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-		err = t.readXLSX(data)
-	case bytes.HasPrefix(data, []byte("\xD0\xCF\x11\xE0")):
+	err = nil
+	switch head = head[:n]; {
+	case file.Size() > MaxBytes:
+		t.problem(0, "", beyond("is larger than %s%s", size(MaxBytes), asSeveral))
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		err = t.readXLSX()
+	case bytes.HasPrefix(head, []byte("\xD0\xCF\x11\xE0")):
 		t.problem(0, "", errors.New("is a file of an old spreadsheet program; save it as .xlsx or .csv"))
 	default:
-		err = t.readCSV(data)
+		err = t.readCSV()
 	}
 	if err == nil && len(t.failure.Problems) == 0 {
 		switch {
@@ -120,11 +118,20 @@ func Read(ctx context.Context, name string, r io.Reader, columns []Column, each 
 // A reader takes in records, the first of which is the header.
 type reader struct {
 	ctx     context.Context
+	file    *io.SectionReader
+	most    limits
 	columns []Column
 	each    func(Row) error
 	header  []int // of each column of the file, the index in columns, or -1
 	rows    int
+	text    int64     // bytes of all cells
+	book    *workbook // of an XLSX file
 	failure Error
+}
+
+// from returns the file's bytes from an offset on.
+func (t *reader) from(offset int64) io.Reader {
+	return stopped{t.ctx, io.NewSectionReader(t.file, offset, t.file.Size()-offset)}
 }
 
 func (t *reader) problem(row int, column string, err error) {
@@ -136,7 +143,17 @@ func (t *reader) problem(row int, column string, err error) {
 // errStop ends the reading of a file of which no more is worth reading.
 var errStop = errors.New("stop")
 
-var errColumns = fmt.Errorf("has more than %d columns", MaxColumns)
+// ended returns the error of a record, or nil where no more is worth reading.
+func ended(err error) error {
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
+
+var errLongCell = beyond("has a text of more than %d bytes; shorten it", MaxCellBytes)
+
+var errColumns = beyond("has more than %d columns", MaxColumns)
 
 // record takes in one record of the file.
 func (t *reader) record(number int, cells []string) error {
@@ -162,12 +179,20 @@ func (t *reader) record(number int, cells []string) error {
 		return nil
 	}
 	if t.rows++; t.rows > MaxRows {
-		t.problem(number, "", fmt.Errorf("there are more than %d rows", MaxRows))
+		t.problem(number, "", beyond("there are more than %d rows%s", MaxRows, asSeveral))
 		return errStop
 	}
 	row := Row{Number: number, Cells: make([]string, len(t.columns))}
 	for i, cell := range cells {
 		cell = clean(cell)
+		if len(cell) > MaxCellBytes {
+			t.problem(number, letter(i), errLongCell)
+			continue
+		}
+		if t.text += int64(len(cell)); t.text > t.most.text {
+			t.problem(number, "", beyond("the table has more than %s of text%s", size(t.most.text), asSeveral))
+			return errStop
+		}
 		switch {
 		case i >= len(t.header):
 			if cell != "" {
@@ -194,6 +219,8 @@ func (t *reader) readHeader(number int, cells []string) {
 			return same(cell, c.Name) || slices.ContainsFunc(c.Aliases, func(a string) bool { return same(cell, a) })
 		})
 		switch k := t.header[i]; {
+		case len(cell) > MaxCellBytes:
+			t.problem(number, letter(i), errLongCell)
 		case k < 0:
 			t.problem(number, letter(i), fmt.Errorf("%q is no column of this table; it has %s", clip(clean(cell)), t.names()))
 		case found[k]:
@@ -249,94 +276,4 @@ func letter(i int) string {
 		name = string(rune('A'+(i-1)%26)) + name
 	}
 	return "column " + name
-}
-
-// readCSV reads a CSV file.
-func (t *reader) readCSV(data []byte) error {
-	text, err := decode(data)
-	if err != nil {
-		t.problem(0, "", err)
-		return nil
-	}
-	r := csv.NewReader(bytes.NewReader(text))
-	r.FieldsPerRecord = -1
-	r.ReuseRecord = true
-	r.Comma = separator(text)
-	for {
-		cells, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		var bad *csv.ParseError
-		if errors.As(err, &bad) {
-			t.problem(bad.Line, fmt.Sprintf("character %d", bad.Column), bad.Err)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		number, _ := r.FieldPos(0)
-		if err := t.record(number, cells); err != nil {
-			if errors.Is(err, errStop) {
-				return nil
-			}
-			return err
-		}
-	}
-}
-
-// decode returns the text in UTF-8.
-func decode(data []byte) ([]byte, error) {
-	switch {
-	case bytes.HasPrefix(data, []byte("\xFE\xFF")), bytes.HasPrefix(data, []byte("\xFF\xFE")):
-		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(data)
-	case utf8.Valid(data):
-		return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
-	}
-	if line := brokenUTF8(data); line > 0 {
-		return nil, fmt.Errorf("is UTF-8, but line %d has bytes that are not", line)
-	}
-	// The decoder writes U+FFFD for what it cannot read.
-	text, err := simplifiedchinese.GB18030.NewDecoder().Bytes(data)
-	if err == nil {
-		if i := bytes.IndexRune(text, utf8.RuneError); i >= 0 {
-			err = fmt.Errorf("is neither UTF-8 nor GB18030: line %d cannot be read", 1+bytes.Count(text[:i], []byte("\n")))
-		}
-	}
-	return text, err
-}
-
-// brokenUTF8 returns the first line with bytes that are not UTF-8 of a text that
-// is UTF-8 for the most part; else 0. In GB18030 hardly ever do three bytes in a
-// row look like a Chinese character of UTF-8, so such a text is not mistaken.
-func brokenUTF8(data []byte) (line int) {
-	good, bad, first := 0, 0, 0
-	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			if bad++; bad == 1 {
-				first = i
-			}
-		case n > 2:
-			good++
-		}
-		i += n
-	}
-	if good <= bad {
-		return 0
-	}
-	return 1 + bytes.Count(data[:first], []byte("\n"))
-}
-
-// separator returns the one that the first line has most of.
-func separator(text []byte) rune {
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	best := ','
-	for _, c := range ";\t" {
-		if bytes.Count(line, []byte(string(c))) > bytes.Count(line, []byte(string(best))) {
-			best = c
-		}
-	}
-	return best
 }

@@ -1,230 +1,190 @@
 package table
 
 import (
-	"archive/zip"
-	"bytes"
-	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/xuri/excelize/v2"
 )
 
-// What an XLSX file may have in it. A small file can unpack to sheets that take
-// gigabytes once they are in memory: a sheet is filled up to the last cell of
-// each row.
-const (
-	maxCells    = 4_000_000
-	maxElements = 20_000_000
-)
+// This file and sheet.go read an XLSX file (ECMA-376 part 1, 18) row by row. A library
+// that gives access to all of a file keeps all of it in memory, and so cannot be bounded.
 
-// measure returns what is too large about an XLSX file, without loading it, or
-// why it cannot be read.
-func measure(ctx context.Context, data []byte) error {
-	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		return fmt.Errorf("cannot be read as an XLSX file: %w", err)
-	}
-	m := meter{ctx: ctx}
-	for _, part := range z.File {
-		if !strings.HasSuffix(strings.ToLower(part.Name), ".xml") {
-			continue
-		}
-		r, err := part.Open()
-		if err == nil {
-			err = errors.Join(m.part(io.LimitReader(r, MaxBytes)), r.Close())
-		}
-		if err != nil {
-			return fmt.Errorf("cannot be read as an XLSX file: %s: %w", clip(part.Name), err)
-		}
-	}
-	return nil
-}
-
-// A meter counts what is in the parts of an XLSX file.
-type meter struct {
-	ctx             context.Context
-	elements, cells int
-}
-
-func (m *meter) part(r io.Reader) error {
-	d := xml.NewDecoder(r)
-	// What is counted is in ASCII, whatever a part says of its encoding.
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	row, column, last := 0, 0, 0 // last is the row's last column
-	for {
-		token, err := d.RawToken()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		if m.elements++; m.elements%4096 == 0 && m.ctx.Err() != nil {
-			return m.ctx.Err()
-		}
-		switch e.Name.Local {
-		case "row":
-			m.cells++
-			row, column, last = row+1, 0, 0
-		case "c":
-			if column++; len(e.Attr) > 0 {
-				column = columnOf(e.Attr, column)
-			}
-			if column > last {
-				m.cells += column - last
-				last = column
-			}
-			if last > MaxColumns {
-				return fmt.Errorf("row %d %w", row, errColumns)
-			}
-		}
-		if m.cells > maxCells || m.elements > maxElements {
-			return fmt.Errorf("has more than %d cells; save the table as .csv", maxCells)
-		}
-	}
-}
-
-// columnOf returns the column of a cell with the attributes, or the one given
-// where they do not tell.
-func columnOf(attrs []xml.Attr, column int) int {
-	for _, a := range attrs {
-		if a.Name.Local == "r" {
-			if n, _, err := excelize.CellNameToCoordinates(a.Value); err == nil {
-				return n
-			}
-		}
-	}
-	return column
+// A workbook is what of an XLSX file is kept while its sheets are read.
+type workbook struct {
+	*archive
+	sheets     []string // the parts of its sheets, in the order of its tabs
+	sharedPart string
+	stylesPart string
+	is1904     bool // days are counted from 1904 on
+	shared     sharedTexts
+	isDate     []bool // of each style, whether it shows numbers as dates
 }
 
 // readXLSX reads the first sheet of an XLSX file that has anything in it.
-func (t *reader) readXLSX(data []byte) (err error) {
-	if err := measure(t.ctx, data); err != nil {
-		if t.ctx.Err() != nil {
-			return t.ctx.Err()
-		}
-		t.problem(0, "", err)
-		return nil
+func (t *reader) readXLSX() error {
+	w, err := t.openWorkbook()
+	for i := 0; err == nil && i < len(w.sheets) && t.header == nil; i++ {
+		err = t.readSheet(w, w.sheets[i])
 	}
-	f, err := excelize.OpenReader(bytes.NewReader(data), excelize.Options{
-		UnzipSizeLimit: MaxBytes, UnzipXMLSizeLimit: 64 << 20,
-		// Values as they are stored: a code typed as a number must not come out
-		// as 5.1E+11, nor a coordinate rounded to what its cell shows.
-		RawCellValue: true,
+	var callers *callerError
+	switch {
+	case err == nil, errors.Is(err, errStop):
+		return nil
+	case errors.As(err, &callers):
+		return callers.error
+	case isStop(err):
+		return err
+	case errors.As(err, new(*limitError)):
+		t.problem(0, "", err)
+	default:
+		t.problem(0, "", fmt.Errorf("cannot be read as an XLSX file: %w", err))
+	}
+	return nil
+}
+
+// openWorkbook reads all but the sheets.
+func (t *reader) openWorkbook() (*workbook, error) {
+	a, err := t.openArchive()
+	if err != nil {
+		return nil, err
+	}
+	w := &workbook{archive: a}
+	t.book = w
+	book := "xl/workbook.xml"
+	err = w.eachRelationship("", "", func(r relationship) {
+		if r.is("officeDocument") {
+			book = r.part
+		}
 	})
 	if err != nil {
-		t.problem(0, "", fmt.Errorf("cannot be read as an XLSX file: %w", err))
-		return nil
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	dates := &dateStyles{file: f, known: map[int]bool{}}
-	for _, sheet := range f.GetSheetList() {
-		if err := t.readSheet(f, sheet, dates); err != nil {
-			if errors.Is(err, errStop) {
-				return nil
+	var tabs []string // the relationships of the sheets
+	err = w.each(book, func(_ *part, token xml.Token) error {
+		e, ok := token.(xml.StartElement)
+		switch {
+		case ok && e.Name.Local == "workbookPr":
+			w.is1904 = isTrue(attr(&e, "date1904"))
+		case ok && e.Name.Local == "sheet":
+			if len(tabs) == w.most.names {
+				return beyond("has more than %d sheets", w.most.names)
 			}
-			return err
+			tabs = append(tabs, clip(attr(&e, "id")))
 		}
-		if t.header != nil {
-			return nil
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	sheets := map[string]string{}
+	err = w.eachRelationship(path.Dir(book), path.Base(book), func(r relationship) {
+		switch {
+		case r.is("worksheet"):
+			sheets[r.id] = r.part
+		case r.is("sharedStrings"):
+			w.sharedPart = r.part
+		case r.is("styles"):
+			w.stylesPart = r.part
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range tabs {
+		if part, ok := sheets[id]; ok {
+			w.sheets = append(w.sheets, part)
 		}
 	}
-	return nil
+	if err := w.readStyles(); err != nil {
+		return nil, err
+	}
+	return w, w.readShared()
 }
 
-func (t *reader) readSheet(f *excelize.File, sheet string, dates *dateStyles) error {
-	rows, err := f.Rows(sheet)
-	if err != nil {
-		t.problem(0, sheet, err)
+func isTrue(s string) bool { return s == "1" || s == "true" }
+
+// A relationship says where a part is that another one needs.
+type relationship struct{ id, kind, part string }
+
+// is reports whether the part is of a kind. The namespace before it depends on the edition
+// of the standard.
+func (r relationship) is(kind string) bool { return path.Base(r.kind) == kind }
+
+// maxPartName is how long the name of a part is that is looked for.
+const maxPartName = 1000
+
+// eachRelationship calls f with the relationships of a part of the folder; of the whole
+// file where the part has no name. A part may have none.
+func (a *archive) eachRelationship(folder, name string, f func(relationship)) error {
+	n := 0
+	err := a.each(partName(folder, "_rels/"+name+".rels"), func(_ *part, token xml.Token) error {
+		e, ok := token.(xml.StartElement)
+		if !ok || e.Name.Local != "Relationship" || attr(&e, "TargetMode") == "External" {
+			return nil
+		}
+		if n++; n > a.most.names {
+			return beyond("has more than %d relationships", a.most.names)
+		}
+		if target := attr(&e, "Target"); len(target) <= maxPartName {
+			f(relationship{clip(attr(&e, "Id")), attr(&e, "Type"), partName(folder, target)})
+		}
+		return nil
+	})
+	if errors.Is(err, errNoPart) {
 		return nil
 	}
-	defer rows.Close()
-	for number := 1; rows.Next(); number++ {
-		cells, err := rows.Columns()
-		if err != nil {
-			t.problem(number, sheet, err)
-			return nil
-		}
-		for i, cell := range cells {
-			cells[i] = dates.plain(sheet, number, i, cell)
-		}
-		if err := t.record(number, cells); err != nil {
-			return err
-		}
-	}
-	if err := rows.Error(); err != nil {
-		t.problem(0, sheet, err)
-	}
-	return nil
+	return err
 }
 
-// dateStyles knows which of a file's cell styles show a date.
-type dateStyles struct {
-	file  *excelize.File
-	known map[int]bool
-}
-
-// plain returns a cell's stored value as people would write it: a number in
-// digits, and a number that is shown as a date as that day.
-func (d *dateStyles) plain(sheet string, row, column int, value string) string {
-	number, err := strconv.ParseFloat(value, 64)
-	if err != nil || !strings.ContainsAny(value[:1], "0123456789-") {
-		return value
+// readStyles finds which styles of cells show a date. The built-in formats 14 to 17, 22, 27
+// to 36 and 50 to 58 do, by ECMA-376 part 1, 18.8.30.
+func (w *workbook) readStyles() error {
+	if w.stylesPart == "" {
+		return nil
 	}
-	name, err := excelize.CoordinatesToCellName(column+1, row)
-	if err != nil {
-		return value
-	}
-	if kind, err := d.file.GetCellType(sheet, name); err != nil || kind != excelize.CellTypeUnset && kind != excelize.CellTypeNumber && kind != excelize.CellTypeDate {
-		return value // a text that looks like a number stays as it was typed
-	}
-	if style, err := d.file.GetCellStyle(sheet, name); err == nil && d.isDate(style) {
-		if day, err := excelize.ExcelDateToTime(number, d.is1904()); err == nil {
-			return day.Format(time.DateOnly)
+	custom := map[int]bool{} // by number of the format, which stands before the styles
+	within := false          // in the styles of cells
+	err := w.each(w.stylesPart, func(_ *part, token xml.Token) error {
+		switch e := token.(type) {
+		case xml.StartElement:
+			n, _ := strconv.Atoi(attr(&e, "numFmtId"))
+			switch {
+			case e.Name.Local == "numFmt":
+				custom[n] = isDateFormat(attr(&e, "formatCode"))
+			case e.Name.Local == "cellXfs":
+				within = true
+			case within && e.Name.Local == "xf":
+				is, known := custom[n]
+				if !known {
+					is = n >= 14 && n <= 17 || n == 22 || n >= 27 && n <= 36 || n >= 50 && n <= 58
+				}
+				w.isDate = append(w.isDate, is)
+			}
+			if len(custom) > w.most.names || len(w.isDate) > w.most.names {
+				return beyond("has more than %d styles%s", w.most.names, asCSV)
+			}
+		case xml.EndElement:
+			if e.Name.Local == "cellXfs" {
+				return errEnough
+			}
 		}
+		return nil
+	})
+	if errors.Is(err, errNoPart) {
+		return nil
 	}
-	if !strings.ContainsAny(value, "eE") {
-		return value
-	}
-	return strconv.FormatFloat(number, 'f', -1, 64)
-}
-
-func (d *dateStyles) is1904() bool {
-	p, err := d.file.GetWorkbookProps()
-	return err == nil && p.Date1904 != nil && *p.Date1904
+	return err
 }
 
 // quoted matches what in a number format is not a code: texts in quotation
 // marks, colours and conditions in brackets, and escaped characters.
 var quoted = regexp.MustCompile(`"[^"]*"|\[[^\]]*\]|\\.`)
 
-// isDate reports whether a style shows numbers as dates. The built-in formats
-// 14 to 17, 22, 27 to 36 and 50 to 58 do, by ECMA-376 part 1, 18.8.30.
-func (d *dateStyles) isDate(style int) bool {
-	if known, ok := d.known[style]; ok {
-		return known
-	}
-	is := false
-	if s, err := d.file.GetStyle(style); err == nil {
-		switch n := s.NumFmt; {
-		case n >= 14 && n <= 17, n == 22, n >= 27 && n <= 36, n >= 50 && n <= 58:
-			is = true
-		}
-		if s.CustomNumFmt != nil {
-			is = strings.ContainsAny(strings.ToLower(quoted.ReplaceAllString(*s.CustomNumFmt, "")), "yd年")
-		}
-	}
-	d.known[style] = is
-	return is
+// isDateFormat reports whether a format that is not built in shows numbers as dates.
+func isDateFormat(code string) bool {
+	return strings.ContainsAny(strings.ToLower(quoted.ReplaceAllString(code, "")), "yd年")
 }

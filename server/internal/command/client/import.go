@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"path/filepath"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/table"
@@ -38,29 +38,34 @@ type importAnswer[Answer any] interface {
 	GetProblemCount() int32
 }
 
+// An importMessage is a part of a table, as it is sent.
+type importMessage[Message any] interface {
+	*Message
+	proto.Message
+}
+
 // A tableImport is how a kind of table is sent.
-type tableImport[Message, Answer any, A importAnswer[Answer]] struct {
+type tableImport[Message, Answer any, M importMessage[Message], A importAnswer[Answer]] struct {
 	columns []table.Column
 	begin   func(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[Message, Answer], error)
-	header  func(*xunchav1.ImportHeader) *Message
-	row     func(table.Row) *Message
+	header  func(*xunchav1.ImportHeader) M
+	row     func(table.Row) M
 }
 
 // run sends the table as a dry run and prints the problems that come back to stderr. If
 // there are none, and dryRun is false, it sends the table again to import it, by change,
 // until an answer comes. file is the name that the server puts on record. The error is for
 // people to read.
-func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (A, error) {
-	var rows []*Message
-	err := table.Read(ctx, filepath.Base(file), bytes.NewReader(data), i.columns, func(r table.Row) error {
-		rows = append(rows, i.row(r))
-		return nil
+func (i tableImport[Message, Answer, M, A]) run(ctx context.Context, change changer, stderr io.Writer, file string, data *io.SectionReader, effective string, dryRun bool) (A, error) {
+	var rows packedRows
+	err := table.Read(ctx, filepath.Base(file), data, i.columns, func(r table.Row) error {
+		return rows.add(i.row(r))
 	})
 	if err != nil {
 		return nil, err
 	}
 	header := xunchav1.ImportHeader{EffectiveDate: effective, DryRun: true, Source: filepath.Base(file)}
-	answer, err := i.send(ctx, i.header(&header), rows)
+	answer, err := i.send(ctx, i.header(&header), &rows)
 	if err != nil {
 		return nil, Readable(err)
 	}
@@ -78,7 +83,7 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 	}
 	err = change(ctx, func(ctx context.Context, id string) (err error) {
 		header := xunchav1.ImportHeader{EffectiveDate: effective, Source: filepath.Base(file), RequestId: id}
-		answer, err = i.send(ctx, i.header(&header), rows)
+		answer, err = i.send(ctx, i.header(&header), &rows)
 		return err
 	})
 	return answer, Readable(err)
@@ -88,17 +93,22 @@ func (i tableImport[Message, Answer, A]) run(ctx context.Context, change changer
 type changer func(ctx context.Context, call func(ctx context.Context, requestID string) error) error
 
 // send sends the messages and returns the answer.
-func (i tableImport[Message, Answer, A]) send(ctx context.Context, header *Message, rows []*Message) (A, error) {
+func (i tableImport[Message, Answer, M, A]) send(ctx context.Context, header M, rows *packedRows) (A, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of a stream that is given up
 	stream, err := i.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if stream.Send(header) == nil {
-		for _, m := range rows {
-			if stream.Send(m) != nil {
-				break
-			}
-		}
+		rows.each(func(row []byte) bool {
+			m := M(new(Message))
+			err = proto.Unmarshal(row, m)
+			return err == nil && stream.Send(m) == nil
+		})
+	}
+	if err != nil {
+		return nil, err
 	}
 	return stream.CloseAndRecv() // and, after an error of Send, why
 }

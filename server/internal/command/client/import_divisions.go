@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -19,10 +18,12 @@ type ImportDivisionsCommand struct {
 
 // Run imports the table, or prints what is wrong with it.
 func (c *ImportDivisionsCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
-	data, err := os.ReadFile(c.File)
+	defer frugal()()
+	data, shut, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
+	defer shut()
 	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
 		answer, err := ImportDivisions(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
 		if err != nil {
@@ -76,9 +77,9 @@ func printOrphaned(stdout io.Writer, people []*xunchav1.Account, all int32, word
 
 // ImportDivisions imports a table of divisions, or prints its problems to stderr if it
 // has any. file is the name that the server puts on record.
-func ImportDivisions(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
+func ImportDivisions(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data *io.SectionReader, effective string, dryRun bool) (*xunchav1.ImportDivisionsResponse, error) {
 	type message = xunchav1.ImportDivisionsRequest
-	return tableImport[message, xunchav1.ImportDivisionsResponse, *xunchav1.ImportDivisionsResponse]{
+	return tableImport[message, xunchav1.ImportDivisionsResponse, *message, *xunchav1.ImportDivisionsResponse]{
 		columns: table.Divisions,
 		begin:   xunchav1.NewRosterServiceClient(conn).ImportDivisions,
 		header: func(h *xunchav1.ImportHeader) *message {

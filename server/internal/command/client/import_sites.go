@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"xuncha/client"
 	xunchav1 "xuncha/proto/xuncha/v1"
@@ -19,10 +18,12 @@ type ImportSitesCommand struct {
 
 // Run imports the table, or prints what is wrong with it.
 func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
-	data, err := os.ReadFile(c.File)
+	defer frugal()()
+	data, shut, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
+	defer shut()
 	return c.call(ctx, func(ctx context.Context, conn *client.Client) error {
 		answer, err := ImportSites(ctx, conn, stderr, c.File, data, c.EffectiveDate, c.DryRun)
 		if err != nil {
@@ -36,9 +37,9 @@ func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) 
 
 // ImportSites imports a table of sites, or prints its problems to stderr if it has
 // any. file is the name that the server puts on record.
-func ImportSites(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data []byte, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
+func ImportSites(ctx context.Context, conn *client.Client, stderr io.Writer, file string, data *io.SectionReader, effective string, dryRun bool) (*xunchav1.ImportSitesResponse, error) {
 	type message = xunchav1.ImportSitesRequest
-	return tableImport[message, xunchav1.ImportSitesResponse, *xunchav1.ImportSitesResponse]{
+	return tableImport[message, xunchav1.ImportSitesResponse, *message, *xunchav1.ImportSitesResponse]{
 		columns: table.Sites,
 		begin:   xunchav1.NewRosterServiceClient(conn).ImportSites,
 		header: func(h *xunchav1.ImportHeader) *message {

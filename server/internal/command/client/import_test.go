@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/table"
 )
+
+const oneSite = "registration_no,name,division_code,registered_on\n1,a,511602001003,2020-01-01\n"
 
 // refusal is an import's stream that the server answers with an error.
 type refusal struct {
@@ -32,7 +35,7 @@ func (refusal) CloseAndRecv() (*xunchav1.ImportSitesResponse, error) {
 // without the words of the transport.
 func TestRefusedImport(t *testing.T) {
 	type message = xunchav1.ImportSitesRequest
-	refused := tableImport[message, xunchav1.ImportSitesResponse, *xunchav1.ImportSitesResponse]{
+	refused := tableImport[message, xunchav1.ImportSitesResponse, *message, *xunchav1.ImportSitesResponse]{
 		columns: table.Sites,
 		begin: func(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[message, xunchav1.ImportSitesResponse], error) {
 			return refusal{}, nil
@@ -40,7 +43,7 @@ func TestRefusedImport(t *testing.T) {
 		header: func(*xunchav1.ImportHeader) *message { return &message{} },
 		row:    func(table.Row) *message { return &message{} },
 	}
-	data := []byte("registration_no,name,division_code,registered_on\n1,a,511602001003,2020-01-01\n")
+	data := io.NewSectionReader(strings.NewReader(oneSite), 0, int64(len(oneSite)))
 	_, err := refused.run(t.Context(), nil, io.Discard, "sites.csv", data, "2019-10-31", false)
 	if err = Readable(errors.Join(err, nil)); err == nil || err.Error() != "header.effective_date: lies too early" {
 		t.Errorf("got %q", err)
@@ -73,7 +76,7 @@ func (b *brokenOnce) CloseAndRecv() (*xunchav1.ImportSitesResponse, error) {
 func TestImportSentAgain(t *testing.T) {
 	type message = xunchav1.ImportSitesRequest
 	stream := &brokenOnce{}
-	imports := tableImport[message, xunchav1.ImportSitesResponse, *xunchav1.ImportSitesResponse]{
+	imports := tableImport[message, xunchav1.ImportSitesResponse, *message, *xunchav1.ImportSitesResponse]{
 		columns: table.Sites,
 		begin: func(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[message, xunchav1.ImportSitesResponse], error) {
 			return stream, nil
@@ -88,7 +91,7 @@ func TestImportSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	data := []byte("registration_no,name,division_code,registered_on\n1,a,511602001003,2020-01-01\n")
+	data := io.NewSectionReader(strings.NewReader(oneSite), 0, int64(len(oneSite)))
 	answer, err := imports.run(t.Context(), c.Change, io.Discard, "sites.csv", data, "2019-10-31", false)
 	if err != nil || !answer.Changed || len(stream.headers) != 3 {
 		t.Fatalf("got %v, %v after %d headers, want an answer to the third", answer, err, len(stream.headers))

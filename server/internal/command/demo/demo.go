@@ -3,6 +3,7 @@
 package demo
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -192,13 +193,18 @@ func (d *demo) create(ctx context.Context, name string, role xunchav1.Role) erro
 	})
 }
 
+// sectionOf returns a table as a file.
+func sectionOf(table []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(table), 0, int64(len(table)))
+}
+
 // fillRoster imports the sample tables and puts an order in force.
 func (d *demo) fillRoster(ctx context.Context) error {
-	divisions, err := commands.ImportDivisions(ctx, d.admin, d.err, sampledata.Divisions2019Name, sampledata.Divisions2019(), "2019-10-31", false)
+	divisions, err := commands.ImportDivisions(ctx, d.admin, d.err, sampledata.Divisions2019Name, sectionOf(sampledata.Divisions2019()), "2019-10-31", false)
 	if err != nil {
 		return err
 	}
-	imported, err := commands.ImportSites(ctx, d.admin, d.err, sampledata.SitesName, sampledata.Sites(), "", false)
+	imported, err := commands.ImportSites(ctx, d.admin, d.err, sampledata.SitesName, sectionOf(sampledata.Sites()), "", false)
 	if err != nil {
 		return err
 	}
