@@ -36,7 +36,12 @@ type LoginRequest struct {
 	// With a one-time password, the password that replaces it: 15 to 128
 	// characters. Without it, the answer to a one-time password is
 	// FAILED_PRECONDITION with reason PASSWORD_CHANGE_REQUIRED.
-	NewPassword   string `protobuf:"bytes,4,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	NewPassword string `protobuf:"bytes,4,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	// The last refresh token that this device has had, also after it was spent, has expired
+	// or was signed out: at most 512 bytes, or empty. It shows that the device was signed in
+	// to the account before, so that others' failures do not keep it waiting. It gives no
+	// other right; what is none, or of another account, is passed over.
+	DeviceToken   string `protobuf:"bytes,5,opt,name=device_token,json=deviceToken,proto3" json:"device_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +100,13 @@ func (x *LoginRequest) GetDeviceName() string {
 func (x *LoginRequest) GetNewPassword() string {
 	if x != nil {
 		return x.NewPassword
+	}
+	return ""
+}
+
+func (x *LoginRequest) GetDeviceToken() string {
+	if x != nil {
+		return x.DeviceToken
 	}
 	return ""
 }
@@ -1172,14 +1184,15 @@ var File_xuncha_v1_account_service_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_account_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fxuncha/v1/account_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\"\xb5\x01\n" +
+	"\x1fxuncha/v1/account_service.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17xuncha/v1/account.proto\"\xe2\x01\n" +
 	"\fLoginRequest\x12%\n" +
 	"\busername\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\busername\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bpassword\x12)\n" +
 	"\vdevice_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\n" +
 	"deviceName\x12+\n" +
-	"\fnew_password\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vnewPassword\"\x9b\x02\n" +
+	"\fnew_password\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vnewPassword\x12+\n" +
+	"\fdevice_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\vdeviceToken\"\x9b\x02\n" +
 	"\rLoginResponse\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12#\n" +
 	"\rrefresh_token\x18\x02 \x01(\tR\frefreshToken\x12H\n" +

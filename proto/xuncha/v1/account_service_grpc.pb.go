@@ -41,7 +41,8 @@ const (
 type AccountServiceClient interface {
 	// Signs a device in. The answer for an unknown username and for a wrong
 	// password is the same, UNAUTHENTICATED with reason SIGN_IN_FAILED. After some
-	// failures a username or an address has to wait.
+	// failures a username or an address has to wait, but no device that was signed in to
+	// the account before (device_token).
 	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*LoginResponse, error)
 	// Spends a refresh token for new tokens. A token that was spent before signs
 	// the device out, unless the retry_id is that of the first time.
@@ -185,7 +186,8 @@ func (c *accountServiceClient) ListAccounts(ctx context.Context, in *ListAccount
 type AccountServiceServer interface {
 	// Signs a device in. The answer for an unknown username and for a wrong
 	// password is the same, UNAUTHENTICATED with reason SIGN_IN_FAILED. After some
-	// failures a username or an address has to wait.
+	// failures a username or an address has to wait, but no device that was signed in to
+	// the account before (device_token).
 	Login(context.Context, *LoginRequest) (*LoginResponse, error)
 	// Spends a refresh token for new tokens. A token that was spent before signs
 	// the device out, unless the retry_id is that of the first time.

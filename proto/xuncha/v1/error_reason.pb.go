@@ -196,6 +196,9 @@ const (
 	// FAILED_PRECONDITION: the change was taken back already, or is of a kind that cannot
 	// be.
 	ErrorReason_ERROR_REASON_CHANGE_NOT_REVOCABLE ErrorReason = 71
+	// RESOURCE_EXHAUSTED: the server does as much of this at once as it can; wait as RetryInfo
+	// says.
+	ErrorReason_ERROR_REASON_SERVER_BUSY ErrorReason = 73
 )
 
 // Enum value maps for ErrorReason.
@@ -273,6 +276,7 @@ var (
 		69: "ERROR_REASON_CHANGE_NOT_FOUND",
 		70: "ERROR_REASON_CHANGE_RESTED_ON",
 		71: "ERROR_REASON_CHANGE_NOT_REVOCABLE",
+		73: "ERROR_REASON_SERVER_BUSY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -347,6 +351,7 @@ var (
 		"ERROR_REASON_CHANGE_NOT_FOUND":              69,
 		"ERROR_REASON_CHANGE_RESTED_ON":              70,
 		"ERROR_REASON_CHANGE_NOT_REVOCABLE":          71,
+		"ERROR_REASON_SERVER_BUSY":                   73,
 	}
 )
 
@@ -381,7 +386,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xcf\x13\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xed\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -455,7 +460,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_TOO_MANY_PHOTOS\x10D\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_NOT_FOUND\x10E\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_RESTED_ON\x10F\x12%\n" +
-	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10GB\x87\x01\n" +
+	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10G\x12\x1c\n" +
+	"\x18ERROR_REASON_SERVER_BUSY\x10IB\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

@@ -105,7 +105,7 @@ func TestPasswordsWhileAltered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.ChangePassword(t.Context(), c, root().Password, "another horse battery", "10.0.0.2")
+	_, err = s.ChangePassword(t.Context(), c, root().Password, "another horse battery")
 	wantError(t, "a new password", err, ledger.ErrAltered)
 	_, err = s.ResetPassword(t.Context(), accounts.By{Account: "root"}, c.Account.ID)
 	wantError(t, "a one-time password", err, ledger.ErrAltered)

@@ -56,6 +56,8 @@ func (st *state) unreadable(name string) string {
 	switch {
 	case name == keysSecret:
 		return "the keys of the accounts cannot be read; account replace-keys makes new ones"
+	case name == proofSecret:
+		return "the key by which devices show that they were signed in cannot be read; account replace-keys makes a new one"
 	case kind == "password":
 		out, mend = fmt.Sprintf("the password of %s cannot be read", who), "; reset it"
 	case kind == "device":
@@ -116,13 +118,16 @@ func wellFormed(name string, value []byte) bool {
 	case name == keysSecret:
 		keys, err := parseKeys(value)
 		return err == nil && only(value, &keys) && !slices.ContainsFunc(keys, func(k signingKey) bool { return k.ID == "" || k.Created.IsZero() })
+	case name == proofSecret:
+		k, err := parseProofKey(value)
+		return err == nil && only(value, k) && !k.Created.IsZero()
 	case kind == "password":
 		r, err := readPassword(value)
 		return err == nil && only(value, &r) && r.OneTime != r.Expires.IsZero()
 	case kind == "device" && strings.Contains(of, "/"):
 		d, err := readDevice(value)
 		sum := func(b []byte) bool { return len(b) == 0 || len(b) == sha256.Size }
-		return err == nil && only(value, &d) && sum(d.Spent) && sum(d.Retry) && !d.Expires.IsZero()
+		return err == nil && only(value, &d) && sum(d.Spent) && sum(d.Retry) && sum(d.Former) && !d.Expires.IsZero()
 	}
 	return false
 }

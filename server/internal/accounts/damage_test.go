@@ -84,7 +84,7 @@ func TestUnreadablePassword(t *testing.T) {
 			w.damage(t, w.devices(t)[0], change)
 			_, _, err = w.Login(t.Context(), right())
 			wantError(t, "signing in", err, ledger.ErrBadRecord)
-			_, err = w.ChangePassword(t.Context(), c, password, "another horse battery", "10.0.0.1")
+			_, err = w.ChangePassword(t.Context(), c, password, "another horse battery")
 			wantError(t, "another password", err, ledger.ErrBadRecord)
 			if errors.Is(err, accounts.ErrSignIn) {
 				t.Errorf("got %v, which blames the caller", err)

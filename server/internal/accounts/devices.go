@@ -28,6 +28,9 @@ type deviceRecord struct {
 	// which it was: whoever has both gets the answer once more.
 	Spent []byte `json:"spent,omitempty"`
 	Retry []byte `json:"retry,omitempty"`
+	// Former is the hash of what earlier tokens of the device had in common, before Family
+	// took its place.
+	Former []byte `json:"former,omitempty"`
 }
 
 // errDevice means that what is stored of a device is nothing that this version has

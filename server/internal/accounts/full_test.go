@@ -56,7 +56,7 @@ func TestFullStore(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = w.ChangePassword(t.Context(), c, password, "another horse battery", "10.0.0.1")
+			_, err = w.ChangePassword(t.Context(), c, password, "another horse battery")
 			return err
 		},
 		"disable": func(t *testing.T, w *world) error {

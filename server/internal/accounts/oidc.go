@@ -99,9 +99,9 @@ const (
 	keysRenewed = 10 * time.Minute
 	// identityKept is how long a token is known to be good without being looked at anew.
 	identityKept = 15 * time.Minute
-	// maxWaiting is how many calls wait for the provider at once. It is less than the
+	// maxAsking is how many calls wait for the provider at once. It is less than the
 	// streams of one connection, so that a connection whose calls wait takes others.
-	maxWaiting = 32
+	maxAsking = 32
 	// maxAnswer is how many bytes an answer of the provider may have, unpacked, and
 	// maxAnswerHeader its header.
 	maxAnswer, maxAnswerHeader = 1 << 20, 64 << 10

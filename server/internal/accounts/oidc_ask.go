@@ -141,7 +141,7 @@ func (p *provider) newer(ctx context.Context, than *keySet) (keys *keySet, began
 	if err != nil {
 		return nil, false, err
 	}
-	if p.waiting.Add(1) > maxWaiting {
+	if p.waiting.Add(1) > maxAsking {
 		p.waiting.Add(-1)
 		return nil, began, troubled("too many calls wait for it")
 	}

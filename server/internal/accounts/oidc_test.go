@@ -163,7 +163,7 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.ChangePassword(t.Context(), c, "p", password, "10.0.0.1")
+	_, err = w.ChangePassword(t.Context(), c, "p", password)
 	wantError(t, "ChangePassword", err, accounts.ErrKeptElsewhere)
 	wantError(t, "Logout", w.Logout(t.Context(), c), accounts.ErrKeptElsewhere)
 	_, _, err = w.Login(t.Context(), accounts.SignIn{Username: "wang.fang", Password: "p"})

@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -56,10 +55,10 @@ func CheckPassword(field, password, username string) error {
 //	$argon2id$v=19$m=19456,t=2,p=1$<salt>$<key>
 //
 // with salt and key in base64 without padding.
-func hashPassword(password string) string {
+func (s *Service) hashPassword(password string) string {
 	salt := make([]byte, saltBytes)
 	rand.Read(salt) // never fails
-	key := argon2.IDKey([]byte(password), salt, argonPasses, argonMemory, argonLanes, keyBytes)
+	key := s.argon([]byte(password), salt, argonPasses, argonMemory, argonLanes, keyBytes)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
@@ -67,6 +66,9 @@ func hashPassword(password string) string {
 // errPassword means that what is stored of a password is nothing that this version has
 // stored. It is no fault of the caller's.
 var errPassword = fmt.Errorf("%w: what is stored of a password cannot be read", ledger.ErrBadRecord)
+
+// An argon computes a hash, as argon2.IDKey does.
+type argon = func(password, salt []byte, passes, memory uint32, lanes uint8, length uint32) []byte
 
 // An argonHash is a hash with its parameters.
 type argonHash struct {
@@ -95,12 +97,12 @@ func parseHash(text string) (h argonHash, err error) {
 }
 
 // matches reports whether the password is the one that was hashed.
-func matches(hash, password string) (bool, error) {
+func (s *Service) matches(hash, password string) (bool, error) {
 	h, err := parseHash(hash)
 	if err != nil {
 		return false, err
 	}
-	got := argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(len(h.key)))
+	got := s.argon([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(len(h.key)))
 	return subtle.ConstantTimeCompare(got, h.key) == 1, nil
 }
 
@@ -108,18 +110,3 @@ func matches(hash, password string) (bool, error) {
 // it to be compared, so that the time tells them nothing.
 var nobodys = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
 	base64.RawStdEncoding.EncodeToString(make([]byte, saltBytes)), base64.RawStdEncoding.EncodeToString(make([]byte, keyBytes)))
-
-// hashers bounds how many hashes are computed at once, each in its 19 MiB.
-const hashers = 2
-
-// hashing calls f when its turn has come.
-func (s *Service) hashing(ctx context.Context, f func()) error {
-	select {
-	case s.hashes <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-s.hashes }()
-	f()
-	return nil
-}

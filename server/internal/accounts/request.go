@@ -169,10 +169,10 @@ func (s *Service) passwordAgain(ctx context.Context, account, request, own strin
 			return "", nil
 		}
 		if !record.OneTime {
-			return "", s.sameOwn(ctx, record, own)
+			return "", s.sameOwn(ctx, account, record, own)
 		}
 		if value == nil {
-			if value, oneTime, err = s.hashed(ctx, "", request); err != nil {
+			if value, oneTime, err = s.hashed(ctx, account, "", request); err != nil {
 				return "", err
 			}
 		}
@@ -188,9 +188,9 @@ func (s *Service) passwordAgain(ctx context.Context, account, request, own strin
 }
 
 // sameOwn returns an error where the password of a repeat is another than the first one.
-func (s *Service) sameOwn(ctx context.Context, record passwordRecord, own string) (err error) {
+func (s *Service) sameOwn(ctx context.Context, account string, record passwordRecord, own string) (err error) {
 	same := false
-	if hashed := s.hashing(ctx, func() { same, err = matches(record.Hash, own) }); hashed != nil {
+	if hashed := s.hashing(ctx, turn{known, account}, func() { same, err = s.matches(record.Hash, own) }); hashed != nil {
 		return hashed
 	}
 	if err == nil && !same {

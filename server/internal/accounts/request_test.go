@@ -446,7 +446,7 @@ func TestRepeatComparesPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.ChangePassword(t.Context(), c, "another horse battery", "a horse that was chosen", ""); err != nil {
+	if _, err := w.ChangePassword(t.Context(), c, "another horse battery", "a horse that was chosen"); err != nil {
 		t.Fatal(err)
 	}
 	for _, own := range []string{"another horse battery", "yet another horse battery"} {

@@ -32,7 +32,7 @@ func (s *Service) ResetPassword(ctx context.Context, by By, id string) (oneTime 
 			return "", err
 		}
 		if value == nil {
-			if value, oneTime, err = s.hashed(ctx, "", by.Request.ID); err != nil {
+			if value, oneTime, err = s.hashed(ctx, id, "", by.Request.ID); err != nil {
 				return "", err
 			}
 			// Which took a while, and the first one is void from here on.

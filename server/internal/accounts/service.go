@@ -14,6 +14,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/crypto/argon2"
 
 	"xuncha/ledger"
 	"xuncha/sites"
@@ -71,7 +72,9 @@ type Service struct {
 	identities *lru.Cache[tokenSum, *identity]
 	accessed   *lru.Cache[accessKey, struct{}]
 	throttle   *throttle
-	hashes     chan struct{}
+	hashes     *turns
+	argon      argon
+	proof      atomic.Pointer[proofKey] // nil for none yet
 }
 
 // A Caller is who calls: an account, on one of its devices.
@@ -122,7 +125,7 @@ type content struct {
 
 // Open reads the history of accounts from the store.
 func Open(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, hashes: make(chan struct{}, hashers)}
+	s := &Service{Config: c, throttle: newThrottle(), hashes: newTurns(), argon: argon2.IDKey}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Accounts, new(state),
 		func(_ context.Context, st *state, entries []ledger.Entry) (*state, error) {
 			return st.apply(entries)
@@ -141,9 +144,6 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.Provider != nil {
 		s.provider = newProvider(*c.Provider, c.Now)
 	}
-	if s.throttle, err = newThrottle(); err != nil {
-		return nil, err
-	}
 	if err := s.projection.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("reading the accounts: %w", err)
 	}
@@ -156,6 +156,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		return nil, fmt.Errorf("reading the keys of the accounts: %w", err)
 	}
 	s.ring.Store(ring)
+	if err := s.readProofKey(ctx); err != nil {
+		return nil, fmt.Errorf("reading the key of devices: %w", err)
+	}
 	return s, nil
 }
 
@@ -194,6 +197,7 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	ring, err := s.readKeys(ctx)
 	if err == nil {
 		s.ring.Store(ring)
+		err = s.readProofKey(ctx)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,19 @@ const password = "correct horse battery"
 type store struct {
 	*ledgertest.Memory
 	accountstest.MemorySecrets
+	away atomic.Bool  // secrets cannot be read
+	read atomic.Int64 // how many secrets were
+}
+
+var errAway = fmt.Errorf("to order: %w", ledger.ErrUnavailable)
+
+// Secret implements accounts.Secrets.
+func (s *store) Secret(ctx context.Context, name string) ([]byte, int64, error) {
+	s.read.Add(1)
+	if s.away.Load() {
+		return nil, 0, errAway
+	}
+	return s.MemorySecrets.Secret(ctx, name)
 }
 
 func newStore(t testing.TB) *store { return &store{Memory: ledgertest.New(t)} }
@@ -422,7 +436,7 @@ func TestSignedOut(t *testing.T) {
 			return err
 		},
 		"Password": func(w *world, c accounts.Caller) error {
-			_, err := w.ChangePassword(context.Background(), c, password, "another horse battery", "10.0.0.1")
+			_, err := w.ChangePassword(context.Background(), c, password, "another horse battery")
 			return err
 		},
 	} {

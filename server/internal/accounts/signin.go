@@ -55,7 +55,7 @@ func (s *Service) newest(ctx context.Context, name string) (int64, error) {
 // which gives the password, if it has an id. Where the change could not be put on record,
 // nothing is stored: nobody would know the new password.
 func (s *Service) setPassword(ctx context.Context, account, password, request string, after func(context.Context, string) (int64, error)) (oneTime string, err error) {
-	value, oneTime, err := s.hashed(ctx, password, request)
+	value, oneTime, err := s.hashed(ctx, account, password, request)
 	if err != nil {
 		return "", err
 	}
@@ -67,9 +67,9 @@ func (s *Service) setPassword(ctx context.Context, account, password, request st
 	return oneTime, s.Secrets.PutSecret(ctx, name, revision, value)
 }
 
-// hashed returns what is stored of a password, or of a new one-time password where it is
-// empty, which is returned too. The error is of setPassword.
-func (s *Service) hashed(ctx context.Context, password, request string) (value []byte, oneTime string, err error) {
+// hashed returns what is stored of an account's password, or of a new one-time password
+// where it is empty, which is returned too. The error is of setPassword.
+func (s *Service) hashed(ctx context.Context, account, password, request string) (value []byte, oneTime string, err error) {
 	if err := s.Altered(); err != nil {
 		return nil, "", err
 	}
@@ -81,7 +81,7 @@ func (s *Service) hashed(ctx context.Context, password, request string) (value [
 		password = oneTime
 		record.OneTime, record.Expires = true, s.Now().Add(OneTimeLifetime)
 	}
-	if err := s.hashing(ctx, func() { record.Hash = hashPassword(password) }); err != nil {
+	if err := s.hashing(ctx, turn{known, account}, func() { record.Hash = s.hashPassword(password) }); err != nil {
 		return nil, "", err
 	}
 	value, err = json.Marshal(record)
@@ -106,12 +106,17 @@ type SignIn struct {
 	NewPassword string
 	// DeviceName is what the phone calls itself. It is cleaned.
 	DeviceName string
+	// DeviceToken is a refresh token that the device has had of the account, also one that
+	// is good for nothing else any more. Others' failures do not keep such a device waiting.
+	// What is none is passed over.
+	DeviceToken string
 	// Address is where the call comes from.
 	Address string
 }
 
-// Login signs a device in. The error is ErrSignIn, ErrThrottled,
-// ErrPasswordChange or ErrWeakPassword.
+// Login signs a device in. The error is ErrSignIn, ErrThrottled, ErrBusy,
+// ErrPasswordChange or ErrWeakPassword. Up to ErrSignIn as much is done for a name that no
+// account has as for any.
 func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error) {
 	ctx = ledger.WithReserve(ctx)
 	if err := s.takesPasswords(); err != nil {
@@ -119,39 +124,18 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	}
 	// A keyboard's suggestion ends with a space, and what is pasted may have more around it.
 	name := strings.ToLower(strings.TrimSpace(texts.Clean(in.Username)))
-	if err := s.throttle.try(s.Now(), name, in.Address); err != nil {
-		return nil, Tokens{}, err
-	}
 	a := s.projection.State().named(name)
-	record := passwordRecord{Hash: nobodys}
-	var revision int64
-	// Nobody's password is looked up too, so that it takes as long.
-	id := "none"
-	if a != nil {
-		id = a.ID
+	buckets, at := s.throttle.of(a, name, in.Address), turn{strangers, network(in.Address)}
+	if device := s.deviceOf(a, in.DeviceToken); device != "" {
+		buckets, at = s.throttle.ofDevice(a.ID, device), turn{known, a.ID}
 	}
-	value, revision, err := s.Secrets.Secret(ctx, passwordSecret(id))
-	switch {
-	case errors.Is(err, ErrNoSecret):
-	case err != nil:
-		return nil, Tokens{}, err
-	default:
-		if record, err = readPassword(value); err != nil {
-			s.damaged(passwordSecret(id))
-			return nil, Tokens{}, err
-		}
-	}
-	right := false
-	if hashed := s.hashing(ctx, func() { right, err = matches(record.Hash, in.Password) }); hashed != nil {
-		return nil, Tokens{}, hashed
-	}
+	record, revision, right, err := s.compare(ctx, a, in.Password, buckets, at)
 	if err != nil {
 		return nil, Tokens{}, err
 	}
-	if a == nil || !right || !a.Disabled.IsZero() || a.External() || record.OneTime && !s.Now().Before(record.Expires) {
+	if !right {
 		return nil, Tokens{}, ErrSignIn
 	}
-	s.throttle.succeed(name, in.Address)
 	if record.OneTime {
 		if in.NewPassword == "" {
 			return nil, Tokens{}, &sites.FieldError{Field: "new_password", Err: ErrPasswordChange}
@@ -164,6 +148,52 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	}
 	t, err := s.newDevice(ctx, a, in.DeviceName)
 	return a, t, err
+}
+
+// compare reports whether the account, which is nil for nobody's, is signed in to with the
+// password. Whatever the answer, one secret is read, one hash is computed, and one failure
+// is counted in each bucket, unless the password was right; so is one of a caller that is gone.
+func (s *Service) compare(ctx context.Context, a *Account, password string, buckets []bucket, at turn) (record passwordRecord, revision int64, right bool, err error) {
+	try, err := s.throttle.begin(ctx, s.Now, buckets)
+	if err != nil {
+		return record, 0, false, err
+	}
+	defer try.wrong()
+	record.Hash = nobodys
+	name := passwordSecret("none")
+	if a != nil {
+		name = passwordSecret(a.ID)
+	}
+	value, revision, err := s.Secrets.Secret(ctx, name)
+	switch {
+	case errors.Is(err, ErrNoSecret):
+	case err != nil:
+		if ctx.Err() == nil {
+			try.void()
+		}
+		return record, 0, false, err
+	default:
+		if record, err = readPassword(value); err != nil {
+			s.damaged(name)
+			try.void()
+			return record, 0, false, err
+		}
+	}
+	same := false
+	if err := s.hashing(ctx, at, func() { same, err = s.matches(record.Hash, password) }); err != nil {
+		if errors.Is(err, ErrBusy) {
+			try.void()
+		}
+		return record, 0, false, err
+	}
+	if err != nil {
+		return record, 0, false, err
+	}
+	if a == nil || !same || a.External() || !a.Disabled.IsZero() || record.OneTime && !s.Now().Before(record.Expires) {
+		return record, 0, false, nil
+	}
+	try.right()
+	return record, revision, true, nil
 }
 
 // replacePassword replaces the password with the revision by a new one and signs
@@ -189,38 +219,21 @@ func (s *Service) replacePassword(ctx context.Context, a *Account, password stri
 }
 
 // ChangePassword replaces the caller's own password, signs out all of the
-// account's devices and signs the caller's in anew.
-func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, address string) (Tokens, error) {
+// account's devices and signs the caller's in anew. The errors are those of Login.
+func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password string) (Tokens, error) {
 	ctx = ledger.WithReserve(ctx)
 	if c.Account.External() {
 		return Tokens{}, ErrKeptElsewhere
 	}
-	if err := s.throttle.try(s.Now(), c.Account.Username, address); err != nil {
-		return Tokens{}, err
-	}
-	value, revision, err := s.Secrets.Secret(ctx, passwordSecret(c.Account.ID))
-	if errors.Is(err, ErrNoSecret) {
-		return Tokens{}, ErrSignIn
-	}
-	if err != nil {
-		return Tokens{}, err
-	}
-	record, err := readPassword(value)
-	if err != nil {
-		s.damaged(passwordSecret(c.Account.ID))
-		return Tokens{}, err
-	}
-	right := false
-	if hashed := s.hashing(ctx, func() { right, err = matches(record.Hash, old) }); hashed != nil {
-		return Tokens{}, hashed
-	}
+	// Whoever is signed in waits for no strangers' failures, and a token that was stolen
+	// gives no more tries than any device has.
+	_, revision, right, err := s.compare(ctx, c.Account, old, s.throttle.ofDevice(c.Account.ID, c.Device), turn{known, c.Account.ID})
 	if err != nil {
 		return Tokens{}, err
 	}
 	if !right {
 		return Tokens{}, ErrSignIn
 	}
-	s.throttle.succeed(c.Account.Username, address)
 	name := ""
 	if value, _, err := s.Secrets.Secret(ctx, deviceSecret(c.Account.ID, c.Device)); err == nil {
 		if d, err := readDevice(value); err == nil {
@@ -234,8 +247,8 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password, a
 	return s.newDevice(ctx, a, name)
 }
 
-// A refreshToken is account.device.family.secret, the latter two 32 random
-// bytes in base64.
+// A refreshToken is account.device.family.secret, the latter two of 32 bytes in base64.
+// The family is that of proof.go, or random where that was not to be had.
 type refreshToken struct {
 	account, device string
 	family, secret  []byte
@@ -276,11 +289,13 @@ func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
 // newDevice signs a new device of the account in.
 func (s *Service) newDevice(ctx context.Context, a *Account, name string) (Tokens, error) {
-	t := refreshToken{account: a.ID, device: s.NewID(), family: make([]byte, 32), secret: make([]byte, 32)}
-	for _, b := range [][]byte{t.family, t.secret} {
-		if _, err := s.Random.Read(b); err != nil {
-			return Tokens{}, err
-		}
+	t := refreshToken{account: a.ID, device: s.NewID(), secret: make([]byte, 32)}
+	if _, err := s.Random.Read(t.secret); err != nil {
+		return Tokens{}, err
+	}
+	var err error
+	if t.family, err = s.newFamily(ctx, t.account, t.device); err != nil {
+		return Tokens{}, err
 	}
 	d := deviceRecord{Name: texts.CleanName(name, MaxDeviceName), Family: hash(t.family), Current: hash(t.secret)}
 	return s.put(ctx, a, t, d, 0)
@@ -336,15 +351,17 @@ func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, To
 			s.damaged(deviceSecret(t.account, t.device))
 			return nil, Tokens{}, errors.Join(err, s.Secrets.DeleteSecret(ctx, deviceSecret(t.account, t.device)))
 		}
-		if !same(d.Family, hash(t.family)) || d.Generation != a.generation || !s.Now().Before(d.Expires) {
+		if presented := hash(t.family); !same(d.Family, presented) && !same(d.Former, presented) ||
+			d.Generation != a.generation || !s.Now().Before(d.Expires) {
 			return nil, Tokens{}, ErrToken
 		}
-		next := refreshToken{t.account, t.device, t.family, make([]byte, 32)}
+		next := refreshToken{t.account, t.device, s.familyOr(ctx, t), make([]byte, 32)}
+		family := hash(next.family)
 		switch presented := hash(t.secret); {
 		case same(d.Current, presented):
 		case retry != "" && same(d.Spent, presented) && same(d.Retry, hash([]byte(retry))):
 			next.secret = derive(t.secret, retry)
-			if !same(d.Current, hash(next.secret)) {
+			if !same(d.Current, hash(next.secret)) || !same(d.Family, family) {
 				return nil, Tokens{}, ErrToken
 			}
 			out, err := s.tokens(ctx, a, next, d)
@@ -360,6 +377,9 @@ func (s *Service) Refresh(ctx context.Context, text, retry string) (*Account, To
 			d.Retry = nil
 		}
 		d.Spent, d.Current = d.Current, hash(next.secret)
+		if !same(d.Family, family) {
+			d.Former, d.Family = d.Family, family
+		}
 		out, err := s.put(ctx, a, next, d, revision)
 		if errors.Is(err, ledger.ErrMoved) {
 			continue // another call was quicker; this one is a repeat now

@@ -108,12 +108,13 @@ func (s *Service) RotateKeys(ctx context.Context) error {
 
 // ReplaceKeys lets a new key sign and forgets all others, as when somebody may
 // have read them. Access tokens that they have signed are not valid any more;
-// devices stay signed in and refresh theirs. Other servers of the store know it
+// devices stay signed in and refresh theirs, and show only then again that they have been
+// signed in. Other servers of the store know it
 // keysEvery later at the latest.
 func (s *Service) ReplaceKeys(ctx context.Context) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
-	return s.rotate(ctx, true)
+	return errors.Join(s.rotate(ctx, true), s.replaceProofKey(ctx))
 }
 
 // rotate adds a key, or takes over the one that another server has just added.

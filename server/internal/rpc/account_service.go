@@ -21,7 +21,8 @@ func (s *accountService) Login(ctx context.Context, req *xunchav1.LoginRequest) 
 		return nil, errNoAccounts
 	}
 	a, t, err := s.config.Accounts.Login(ctx, accounts.SignIn{
-		Username: req.Username, Password: req.Password, NewPassword: req.NewPassword, DeviceName: req.DeviceName, Address: s.config.addressOf(ctx),
+		Username: req.Username, Password: req.Password, NewPassword: req.NewPassword, DeviceName: req.DeviceName,
+		DeviceToken: req.DeviceToken, Address: s.config.addressOf(ctx),
 	})
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (s *accountService) ChangePassword(ctx context.Context, req *xunchav1.Chang
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.config.Accounts.ChangePassword(ctx, c, req.OldPassword, req.NewPassword, s.config.addressOf(ctx))
+	t, err := s.config.Accounts.ChangePassword(ctx, c, req.OldPassword, req.NewPassword)
 	if err != nil {
 		return nil, err
 	}

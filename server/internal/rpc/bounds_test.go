@@ -68,6 +68,7 @@ var bounds = map[string]any{
 	"LoginRequest.password string.max_len":                   accounts.MaxPassword,
 	"LoginRequest.new_password string.max_len":               accounts.MaxPassword,
 	"LoginRequest.device_name string.max_len":                accounts.MaxSentDeviceName,
+	"LoginRequest.device_token string.max_bytes":             accounts.MaxRefreshToken,
 	"CreateAccountRequest.password string.max_len":           accounts.MaxPassword,
 	"ChangePasswordRequest.old_password string.max_len":      accounts.MaxPassword,
 	"ChangePasswordRequest.new_password string.max_len":      accounts.MaxPassword,

@@ -62,6 +62,10 @@ func (m meaning) words() word { return word{m.en, m.zh} }
 // somebody has to decide first. Until then it keeps what it has.
 const alteredRetry = 10 * time.Minute
 
+// busyRetry is after how long a caller tries again where the server does as much at once as
+// it can.
+const busyRetry = 2 * time.Second
+
 const (
 	alteredEN = "Stored data was altered and waits for whoever runs the server. Keep what you have; it is sent again later."
 	alteredZH = "服务器上的存档数据被改动，正等待管理员处理。请保留当前内容，稍后会自动重试。"
@@ -179,7 +183,9 @@ var meanings = []meaning{
 	{accounts.ErrSignIn, codes.Unauthenticated, xunchav1.ErrorReason_ERROR_REASON_SIGN_IN_FAILED, 0, false,
 		"The username or the password is wrong.", "用户名或密码错误。"},
 	{accounts.ErrThrottled, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_SIGN_IN_THROTTLED, time.Second, false,
-		"Too many failed attempts to sign in. Wait.", "登录失败次数过多，请稍候。"},
+		"Too many failed attempts to sign in. Wait, and then use a device that was signed in before, or ask an administrator.", "登录失败次数过多，请稍候重试；也可使用曾登录过的设备，或联系管理员。"},
+	{accounts.ErrBusy, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_SERVER_BUSY, busyRetry, false,
+		"The server does as much of this at once as it can. Try again.", "服务器繁忙，请稍后重试。"},
 	{errLimited, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, time.Second, false,
 		"Too many calls. Wait.", "请求过于频繁，请稍候。"},
 	{errCrowded, codes.ResourceExhausted, xunchav1.ErrorReason_ERROR_REASON_RATE_LIMITED, crowdedRetry, false,

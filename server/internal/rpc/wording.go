@@ -45,6 +45,7 @@ var fieldWords = map[string]word{
 	"deregistered_on":        {"last day of the registration", "注销日期"},
 	"deregistered_time":      {"end of the registration", "注销时间"},
 	"device_name":            {"device name", "设备名称"},
+	"device_token":           {"device token", "设备凭证"},
 	"dispersed_people_count": {"number of dispersed people", "劝离人数"},
 	"display_name":           {"person's name", "姓名"},
 	"distance_m":             {"distance", "距离"},
