@@ -43,7 +43,7 @@ func visit(ctx context.Context, folder, site string, door []byte) error {
 		return err
 	}
 	defer c.Close()
-	if c.Session() == (client.Session{}) {
+	if !c.Session().SignedIn() {
 		if _, err := c.SignIn(ctx, client.SignIn{Username: "wang", Password: "correct horse battery staple", DeviceName: "work phone"}); err != nil {
 			return err
 		}

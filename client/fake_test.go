@@ -48,6 +48,7 @@ type server struct {
 	valid            map[string]time.Time // until when access tokens are valid
 	current, family  string               // refresh token of the one device, and what it began with
 	spent, spentWith string
+	shown            []string // the device tokens of sign-ins
 	refreshes        []*xunchav1.RefreshTokenRequest
 	reports          []*xunchav1.SubmitCheckInRequest
 	declared         []byte // the SHA-256 of the one photo
@@ -204,6 +205,7 @@ const (
 func (s *server) Login(_ context.Context, req *xunchav1.LoginRequest) (*xunchav1.LoginResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.shown = append(s.shown, req.DeviceToken)
 	switch {
 	case req.Password == oneTime && req.NewPassword == "":
 		return nil, reasoned(codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PASSWORD_CHANGE_REQUIRED, 0)

@@ -16,7 +16,8 @@ import (
 )
 
 // A Session is what a device keeps to stay signed in. It is a secret: whoever has it
-// can call the server as the account. The zero value is nobody's.
+// can call the server as the account. The zero value is nobody's, and so is one with which
+// SignedIn is false.
 type Session struct {
 	// AccessToken goes with every call.
 	AccessToken string `json:"access_token,omitempty"`
@@ -30,11 +31,17 @@ type Session struct {
 	// with it, so that an attempt whose answer was lost can be repeated, also by the
 	// app's next run. Any other second attempt with the token signs the device out.
 	RetryID string `json:"retry_id,omitempty"`
+	// DeviceToken is what a device that is signed out shows when it signs in again: that it
+	// was signed in before. Keep it too.
+	DeviceToken string `json:"device_token,omitempty"`
 }
+
+// SignedIn reports whether somebody is signed in, as far as is known.
+func (s Session) SignedIn() bool { return s.AccessToken != "" || s.RefreshToken != "" }
 
 // String says whether somebody is signed in, and none of the secrets.
 func (s Session) String() string {
-	if s.AccessToken == "" {
+	if !s.SignedIn() {
 		return "signed out"
 	}
 	return "signed in"
@@ -113,6 +120,14 @@ func (s *session) keep(next Session) error {
 	return nil
 }
 
+// signedOut returns what is left of the session of a device that is signed out.
+func (s Session) signedOut() Session {
+	if s.RefreshToken != "" {
+		return Session{DeviceToken: s.RefreshToken}
+	}
+	return Session{DeviceToken: s.DeviceToken}
+}
+
 // made returns the session with tokens that came just now.
 func (s *session) made(access, refresh string, expires time.Time) Session {
 	out := Session{AccessToken: access, RefreshToken: refresh, RetryID: s.config.NewID()}
@@ -162,6 +177,9 @@ func (s *session) renew(present Session) (string, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, refreshTimeout)
 	defer cancel()
 	next, err := s.spend(ctx, present)
+	if tokenInvalid(err) {
+		next = present.signedOut()
+	}
 	if err == nil || tokenInvalid(err) {
 		if kept := s.replace(present, next); kept != nil {
 			err = status.Error(codes.Internal, kept.Error())
@@ -199,7 +217,7 @@ func (s *session) spend(ctx context.Context, present Session) (Session, error) {
 func (s *session) bearer() *bearer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == (Session{}) {
+	if !s.current.SignedIn() {
 		return nil
 	}
 	return &bearer{session: s}

@@ -42,7 +42,7 @@ func TestSignIn(t *testing.T) {
 	if err := p.SignOut(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.me(); !tokenInvalid(err) || p.kept != (Session{}) || p.Session() != p.kept {
+	if err := p.me(); !tokenInvalid(err) || p.kept.SignedIn() || p.Session() != p.kept {
 		t.Errorf("signed out: %v, and %#v is kept", err, p.kept)
 	}
 	for in, want := range map[SignIn]xunchav1.ErrorReason{
@@ -55,6 +55,10 @@ func TestSignIn(t *testing.T) {
 	}
 	if a, err := p.SignIn(t.Context(), SignIn{Username: "wang", Password: oneTime, NewPassword: password}); err != nil || a.Username != "wang" {
 		t.Errorf("with a one-time password and a new one: %v, %v", a, err)
+	}
+	// It shows each time that it was signed in before, also after it was started anew.
+	if got := strings.Join(s.shown, ", "); got != ", device 1., device 1., device 1." {
+		t.Errorf("the sign-ins have shown %q, want what the device had", got)
 	}
 }
 
@@ -242,8 +246,15 @@ func TestSignedOutByServer(t *testing.T) {
 			t.Errorf("got %v, want TOKEN_INVALID", err)
 		}
 	}
-	if p.kept != (Session{}) || s.counted("RefreshToken") != 1 {
+	if p.kept.SignedIn() || p.kept.DeviceToken == "" || s.counted("RefreshToken") != 1 {
 		t.Errorf("%#v is kept, and the server was asked %d times", p.kept, s.counted("RefreshToken"))
+	}
+	p.start(s)
+	if _, err := p.SignIn(t.Context(), SignIn{Username: "wang", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	if shown := s.shown[len(s.shown)-1]; shown == "" {
+		t.Error("the next sign-in does not show that the device was signed in before")
 	}
 }
 

@@ -18,10 +18,12 @@ type SignIn struct {
 }
 
 // SignIn signs this device in, in the place of whoever was, and returns the account.
-// It is tried once: each attempt that succeeds is a device of its own.
+// It is tried once: each attempt that succeeds is a device of its own. The server learns
+// whether this device was signed in before, so that nobody else's failures keep it waiting.
 func (c *Client) SignIn(ctx context.Context, in SignIn) (*xunchav1.Account, error) {
 	answer, err := c.session.accounts.Login(ctx, &xunchav1.LoginRequest{
 		Username: in.Username, Password: in.Password, NewPassword: in.NewPassword, DeviceName: in.DeviceName,
+		DeviceToken: c.session.get().signedOut().DeviceToken,
 	})
 	if err != nil {
 		return nil, err
@@ -39,7 +41,7 @@ func (c *Client) SignOut(ctx context.Context) error {
 	if err != nil && !tokenInvalid(err) {
 		return err
 	}
-	return c.session.set(Session{})
+	return c.session.set(c.session.get().signedOut())
 }
 
 // Session returns the present session, which Config.Keep was given last.
