@@ -19,7 +19,7 @@ type ImportSitesCommand struct {
 // Run imports the table, or prints what is wrong with it.
 func (c *ImportSitesCommand) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	defer frugal()()
-	data, shut, err := c.open(ctx)
+	data, shut, err := table.Open(ctx, c.File)
 	if err != nil {
 		return err
 	}

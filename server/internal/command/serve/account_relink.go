@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -77,11 +76,11 @@ func (c *AccountRelinkCommand) check() error {
 func (c *AccountRelinkCommand) links(ctx context.Context, people *accounts.Service) (links []accounts.Link, rows []int, err error) {
 	switch {
 	case c.Table != "":
-		f, err := os.Open(c.Table)
+		f, shut, err := table.Open(ctx, c.Table)
 		if err != nil {
 			return nil, nil, err
 		}
-		defer f.Close()
+		defer shut()
 		err = table.Read(ctx, filepath.Base(c.Table), f, table.Links, func(r table.Row) error {
 			links, rows = append(links, accounts.Link{Username: r.Cells[0], Subject: r.Cells[1]}), append(rows, r.Number)
 			return nil
