@@ -21,7 +21,7 @@ type tlsConfig struct {
 	TLSMin               string `name:"tls-min" default:"1.3" enum:"1.2,1.3" help:"Least version of TLS that is spoken: 1.2 or 1.3. Default: ${default}."`
 	TLSClientCA          string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Certificates, in PEM, that sign those of clients. A client that has one must have one that they sign."`
 	TLSRequireClientCert bool   `name:"tls-require-client-cert" help:"Take no client without a certificate."`
-	PlaintextBehindProxy bool   `name:"plaintext-behind-proxy" help:"Speak plaintext on an address that other machines can reach, because a proxy before the server speaks TLS. Nobody but the proxy may reach the address."`
+	PlaintextBehindProxy bool   `name:"plaintext-behind-proxy" help:"Speak plaintext on an address that other machines can reach, because a proxy before the server speaks TLS. Nobody but the proxy may reach the address, there must be an account, and the proxy must add the caller's address to x-forwarded-for."`
 }
 
 // check returns an error that names a missing flag, or two that cannot be used
@@ -42,11 +42,14 @@ func (c tlsConfig) check() error {
 	return nil
 }
 
-// checkListen returns an error for an address that other machines can reach, unless
-// calls are encrypted and the server asks who calls.
+// checkListen returns an error for an address that other machines can reach, themselves or
+// through a proxy, unless calls are encrypted and the server asks who calls.
 func checkListen(address string, c tlsConfig, hasAccounts bool) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return fmt.Errorf("--listen: %w", err)
+	}
+	if c.PlaintextBehindProxy && !hasAccounts { // wherever it listens, the proxy reaches it
+		return errors.New("--plaintext-behind-proxy: whoever reaches the proxy could do everything, because the server has no accounts; create the first with: xuncha account create --role admin, or give --oidc-issuer; where there is no proxy, leave the flag out")
 	}
 	if client.IsLoopback(address) {
 		return nil
