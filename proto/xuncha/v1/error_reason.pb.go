@@ -199,6 +199,9 @@ const (
 	// RESOURCE_EXHAUSTED: the server does as much of this at once as it can; wait as RetryInfo
 	// says.
 	ErrorReason_ERROR_REASON_SERVER_BUSY ErrorReason = 73
+	// UNAVAILABLE: the server is behind a proxy, and the last part of x-forwarded-for, which
+	// the proxy adds, is no address. Keep what you have and try again later.
+	ErrorReason_ERROR_REASON_PROXY_MISCONFIGURED ErrorReason = 74
 )
 
 // Enum value maps for ErrorReason.
@@ -277,6 +280,7 @@ var (
 		70: "ERROR_REASON_CHANGE_RESTED_ON",
 		71: "ERROR_REASON_CHANGE_NOT_REVOCABLE",
 		73: "ERROR_REASON_SERVER_BUSY",
+		74: "ERROR_REASON_PROXY_MISCONFIGURED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -352,6 +356,7 @@ var (
 		"ERROR_REASON_CHANGE_RESTED_ON":              70,
 		"ERROR_REASON_CHANGE_NOT_REVOCABLE":          71,
 		"ERROR_REASON_SERVER_BUSY":                   73,
+		"ERROR_REASON_PROXY_MISCONFIGURED":           74,
 	}
 )
 
@@ -386,7 +391,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xed\x13\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x93\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -461,7 +466,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_CHANGE_NOT_FOUND\x10E\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_RESTED_ON\x10F\x12%\n" +
 	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10G\x12\x1c\n" +
-	"\x18ERROR_REASON_SERVER_BUSY\x10IB\x87\x01\n" +
+	"\x18ERROR_REASON_SERVER_BUSY\x10I\x12$\n" +
+	" ERROR_REASON_PROXY_MISCONFIGURED\x10JB\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +
 	"Xuncha::V1b\x06proto3"
 

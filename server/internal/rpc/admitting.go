@@ -36,11 +36,12 @@ func (s admitting) RegisterService(d *grpc.ServiceDesc, service any) {
 // caller is admitted, and serve does what the method does with what its read has read.
 func (c *calls) unary(ctx context.Context, method string, receive func(ctx context.Context, m any, most int) error,
 	serve func(ctx context.Context, read func(any) error) (any, error)) (resp any, err error) {
-	err = c.observe(ctx, method, func(string) error {
+	err = c.observe(ctx, method, func(_ string, known *bool) error {
 		ctx, row, err := c.admit(ctx, method)
 		if err != nil {
 			return err
 		}
+		*known = !row.open
 		defer c.settle(ctx)
 		var (
 			req     any

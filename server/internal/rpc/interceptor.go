@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"regexp"
 	"runtime/debug"
 	"strconv"
@@ -31,14 +30,17 @@ import (
 // line is logged.
 type calls struct {
 	config    *Config
-	log       *slog.Logger
+	lines     *CallLog
 	validator protovalidate.Validator
 	newID     func() string
 	now       func() time.Time
 	stopping  <-chan struct{}
 
-	perAccount, perAddress *limiter
-	questions              *questions
+	perAccount *limiter
+	perAddress *addressLimiter
+	questions  *questions
+	// methods are the names of all methods that there are.
+	methods map[string]bool
 }
 
 // stream wraps a call with a stream in either direction.
@@ -46,43 +48,47 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	defer letGo(stream.Context())
 	method := info.FullMethod
 	if srv == nil {
-		method = "unknown" // and its name is whatever the caller wrote
+		method = unknownMethod
 	}
-	return c.observe(stream.Context(), method, func(id string) error {
+	return c.observe(stream.Context(), method, func(id string, known *bool) error {
 		ctx, row, err := c.admit(stream.Context(), method)
 		if err != nil {
 			return err
 		}
+		*known = !row.open
 		defer c.settle(ctx)
 		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, asks: info.IsClientStream, answers: info.IsServerStream}
-		if !strings.HasPrefix(method, "/xuncha.") {
-			return c.untilStopping(func() error { return next(srv, checked) })
+		call := func() error { return next(srv, checked) }
+		if checked.standard = !strings.HasPrefix(method, "/xuncha."); checked.standard {
+			call = func() error { return c.untilStopping(func() error { return next(srv, checked) }) }
+			if row.open {
+				return call()
+			}
 		}
 		checked.watch = c.watch(ctx, &row, id)
 		defer checked.watch.stop()
-		if err := next(srv, checked); err != nil {
+		if err := call(); err != nil {
 			return cmp.Or(checked.gone(), err)
 		}
 		return nil
 	})
 }
 
+// unknownMethod stands in the log for a method that does not exist, whose name is whatever
+// the caller wrote.
+const unknownMethod = "unknown"
+
 // admit returns the call's scope, once the caller may call the method.
 func (c *calls) admit(ctx context.Context, method string) (context.Context, access, error) {
+	row := accesses[method]
 	if !strings.HasPrefix(method, "/xuncha.") {
-		return ctx, access{open: true}, nil
+		if row = c.config.standard(method); row.open {
+			return ctx, row, nil
+		}
 	}
 	if err := c.config.started(); err != nil {
 		return ctx, access{}, err
 	}
-	if c.perAddress != nil && !c.config.fromHere(ctx) {
-		if address := c.config.addressOf(ctx); !isLocal(address) {
-			if err := c.perAddress.take(c.now(), address); err != nil {
-				return ctx, access{}, err
-			}
-		}
-	}
-	row := accesses[method]
 	s := &scope{ctx: ctx, config: c.config, rosterAt: c.config.Roster.Roster(), now: c.now(), questions: c.questions}
 	if !row.open && c.config.Accounts.Any() {
 		if err := c.identify(ctx, s, &row); err != nil {
@@ -96,11 +102,11 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 func (c *calls) identify(ctx context.Context, s *scope, row *access) error {
 	token, err := bearer(ctx)
 	if err != nil {
-		return err
+		return c.unidentified(ctx, err)
 	}
 	caller, err := c.config.Accounts.Verify(ctx, token)
 	if err != nil {
-		return err
+		return c.unidentified(ctx, err)
 	}
 	if err := c.perAccount.take(c.now(), caller.Account.ID); err != nil {
 		return err
@@ -144,7 +150,9 @@ type checkedStream struct {
 	method string
 	row    access
 	calls  *calls
-	watch  *watch // nil of a standard service
+	watch  *watch // nil where whoever calls needs no token
+	// standard tells that the method is none of ours.
+	standard bool
 	// asks and answers tell that the request and the answer are streams.
 	asks, answers bool
 
@@ -207,6 +215,11 @@ func (s *checkedStream) RecvMsg(m any) error {
 			s.watch.stop() // for what is decided from here on is judged where it is decided
 		}
 		return err
+	}
+	if s.standard && s.asked != nil {
+		if err := s.calls.another(s.ctx, s.method); err != nil {
+			return err
+		}
 	}
 	if err := s.calls.check(s.ctx, s.row, m); err != nil {
 		return err
@@ -286,23 +299,24 @@ func (c *calls) reread(ctx context.Context, s *scope) bool {
 }
 
 // observe runs a call and logs it: method, code, duration and request id, and
-// never who called or what was said. The call is told its id.
-func (c *calls) observe(ctx context.Context, method string, call func(id string) error) error {
+// never who called or what was said. The call is told its id, and tells whether its caller
+// is one whom the server knows.
+func (c *calls) observe(ctx context.Context, method string, call func(id string, known *bool) error) error {
 	start := c.now()
 	id := c.requestID(ctx)
-	err := guard(func() error { return call(id) })
+	var known bool
+	err := guard(func() error { return call(id, &known) })
 	code := codes.OK
 	if err != nil {
 		st := statusOf(ctx, err, id)
 		code = st.Code()
 		if hides(err) || code == codes.Internal {
-			c.log.LogAttrs(ctx, slog.LevelError, "call failed", slog.String("method", method),
-				slog.String("request_id", id), slog.String("error", err.Error()))
+			c.lines.failure(ctx, callLine{method: method, code: code.String(), id: id}, err)
 		}
 		err = st.Err()
 	}
-	c.log.LogAttrs(ctx, slog.LevelInfo, "call", slog.String("method", method), slog.String("code", code.String()),
-		slog.Duration("duration", c.now().Sub(start)), slog.String("request_id", id))
+	known = known || code == codes.OK && strings.HasPrefix(method, "/xuncha.")
+	c.lines.call(ctx, callLine{method, code.String(), c.now().Sub(start), id}, ownLine(known, code))
 	return err
 }
 

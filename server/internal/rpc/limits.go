@@ -34,11 +34,12 @@ func (e *limitedError) RetryAfter() time.Duration { return e.wait }
 // without a network sends what has gathered at once.
 const burstSeconds = 20
 
-// maxLimited is how many callers are remembered. Whoever was longest without a
-// call is forgotten first, and has saved up the most anyway.
+// maxLimited is how many accounts are remembered. Whichever was longest without a
+// call is forgotten first, and has saved up the most anyway. Nobody but administrators
+// makes accounts, so nobody can have others forgotten.
 const maxLimited = 20_000
 
-// A limiter counts the calls of each caller of one kind.
+// A limiter counts the calls of each account.
 type limiter struct {
 	who   string
 	limit rate.Limit

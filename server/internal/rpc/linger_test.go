@@ -68,7 +68,7 @@ func (s finishedStream) Context() context.Context { return s.ctx }
 // returned, whether its connection breaks off before, after or never.
 func TestUploadLetsGo(t *testing.T) {
 	w := newServer(t)
-	c := &calls{config: &w.config, log: slog.New(slog.DiscardHandler), newID: func() string { return "id" }, now: w.clock}
+	c := &calls{config: &w.config, lines: NewCallLog(slog.New(slog.DiscardHandler)), newID: func() string { return "id" }, now: w.clock}
 	for _, when := range []string{"before", "after", "never"} {
 		connected, hangUp := context.WithCancel(t.Context())
 		defer hangUp()

@@ -58,6 +58,9 @@ type Config struct {
 	// Zone is the time zone in which the deployment's days begin.
 	Zone *time.Location
 	Log  *slog.Logger
+	// Lines writes the lines of calls to the log; nil for one whose last counts are not
+	// written when the server ends.
+	Lines *CallLog
 	// MaxMessage is the length in bytes of the longest request of methods that take
 	// large ones, once unpacked (access.large).
 	MaxMessage int
@@ -94,6 +97,8 @@ type Config struct {
 	BehindProxy bool
 	// TLS is nil for plaintext.
 	TLS *tls.Config
+	// Reflection says who may ask what services and messages there are.
+	Reflection Reflection
 }
 
 // New returns a gRPC server with all services, and its health, which is SERVING until
@@ -115,16 +120,16 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	perAddress, err := newLimiter("address", c.CallsPerAddress)
-	if err != nil {
-		return nil, nil, err
+	lines := c.Lines
+	if lines == nil {
+		lines = NewCallLog(c.Log)
 	}
-	calls := &calls{config: &c, perAccount: perAccount, perAddress: perAddress, log: c.Log, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping,
+	calls := &calls{config: &c, perAccount: perAccount, perAddress: newAddressLimiter(c.CallsPerAddress), lines: lines, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping,
 		questions: newQuestions()}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.StreamInterceptor(calls.stream),
-		grpc.InTapHandle(linger),
+		grpc.InTapHandle(calls.arrive),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errUnimplemented }),
 		// Windows that do not grow bound what has arrived and nobody has read yet, and
 		// so what many callers at once take. Messages of an upload that fit in the window
@@ -167,6 +172,9 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		h.SetServingStatus(name, serves)
 	}
 	healthv1.RegisterHealthServer(s, h)
-	reflection.Register(s)
+	if c.Reflection != ReflectionOff {
+		reflection.Register(s)
+	}
+	calls.methods = methodNames(s.GetServiceInfo())
 	return s.Server, h, nil
 }

@@ -66,6 +66,9 @@ const alteredRetry = 10 * time.Minute
 // it can.
 const busyRetry = 2 * time.Second
 
+// proxyRetry is after how long a phone tries again where the proxy is not set right.
+const proxyRetry = time.Minute
+
 const (
 	alteredEN = "Stored data was altered and waits for whoever runs the server. Keep what you have; it is sent again later."
 	alteredZH = "服务器上的存档数据被改动，正等待管理员处理。请保留当前内容，稍后会自动重试。"
@@ -233,6 +236,9 @@ var meanings = []meaning{
 		"The server cannot store or read just now. Try again.", "服务器暂时无法读写，请重试。"},
 	{errStarting, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE, time.Second, false,
 		"The server is starting and still reads what is stored. Try again.", "服务器正在启动，请稍后重试。"},
+	// Phones keep what they have until the proxy is set right.
+	{errForwarded, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_PROXY_MISCONFIGURED, proxyRetry, false,
+		"The proxy before the server does not say from where calls come. Tell whoever runs it; keep what you have, it is sent again later.", "服务器前的代理未正确标明请求来源，请告知管理人员。请保留数据，稍后会再次发送。"},
 	{errAged, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, false,
 		"The call has lasted as long as any may. Begin it again; an upload goes on where it stopped.", "调用已达到允许的最长时间，请重新发起；照片上传可从中断处继续。"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, xunchav1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, time.Second, true,

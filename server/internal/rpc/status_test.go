@@ -299,7 +299,7 @@ func FuzzReadPageToken(f *testing.F) {
 // the log has its stack.
 func TestPanic(t *testing.T) {
 	var log syncBuffer
-	c := &calls{config: &Config{}, log: slog.New(slog.NewJSONHandler(&log, nil)), validator: protovalidate.GlobalValidator, newID: func() string { return "id-7" }, now: (&world{}).clock}
+	c := &calls{config: &Config{}, lines: NewCallLog(slog.New(slog.NewJSONHandler(&log, nil))), validator: protovalidate.GlobalValidator, newID: func() string { return "id-7" }, now: (&world{}).clock}
 	_, err := c.unary(t.Context(), "/m", received, func(context.Context, func(any) error) (any, error) { panic("oh no") })
 	wantStatus(t, err, codes.Internal, "INTERNAL", "")
 	if strings.Contains(status.Convert(err).Message(), "oh no") {
@@ -327,8 +327,8 @@ func TestCauses(t *testing.T) {
 		{sites.ErrSiteUnknown, false},
 	} {
 		var log syncBuffer
-		c := &calls{log: slog.New(slog.NewJSONHandler(&log, nil)), newID: func() string { return "id-7" }, now: (&world{}).clock}
-		err := c.observe(t.Context(), "/m", func(string) error { return fmt.Errorf("%s: %w", cause, test.err) })
+		c := &calls{lines: NewCallLog(slog.New(slog.NewJSONHandler(&log, nil))), newID: func() string { return "id-7" }, now: (&world{}).clock}
+		err := c.observe(t.Context(), "/m", func(string, *bool) error { return fmt.Errorf("%s: %w", cause, test.err) })
 		if got := strings.Contains(log.String(), cause); got != test.want {
 			t.Errorf("%v: the log has the cause: %v, want %v", test.err, got, test.want)
 		}

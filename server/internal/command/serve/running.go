@@ -35,6 +35,7 @@ type Running struct {
 
 	log      *slog.Logger
 	logged   *logWriter
+	lines    *rpc.CallLog
 	grpc     *grpc.Server
 	vitals   *vitals
 	problems *rpc.Problems
@@ -157,11 +158,12 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 		return nil, err
 	}
 	ready, stopping := make(chan struct{}), make(chan struct{})
+	lines := rpc.NewCallLog(log)
 	var r *Running // which is there before any call is answered
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
 		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
-		CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
+		Lines: lines, Reflection: rpc.Reflection(c.Reflection), CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 		ReportRows: c.ReportRows, MaxStreamAge: c.MaxStreamAge, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
 		VerifyTime: func() time.Time { return r.VerifiedAt() },
 		CheckHistories: func(ctx context.Context, progress func(checked, total int64)) (int64, []ledger.Fault, error) {
@@ -177,7 +179,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r = &Running{
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
-		log: log, logged: out, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
+		log: log, logged: out, lines: lines, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, time: keeping,
 		verification: newVerification(log, altered, keeping.Now),
@@ -260,6 +262,7 @@ func (r *Running) Stop() error {
 		r.grpc.Stop()
 		<-done
 	}
+	r.lines.Close()
 	r.lastSnapshot()
 	err := r.store.Close()
 	r.unpace()

@@ -27,7 +27,8 @@ type Config struct {
 	LogFormat       string  `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
 	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes, once unpacked, of a check-in, an upload and an import; other calls may have 64 KiB. Default: ${default}."`
 	CallsPerAccount float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
-	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office. Those on this machine are not counted. Default: ${default}."`
+	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office; of IPv6, with one /64. Calls from this machine with a good access token are not counted. Default: ${default}."`
+	Reflection      string  `default:"open" enum:"open,token,off" help:"Who may ask the server what methods and messages there are, as grpcurl does: open for everybody, token for those with an access token once there are accounts, off for nobody. Default: ${default}."`
 	ReportRows      int     `default:"5000" placeholder:"N" help:"Most rows that a report may have; 0 sets no limit. No report is larger than 4 MiB. Default: ${default}."`
 	Cache           string  `type:"path" placeholder:"FOLDER" help:"Folder for a snapshot of what the server knows, which makes the next start faster and may be deleted at any time. Each server needs its own. Default: the data folder; none with MongoDB."`
 	memoryConfig    `embed:""`
