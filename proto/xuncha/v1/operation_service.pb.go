@@ -40,6 +40,9 @@ const (
 	ProblemKind_PROBLEM_KIND_STORE_UNAVAILABLE ProblemKind = 4
 	// A photo that is stored is not there, or is not as it was.
 	ProblemKind_PROBLEM_KIND_PHOTO_LOST ProblemKind = 5
+	// Clients refuse the server's certificate, or will soon because it was not renewed, or
+	// files that were renewed cannot be used.
+	ProblemKind_PROBLEM_KIND_CERTIFICATE ProblemKind = 6
 )
 
 // Enum value maps for ProblemKind.
@@ -51,6 +54,7 @@ var (
 		3: "PROBLEM_KIND_STORE_FULL",
 		4: "PROBLEM_KIND_STORE_UNAVAILABLE",
 		5: "PROBLEM_KIND_PHOTO_LOST",
+		6: "PROBLEM_KIND_CERTIFICATE",
 	}
 	ProblemKind_value = map[string]int32{
 		"PROBLEM_KIND_UNSPECIFIED":       0,
@@ -59,6 +63,7 @@ var (
 		"PROBLEM_KIND_STORE_FULL":        3,
 		"PROBLEM_KIND_STORE_UNAVAILABLE": 4,
 		"PROBLEM_KIND_PHOTO_LOST":        5,
+		"PROBLEM_KIND_CERTIFICATE":       6,
 	}
 )
 
@@ -514,14 +519,15 @@ const file_xuncha_v1_operation_service_proto_rawDesc = "" +
 	"\x13ConfirmClockRequest\"S\n" +
 	"\x14ConfirmClockResponse\x12;\n" +
 	"\vserver_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime*\xca\x01\n" +
+	"serverTime*\xe8\x01\n" +
 	"\vProblemKind\x12\x1c\n" +
 	"\x18PROBLEM_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PROBLEM_KIND_CLOCK_JUMPED\x10\x01\x12 \n" +
 	"\x1cPROBLEM_KIND_HISTORY_ALTERED\x10\x02\x12\x1b\n" +
 	"\x17PROBLEM_KIND_STORE_FULL\x10\x03\x12\"\n" +
 	"\x1ePROBLEM_KIND_STORE_UNAVAILABLE\x10\x04\x12\x1b\n" +
-	"\x17PROBLEM_KIND_PHOTO_LOST\x10\x052\xa0\x02\n" +
+	"\x17PROBLEM_KIND_PHOTO_LOST\x10\x05\x12\x1c\n" +
+	"\x18PROBLEM_KIND_CERTIFICATE\x10\x062\xa0\x02\n" +
 	"\x10OperationService\x12]\n" +
 	"\x0fGetServerStatus\x12!.xuncha.v1.GetServerStatusRequest\x1a\".xuncha.v1.GetServerStatusResponse\"\x03\x90\x02\x01\x12\\\n" +
 	"\x0eCheckHistories\x12 .xuncha.v1.CheckHistoriesRequest\x1a!.xuncha.v1.CheckHistoriesResponse\"\x03\x90\x02\x010\x01\x12O\n" +

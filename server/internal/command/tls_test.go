@@ -1,9 +1,20 @@
 package command_test
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"xuncha/client"
 	"xuncha/server/internal/testcert"
@@ -35,6 +46,96 @@ func TestTLS(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// TestTLSRenewal runs a server whose certificate is renewed by one that has expired, by one
+// for clients, and by a good one whose files have the size and the time of those before, and
+// withdraws the authority of one of two clients that listen to it.
+func TestTLSRenewal(t *testing.T) {
+	a, withdrawn, stays := testcert.New(t), testcert.New(t), testcert.New(t)
+	folder := t.TempDir()
+	at := time.Now().Add(-time.Hour)
+	put := func(name string, from ...string) string {
+		t.Helper()
+		var content []byte
+		for _, f := range from {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = append(content, b...)
+		}
+		content = append(content, bytes.Repeat([]byte("\n"), 4000-len(content))...)
+		name = filepath.Join(folder, name)
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	renew := func(name string, change ...func(*x509.Certificate)) (string, string) {
+		t.Helper()
+		cert, key := a.Issue(t, name, change...)
+		return put("server.pem", cert), put("server.key", key)
+	}
+	cert, key := renew("first")
+	clients := put("clients.pem", withdrawn.File, stays.File)
+	address, stop := serveOn(t, "--data", t.TempDir(), "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", clients)
+	serves := func() string {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+	}
+	listen := func(a *testcert.Authority) healthv1.Health_WatchClient {
+		own, err := tls.LoadX509KeyPair(a.Issue(t, "phone"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		secure := credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}})
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(secure))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		stream, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream
+	}
+	for _, bad := range []func(*x509.Certificate){
+		func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) },
+		func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+	} {
+		renew("bad", bad)
+		for late := time.Now().Add(3 * time.Second); time.Now().Before(late); {
+			if got := serves(); got != "first" {
+				t.Errorf("it serves the certificate %s", got)
+				break
+			}
+		}
+	}
+	renew("renewed")
+	eventually(t, "the renewed certificate is served", func() bool { return serves() == "renewed" })
+	ends, lasts := listen(withdrawn), listen(stays)
+	put("clients.pem", stays.File)
+	if _, err := ends.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the client whose authority was withdrawn: got %v", err)
+	}
+	if lasts.Context().Err() != nil {
+		t.Error("the other client's connection has ended")
+	}
+	if log := stop(); !strings.Contains(log, `"connections_ended":1`) {
+		t.Errorf("got the log %s", log)
 	}
 }
 

@@ -33,9 +33,19 @@ func New(t testing.TB) *Authority {
 	return a
 }
 
+// Under makes an authority whose certificate this one signs, with files of their own.
+func (a *Authority) Under(t testing.TB) *Authority {
+	t.Helper()
+	out := &Authority{folder: t.TempDir(), cert: a.cert, key: a.key, serial: 1000}
+	out.File, _ = out.Issue(t, "intermediate", func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	})
+	return out
+}
+
 // Issue makes a certificate and its key, in files of that name. The first one is
-// the authority's own.
-func (a *Authority) Issue(t testing.TB, name string) (cert, key string) {
+// the authority's own. What change does to a certificate is done before it is signed.
+func (a *Authority) Issue(t testing.TB, name string, change ...func(*x509.Certificate)) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,11 +63,14 @@ func (a *Authority) Issue(t testing.TB, name string) (cert, key string) {
 		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 		parent, signer = template, private
 	}
+	for _, f := range change {
+		f(template)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, private.Public(), signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.cert == nil {
+	if a.cert == nil || template.IsCA {
 		if a.cert, err = x509.ParseCertificate(der); err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	problems, altered := new(rpc.Problems), new(ledger.Alterations)
 	keeping := newTimekeeper(stored.clockConfig, c.readClock, log, problems)
-	secure, err := serverTLS(c.TLS, keeping.Now, log)
+	secure, err := newCertificates(c.TLS, keeping.Now, log, problems)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	var r *Running // which is there before any call is answered
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
-		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure,
+		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure.credentials(),
 		Lines: lines, Reflection: rpc.Reflection(c.Reflection), CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 		ReportRows: c.ReportRows, MaxStreamAge: c.MaxStreamAge, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
 		VerifyTime: func() time.Time { return r.VerifiedAt() },
@@ -190,6 +190,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r.beside, r.endBeside = beside, endBeside
 	r.watchVitals()
+	secure.watch(r.beside)
 	r.running.Go(func() { keeping.Run(r.beside) })
 	go func() {
 		// A server that is stopped before it comes to serve says so; that is no failure.

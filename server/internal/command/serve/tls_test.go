@@ -1,65 +1,17 @@
 package serve
 
 import (
-	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"xuncha/server/internal/rpc"
 	"xuncha/server/internal/testcert"
 )
-
-// TestTLSReload ensures that a new certificate is used without a new start, and
-// that one that cannot be used leaves the one before in its place.
-func TestTLSReload(t *testing.T) {
-	a := testcert.New(t)
-	cert, key := a.Issue(t, "server")
-	now := time.Now()
-	var log bytes.Buffer
-	config, err := serverTLS(tlsConfig{TLSCert: cert, TLSKey: key, TLSMin: "1.3"}, func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() int64 {
-		t.Helper()
-		c, err := config.GetConfigForClient(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leaf.SerialNumber.Int64()
-	}
-	if got := serial(); got != 2 {
-		t.Fatalf("got certificate %d, want 2", got)
-	}
-	if err := os.WriteFile(cert, []byte("half a file"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	now = now.Add(time.Second)
-	for range 2 {
-		if got := serial(); got != 2 {
-			t.Errorf("after a broken file: got certificate %d, want 2", got)
-		}
-		now = now.Add(time.Second)
-	}
-	if got := strings.Count(log.String(), "cannot be used"); got != 1 {
-		t.Errorf("a broken file was logged %d times, want once: %s", got, &log)
-	}
-	a.Issue(t, "server")
-	now = now.Add(time.Second)
-	if got := serial(); got != 3 {
-		t.Errorf("after a new file: got certificate %d, want 3", got)
-	}
-}
 
 // The certificates of clients are checked by the server's clock, and not by the machine's,
 // which may have jumped.
@@ -71,7 +23,7 @@ func TestTLSClock(t *testing.T) {
 		valid bool
 	}{{0, true}, {2 * time.Hour, false}} {
 		files := tlsConfig{TLSCert: cert, TLSKey: key, TLSMin: "1.3", TLSClientCA: a.File, TLSRequireClientCert: true}
-		config, err := serverTLS(files, func() time.Time { return time.Now().Add(test.ahead) }, slog.New(slog.DiscardHandler))
+		k, err := newCertificates(files, func() time.Time { return time.Now().Add(test.ahead) }, slog.New(slog.DiscardHandler), new(rpc.Problems))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,10 +33,10 @@ func TestTLSClock(t *testing.T) {
 		}
 		server, client := net.Pipe()
 		go func() {
-			_ = tls.Client(client, &tls.Config{Certificates: []tls.Certificate{own}, InsecureSkipVerify: true}).Handshake()
+			_ = tls.Client(client, &tls.Config{Certificates: []tls.Certificate{own}, InsecureSkipVerify: true, NextProtos: []string{"h2"}}).Handshake()
 			_, _ = io.Copy(io.Discard, client)
 		}()
-		if err := tls.Server(server, config).Handshake(); (err == nil) != test.valid {
+		if _, _, err := k.credentials().ServerHandshake(server); (err == nil) != test.valid {
 			t.Errorf("%v after now: got %v, want that it is valid: %v", test.ahead, err, test.valid)
 		}
 		server.Close()

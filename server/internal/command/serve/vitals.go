@@ -22,6 +22,7 @@ const (
 	healthOfHistories = "xuncha.histories"
 	healthOfDisk      = "xuncha.disk"
 	healthOfPhotos    = "xuncha.photos"
+	healthOfTLS       = "xuncha.certificate"
 )
 
 // healthOf has the name under which each kind of problem shows.
@@ -31,6 +32,7 @@ var healthOf = map[xunchav1.ProblemKind]string{
 	xunchav1.ProblemKind_PROBLEM_KIND_STORE_FULL:        healthOfDisk,
 	xunchav1.ProblemKind_PROBLEM_KIND_STORE_UNAVAILABLE: healthOfDisk,
 	xunchav1.ProblemKind_PROBLEM_KIND_PHOTO_LOST:        healthOfPhotos,
+	xunchav1.ProblemKind_PROBLEM_KIND_CERTIFICATE:       healthOfTLS,
 }
 
 // vitals is what the standard health service says: whether the server serves, and what is

@@ -16,7 +16,7 @@ import (
 func TestVitals(t *testing.T) {
 	h := health.NewServer()
 	v := newVitals(h, map[string]grpc.ServiceInfo{"xuncha.v1.RosterService": {}})
-	names := []string{"", "xuncha.v1.RosterService", "xuncha.clock", "xuncha.histories", "xuncha.disk", "xuncha.photos"}
+	names := []string{"", "xuncha.v1.RosterService", "xuncha.clock", "xuncha.histories", "xuncha.disk", "xuncha.photos", "xuncha.certificate"}
 	want := func(step string, not ...string) {
 		t.Helper()
 		for _, name := range names {
@@ -47,6 +47,8 @@ func TestVitals(t *testing.T) {
 	v.note(of(xunchav1.ProblemKind_PROBLEM_KIND_PHOTO_LOST), false)
 	v.serve(true)
 	want("back", "xuncha.photos")
+	v.note(of(xunchav1.ProblemKind_PROBLEM_KIND_CERTIFICATE), false)
+	want("with a certificate that clients refuse", "xuncha.certificate")
 	v.note(nil, false)
 	want("all well")
 	v.shutdown()
