@@ -44,16 +44,17 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/table":                 {nil, []string{"golang.org/x/text/"}},
 	"server/internal/sampledata":            {nil, nil},
 	"server/internal/rpc": {
-		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts"},
+		[]string{"ledger", "sites", "inspections", "inspections/coverage", "inspections/photos", "inspections/picture", "proto/xuncha/v1", "server/internal/accounts", "server/internal/wire"},
 		[]string{"google.golang.org/", "buf.build/gen/", "buf.build/go/protovalidate", "github.com/hashicorp/golang-lru/", "golang.org/x/time/rate", "golang.org/x/sync/", "golang.org/x/text/language"},
 	},
 	"server/internal/testcert":        {nil, nil},
+	"server/internal/wire":            {nil, nil},
 	"server/internal/command/outcome": {nil, nil},
 	"server/internal/snapshot":        {[]string{"ledger", "server/internal/engine"}, nil},
 	"client":                          {[]string{"proto/xuncha/v1", "inspections/picture"}, []string{"google.golang.org/", "golang.org/x/sync/singleflight"}},
 	// The only package that names an engine, but for the engines' own tests.
 	"server/internal/command/serve": {
-		[]string{"ledger", "sites", "inspections", "inspections/photos", "inspections/picture", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "server/internal/table", "server/internal/command/outcome", "proto/xuncha/v1"},
+		[]string{"ledger", "sites", "inspections", "inspections/photos", "inspections/picture", "client", "server/internal/accounts", "server/internal/clock", "server/internal/rpc", "server/internal/mongostore", "server/internal/snapshot", "server/internal/sqlitestore", "server/internal/table", "server/internal/command/outcome", "proto/xuncha/v1", "server/internal/wire"},
 		[]string{"google.golang.org/grpc", "github.com/google/uuid", "github.com/schollz/progressbar/", "golang.org/x/term", "golang.org/x/time/rate"},
 	},
 	"server/internal/command/client": {

@@ -25,6 +25,8 @@ var (
 type access struct {
 	// open methods need no token.
 	open bool
+	// standard methods are those of health and reflection, and such as are not there.
+	standard bool
 	// roles may call the method.
 	roles []accounts.Role
 	// once tells that whoever had one of the roles once may call it too: what a phone

@@ -36,7 +36,7 @@ func (s admitting) RegisterService(d *grpc.ServiceDesc, service any) {
 // caller is admitted, and serve does what the method does with what its read has read.
 func (c *calls) unary(ctx context.Context, method string, receive func(ctx context.Context, m any, most int) error,
 	serve func(ctx context.Context, read func(any) error) (any, error)) (resp any, err error) {
-	err = c.observe(ctx, method, func(_ string, known *bool) error {
+	err = c.observe(ctx, method, func(id string, known *bool) error {
 		ctx, row, err := c.admit(ctx, method)
 		if err != nil {
 			return err
@@ -49,6 +49,10 @@ func (c *calls) unary(ctx context.Context, method string, receive func(ctx conte
 		)
 		resp, err = serve(ctx, func(m any) error {
 			req = m
+			if s := streamOf(ctx); !s.Whole() {
+				within(ctx, requestTime, id)
+				defer s.Done()
+			}
 			if refused = receive(ctx, m, c.config.longest(&row)); refused == nil {
 				refused = c.check(ctx, row, m)
 			}
@@ -59,6 +63,9 @@ func (c *calls) unary(ctx context.Context, method string, receive func(ctx conte
 			return refused
 		case err != nil:
 			return c.complete(req, err)
+		}
+		if row.open && !row.standard {
+			know(ctx) // it has got a token just now
 		}
 		return c.record(ctx, method, row, req)
 	})

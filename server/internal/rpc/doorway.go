@@ -112,7 +112,7 @@ func (c *calls) arrive(ctx context.Context, info *tap.Info) (context.Context, er
 	if err := c.knock(ctx, info.FullMethodName); err != nil {
 		return ctx, c.turnAway(ctx, info.FullMethodName, err)
 	}
-	return linger(ctx, info)
+	return tapped(ctx, info)
 }
 
 // turnAway returns the status of a call that is not let in, which is not observed.

@@ -59,7 +59,9 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		defer c.settle(ctx)
 		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, asks: info.IsClientStream, answers: info.IsServerStream}
 		call := func() error { return next(srv, checked) }
-		if checked.standard = !strings.HasPrefix(method, "/xuncha."); checked.standard {
+		if row.standard {
+			streamOf(ctx).Weigh(0, standardWaits)
+			within(ctx, standardTime, id)
 			call = func() error { return c.untilStopping(func() error { return next(srv, checked) }) }
 			if row.open {
 				return call()
@@ -94,6 +96,9 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		if err := c.identify(ctx, s, &row); err != nil {
 			return ctx, row, err
 		}
+	}
+	if !row.open {
+		know(ctx)
 	}
 	return context.WithValue(ctx, scopeKey{}, s), row, nil
 }
@@ -151,8 +156,6 @@ type checkedStream struct {
 	row    access
 	calls  *calls
 	watch  *watch // nil where whoever calls needs no token
-	// standard tells that the method is none of ours.
-	standard bool
 	// asks and answers tell that the request and the answer are streams.
 	asks, answers bool
 
@@ -216,7 +219,7 @@ func (s *checkedStream) RecvMsg(m any) error {
 		}
 		return err
 	}
-	if s.standard && s.asked != nil {
+	if s.row.standard && s.asked != nil {
 		if err := s.calls.another(s.ctx, s.method); err != nil {
 			return err
 		}

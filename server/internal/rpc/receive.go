@@ -14,8 +14,8 @@ import (
 )
 
 // plainRequest is the length in bytes of the longest request of most methods, once
-// unpacked. It is also what may arrive of a call before its caller is admitted: the
-// window of a stream, which is opened wider only for a message that is being read.
+// unpacked. It is also what may arrive of a call before its caller is admitted
+// (wire.StrangerWindow).
 const plainRequest = 64 << 10
 
 // An incoming call is what grpc's stream has below its own RecvMsg. That one has a single
@@ -63,6 +63,7 @@ func receive(ctx context.Context, m any, most int) error {
 		return broken(err)
 	}
 	defer func() { data.Free() }()
+	streamOf(ctx).Took(headLen + int(length))
 	if packed {
 		plain, err := unpack(data, most)
 		if err != nil {

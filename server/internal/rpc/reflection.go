@@ -22,9 +22,9 @@ const (
 // standard returns who may call a method that is none of ours.
 func (c *Config) standard(method string) access {
 	if c.Reflection == ReflectionToken && strings.HasPrefix(method, "/grpc.reflection.") && c.Accounts.Any() {
-		return access{roles: anyone}
+		return access{standard: true, roles: anyone}
 	}
-	return access{open: true}
+	return access{standard: true, open: true}
 }
 
 // methodNames returns the full names of all methods of the services.

@@ -11,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -24,6 +25,7 @@ import (
 	"xuncha/ledger"
 	xunchav1 "xuncha/proto/xuncha/v1"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/wire"
 	"xuncha/sites"
 )
 
@@ -36,11 +38,9 @@ const Account = "local"
 const streamWorkers = 128
 
 const (
-	// streamWindow and connWindow are how many bytes a client may send of a call,
-	// and of all calls on a connection, before the server has read them. A window is
-	// opened wider for a message that is being read (receive).
-	streamWindow = plainRequest
-	connWindow   = 1 << 20
+	// connWindow is how many bytes a client may send of all calls on a connection before
+	// the server has seen them. Those of a stream are bounded by the gate.
+	connWindow = 1 << 20
 )
 
 // Config is what a server works with. All fields down to
@@ -98,6 +98,8 @@ type Config struct {
 	TLS credentials.TransportCredentials
 	// Reflection says who may ask what services and messages there are.
 	Reflection Reflection
+	// Gate bounds the connections; nil for one without limits.
+	Gate *wire.Gate
 }
 
 // New returns a gRPC server with all services, and its health, which is SERVING until
@@ -131,12 +133,17 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		grpc.InTapHandle(calls.arrive),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errUnimplemented }),
 		// Windows that do not grow bound what has arrived and nobody has read yet, and
-		// so what many callers at once take. Messages of an upload that fit in the window
-		// come at 64 KiB a round trip, which is what a phone has to give.
-		grpc.StaticStreamWindowSize(streamWindow),
+		// so what many callers at once take. A stream of 256 KiB a round trip is more
+		// than a phone has to give. Strangers have wire.StrangerWindow.
+		grpc.StaticStreamWindowSize(wire.KnownWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(20 * time.Second),
-		grpc.MaxConcurrentStreams(1000),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaders),
+		// The gate has a buffer of its own, and must know to which frame grpc has come.
+		// A connection on which nothing happens holds no buffer to write.
+		grpc.ReadBufferSize(0),
+		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 		// Goroutines that live on keep the stack that a call needs, which new
 		// ones have to grow anew for each call. Calls beyond get new ones.
@@ -147,9 +154,14 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}),
 	}
-	if c.TLS != nil {
-		options = append(options, grpc.Creds(c.TLS))
+	if c.Gate == nil {
+		c.Gate = wire.New(wire.Config{})
 	}
+	security := insecure.NewCredentials()
+	if c.TLS != nil {
+		security = c.TLS
+	}
+	options = append(options, grpc.Creds(gated{security, c.Gate}))
 	s := admitting{grpc.NewServer(options...), calls}
 	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})

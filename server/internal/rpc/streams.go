@@ -7,9 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
-
 	"xuncha/server/internal/accounts"
 )
 
@@ -41,13 +38,8 @@ type watch struct {
 func (c *calls) watch(ctx context.Context, row *access, id string) *watch {
 	s := scopeOf(ctx)
 	w := &watch{calls: c, row: row, token: s.token, began: s.now, caller: s.caller}
-	w.end = func(err error) {
-		// grpc has no other way to end a stream of which its method waits for a message: a
-		// context that ends makes it answer CANCELLED. A status that is written ends both.
-		if t, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error }); ok {
-			_ = t.WriteStatus(toStatus(ctx, err, id)) // where it cannot be, the connection has ended
-		}
-	}
+	on := ctx
+	w.end = func(err error) { endCall(on, err, id) }
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { cancel(); <-done })

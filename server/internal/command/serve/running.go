@@ -107,6 +107,10 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if c.MaxStreamAge < 0 {
 		return nil, fmt.Errorf("--max-stream-age: %s is less than nothing; 0 sets no limit", c.MaxStreamAge)
 	}
+	gate, err := c.connectionConfig.gate(c.TLS.PlaintextBehindProxy, log)
+	if err != nil {
+		return nil, err
+	}
 	begun := time.Now()
 	options := stored.options(log)
 	options.Folder.OnFull, options.Folder.OnGone = noteFull(problems), noteGone(problems)
@@ -162,7 +166,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	var r *Running // which is there before any call is answered
 	server, health, err := rpc.New(rpc.Config{
 		Roster: roster, Inspections: checkIns, Photos: keeper, Accounts: people, Now: keeping.Now, NewID: uuid.NewString, Zone: zone,
-		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure.credentials(),
+		Log: log, MaxMessage: c.MaxMessageBytes, Ready: ready, Stopping: stopping, TLS: secure.credentials(), Gate: gate,
 		Lines: lines, Reflection: rpc.Reflection(c.Reflection), CallsPerAccount: c.CallsPerAccount, CallsPerAddress: c.CallsPerAddress, BehindProxy: c.TLS.PlaintextBehindProxy,
 		ReportRows: c.ReportRows, MaxStreamAge: c.MaxStreamAge, Altered: altered, Problems: problems, ConfirmClock: keeping.Confirm,
 		VerifyTime: func() time.Time { return r.VerifiedAt() },

@@ -21,21 +21,22 @@ const DefaultAddress = "127.0.0.1:6200"
 
 // Config holds the flags of a server that have nothing to do with its store.
 type Config struct {
-	Listen          string  `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
-	TimeZone        string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
-	LogLevel        string  `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
-	LogFormat       string  `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
-	MaxMessageBytes int     `default:"4194304" help:"Longest request in bytes, once unpacked, of a check-in, an upload and an import; other calls may have 64 KiB. Default: ${default}."`
-	CallsPerAccount float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
-	CallsPerAddress float64 `default:"500" help:"The same of all callers with one address, such as those of an office; of IPv6, with one /64. Calls from this machine with a good access token are not counted. Default: ${default}."`
-	Reflection      string  `default:"open" enum:"open,token,off" help:"Who may ask the server what methods and messages there are, as grpcurl does: open for everybody, token for those with an access token once there are accounts, off for nobody. Default: ${default}."`
-	ReportRows      int     `default:"5000" placeholder:"N" help:"Most rows that a report may have; 0 sets no limit. No report is larger than 4 MiB. Default: ${default}."`
-	Cache           string  `type:"path" placeholder:"FOLDER" help:"Folder for a snapshot of what the server knows, which makes the next start faster and may be deleted at any time. Each server needs its own. Default: the data folder; none with MongoDB."`
-	memoryConfig    `embed:""`
-	photoConfig     `embed:""`
-	photoLimits     `embed:""`
-	MaxStreamAge    time.Duration `default:"1h" help:"How long an import, an upload, a download or a check of all histories may last before the server ends it; what an upload has brought stays. 0 sets no limit. Default: ${default}."`
-	ShutdownTimeout time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
+	Listen           string  `default:"${address}" placeholder:"HOST:PORT" help:"Address to listen on; port 0 picks a free one. One that other machines can reach needs TLS and an account."`
+	TimeZone         string  `default:"Asia/Shanghai" placeholder:"NAME" help:"Time zone in which days begin. Default: ${default}."`
+	LogLevel         string  `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info (a line for each call), warn or error. Default: ${default}."`
+	LogFormat        string  `default:"json" enum:"json,text" help:"Form of the log on standard error: json or text. Default: ${default}."`
+	MaxMessageBytes  int     `default:"4194304" help:"Longest request in bytes, once unpacked, of a check-in, an upload and an import; other calls may have 64 KiB. Default: ${default}."`
+	CallsPerAccount  float64 `default:"50" help:"Calls a second that an account may make in the long run, and 20 times as many at once; 0 sets no limit. Default: ${default}."`
+	CallsPerAddress  float64 `default:"500" help:"The same of all callers with one address, such as those of an office; of IPv6, with one /64. Calls from this machine with a good access token are not counted. Default: ${default}."`
+	Reflection       string  `default:"open" enum:"open,token,off" help:"Who may ask the server what methods and messages there are, as grpcurl does: open for everybody, token for those with an access token once there are accounts, off for nobody. Default: ${default}."`
+	ReportRows       int     `default:"5000" placeholder:"N" help:"Most rows that a report may have; 0 sets no limit. No report is larger than 4 MiB. Default: ${default}."`
+	Cache            string  `type:"path" placeholder:"FOLDER" help:"Folder for a snapshot of what the server knows, which makes the next start faster and may be deleted at any time. Each server needs its own. Default: the data folder; none with MongoDB."`
+	memoryConfig     `embed:""`
+	photoConfig      `embed:""`
+	photoLimits      `embed:""`
+	connectionConfig `embed:""`
+	MaxStreamAge     time.Duration `default:"1h" help:"How long an import, an upload, a download or a check of all histories may last before the server ends it; what an upload has brought stays. 0 sets no limit. Default: ${default}."`
+	ShutdownTimeout  time.Duration `default:"30s" help:"How long calls under way may take to end after SIGINT or SIGTERM before they are cut. Default: ${default}."`
 	// TLS and OIDC are not flags of the demo, because no other machine can reach it.
 	TLS  tlsConfig  `kong:"-"`
 	OIDC oidcConfig `kong:"-"`

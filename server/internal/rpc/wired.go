@@ -1,0 +1,129 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+
+	"xuncha/server/internal/wire"
+)
+
+// This file joins calls to the connections on which they come (package wire).
+
+const (
+	// maxHeaders is how long the header list of a call may be, in bytes by RFC 9113,
+	// section 6.5.2. The token of an identity provider is in it.
+	maxHeaders = 32 << 10
+	// maxStreams is how many calls there may be at once on one connection.
+	maxStreams = 250
+	// requestTime is how long the one request of a call may take to come.
+	requestTime = 20 * time.Second
+	// standardTime is how long a stream of a standard service may last.
+	standardTime = 10 * time.Minute
+	// standardWaits is how many bytes of answers may wait in such a stream, whose caller
+	// needs no token: what grpc keeps of a stream before it lets the method wait.
+	standardWaits = 64 << 10
+)
+
+// gated are credentials that let a connection in through a gate.
+type gated struct {
+	credentials.TransportCredentials
+	gate *wire.Gate
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (g gated) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, err := g.gate.Admit(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	inner, info, err := g.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	conn.Over(inner)
+	return conn, wiredInfo{info, conn}, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (g gated) Clone() credentials.TransportCredentials {
+	return gated{g.TransportCredentials.Clone(), g.gate}
+}
+
+// wiredInfo is what is known of a connection.
+type wiredInfo struct {
+	credentials.AuthInfo
+	conn *wire.Conn
+}
+
+// A wired context is that of a call which came on a connection of the gate.
+type wired struct {
+	context.Context
+	conn   *wire.Conn
+	stream *wire.Stream
+}
+
+type wiredKey struct{}
+
+// Value implements context.Context.
+func (w *wired) Value(key any) any {
+	if key == (wiredKey{}) {
+		return w
+	}
+	return w.Context.Value(key)
+}
+
+// tapped makes the context of a call, before its method is called.
+func tapped(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if p, ok := peer.FromContext(ctx); ok {
+		if on, ok := p.AuthInfo.(wiredInfo); ok {
+			w := &wired{ctx, on.conn, on.conn.Opened()}
+			w.stream.Weigh(len(info.Header), 0)
+			ctx = w
+		}
+	}
+	return linger(ctx, info)
+}
+
+// streamOf returns the stream of the call. Where it came on no connection of a gate, that is
+// nil, which has the methods of a stream too.
+func streamOf(ctx context.Context) *wire.Stream {
+	if w, ok := ctx.Value(wiredKey{}).(*wired); ok {
+		return w.stream
+	}
+	return nil
+}
+
+// know notes that the call's connection is one of a caller with a good token.
+func know(ctx context.Context) {
+	if w, ok := ctx.Value(wiredKey{}).(*wired); ok {
+		w.conn.Know()
+	}
+}
+
+// within ends the call of the request with the id after so long, unless its stream is done
+// with that before.
+func within(ctx context.Context, d time.Duration, id string) {
+	s := streamOf(ctx)
+	if s == nil {
+		return
+	}
+	s.Within(d, func() { endCall(ctx, fmt.Errorf("%w: %s", errAged, d), id) })
+}
+
+// endCall tells the caller why its call has ended, and ends the context of its stream. grpc
+// has no other way to end a stream of which its method waits for a message: a context that
+// ends makes it answer CANCELLED. A status that is written ends both.
+func endCall(ctx context.Context, err error, id string) {
+	if t, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error }); ok {
+		_ = t.WriteStatus(toStatus(ctx, err, id)) // where it cannot be, the connection has ended
+	}
+}

@@ -1,0 +1,371 @@
+package wire
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What things weigh, in bytes of memory, with what grpc has for them.
+const (
+	// connWeight is of a connection without streams.
+	connWeight = 32 << 10
+	// streamWeight is of a stream whose method waits for a message.
+	streamWeight = 12 << 10
+	// fieldWeight is of a field of a header list.
+	fieldWeight = 128
+
+	// readBuffer is how many bytes of a connection are read ahead, and busyBuffer how many
+	// while a known caller sends more.
+	readBuffer = 4 << 10
+	busyBuffer = 32 << 10
+)
+
+var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
+
+// A Conn is a connection, as grpc has it. It follows the frames that pass in either
+// direction, and changes none but the first: until the caller is known, a stream has the
+// window StrangerWindow.
+type Conn struct {
+	net.Conn // what is encrypted; raw below TLS
+	gate     *Gate
+	raw      net.Conn
+	from     *address
+
+	// These are of the goroutine that reads.
+	in    follower
+	small []byte            // where is read
+	large *[busyBuffer]byte // where is read instead, unless it is nil
+	ahead []byte            // what was read there and not given out
+
+	// mayWrite is held while something is written, and guards out.
+	mayWrite sync.Mutex
+	out      follower
+	began    atomic.Bool
+
+	admitted  int64        // when, in Unix nanoseconds as the times below
+	heardAt   atomic.Int64 // when the caller last sent what is no answer to a ping
+	writingAt atomic.Int64 // since when a write waits; 0 for none
+	leftAt    atomic.Int64 // when the caller was asked to go; 0 for not yet
+	weight    atomic.Int64 // of which changes are made under mu
+
+	mu      sync.Mutex
+	closed  bool
+	known   bool
+	insert  []byte // frames that are written after the next write
+	newest  uint32
+	streams map[uint32]*Stream
+}
+
+// A Stream is one that the caller has opened and that has not ended in both directions.
+type Stream struct {
+	conn *Conn
+
+	// All below are guarded by conn.mu.
+	id      uint32
+	weight  int64
+	unread  int64 // bytes of weight that came and were not taken
+	whole   bool  // the caller has sent all
+	gone    bool
+	due     int64 // when end is called; 0 for never
+	endWith func()
+}
+
+// Over lets the connection go on over inner, which is raw or what encrypts it. It must be
+// called once, before anything is read or written.
+func (c *Conn) Over(inner net.Conn) {
+	c.Conn, c.small = inner, make([]byte, readBuffer)
+	c.in.skip = prefaceLen
+}
+
+// Read implements net.Conn. It never reads beyond the end of a frame, so that Opened knows
+// which stream grpc has come to.
+func (c *Conn) Read(p []byte) (int, error) {
+	p = p[:min(len(p), c.in.next())]
+	if len(c.ahead) == 0 {
+		if err := c.readAhead(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.ahead)
+	c.ahead = c.ahead[n:]
+	c.in.follow(p[:n], c.heard)
+	return n, nil
+}
+
+// readAhead reads what there is. Only where a known caller has sent much at once it takes a
+// large buffer, and gives it back as soon as less comes: nobody can hold those.
+func (c *Conn) readAhead() error {
+	b := c.small
+	if c.large != nil {
+		b = c.large[:]
+	}
+	n, err := c.Conn.Read(b)
+	c.ahead = b[:n]
+	switch {
+	case n > 0 && n < len(c.small) && c.large != nil:
+		copy(c.small, c.ahead)
+		c.ahead = c.small[:n]
+		busyBuffers.Put(c.large)
+		c.large = nil
+	case n == len(c.small) && c.large == nil && c.Known():
+		c.large = busyBuffers.Get().(*[busyBuffer]byte) // for the next time
+	}
+	if n > 0 {
+		return nil // and the error comes again
+	}
+	return err
+}
+
+// heard takes in a frame that the caller sends.
+func (c *Conn) heard(f frame) {
+	if f.kind != framePing || f.flags&flagAck == 0 {
+		c.heardAt.Store(c.gate.now.Load())
+	}
+	switch f.kind {
+	case frameHeaders, frameContinuation, frameData, frameReset:
+	default:
+		return
+	}
+	c.mu.Lock()
+	s := c.streams[f.stream]
+	switch {
+	case f.kind == frameHeaders && f.stream > c.newest && !c.closed:
+		s = &Stream{conn: c, id: f.stream}
+		c.streams[f.stream], c.newest = s, f.stream
+		c.add(s, streamWeight+2*int64(f.length))
+	case s == nil: // it has ended, and grpc passes the frame over
+	case f.kind == frameReset:
+		c.drop(s)
+	case f.kind == frameData:
+		s.unread += int64(f.length)
+		c.add(s, int64(f.length))
+	default:
+		c.add(s, 2*int64(f.length))
+	}
+	if s != nil && f.kind != frameReset && f.ends() {
+		s.whole = true
+	}
+	over := c.over()
+	c.mu.Unlock()
+	if over {
+		c.gate.shed()
+	}
+}
+
+// Opened returns the stream whose header list was read last.
+func (c *Conn) Opened() *Stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.streams[c.newest]
+}
+
+// add changes the weight of a stream, or of the connection where s is nil. It needs mu.
+func (c *Conn) add(s *Stream, n int64) {
+	if c.closed {
+		return
+	}
+	if s != nil {
+		if s.gone {
+			return
+		}
+		s.weight += n
+	}
+	c.weight.Add(n)
+	k := kind(c.known)
+	c.gate.held[k].Add(n)
+	c.from.held[k].Add(n)
+}
+
+// drop forgets a stream. It needs mu.
+func (c *Conn) drop(s *Stream) {
+	if s == nil || s.gone {
+		return
+	}
+	c.add(s, -s.weight)
+	s.gone, s.endWith = true, nil
+	delete(c.streams, s.id)
+}
+
+// over reports whether something is held beyond its limit. It needs mu.
+func (c *Conn) over() bool {
+	k := kind(c.known)
+	return c.gate.held[k].Load() > c.gate.limits[k] || c.from.shares && c.from.held[k].Load() > c.gate.limits[k]/2
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.mayWrite.Lock()
+	defer c.mayWrite.Unlock()
+	first := p
+	if !c.began.Swap(true) {
+		first = withWindow(p, StrangerWindow)
+	}
+	c.writingAt.Store(c.gate.now.Load())
+	n, err := c.Conn.Write(first)
+	c.writingAt.Store(0)
+	var few [32]uint32
+	ended := few[:0]
+	c.out.follow(first[:n], func(f frame) {
+		if f.ends() {
+			ended = append(ended, f.stream)
+		}
+	})
+	c.mu.Lock()
+	for _, id := range ended {
+		c.drop(c.streams[id])
+	}
+	insert := c.insert
+	if insert != nil && c.out.between() {
+		c.insert = nil
+	} else {
+		insert = nil
+	}
+	c.mu.Unlock()
+	if insert != nil && err == nil {
+		if _, err := c.Conn.Write(insert); err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// Know says that a caller on the connection has shown a good token. The connection counts
+// among those of known callers from then on, and its streams get the window KnownWindow.
+func (c *Conn) Know() {
+	c.mu.Lock()
+	if c.known || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	w := c.weight.Load()
+	for _, k := range []struct{ kind, sign int64 }{{strangers, -1}, {acquainted, 1}} {
+		c.gate.held[k.kind].Add(k.sign * w)
+		c.from.held[k.kind].Add(k.sign * w)
+	}
+	c.known = true
+	c.insert = appendWindow(nil, KnownWindow)
+	over := c.over()
+	c.mu.Unlock()
+	if over {
+		c.gate.shed()
+	}
+}
+
+// Known reports whether Know was called.
+func (c *Conn) Known() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.gate.mu.Lock()
+	c.leave()
+	c.gate.mu.Unlock()
+	if c.Conn == nil {
+		return c.raw.Close()
+	}
+	return c.Conn.Close()
+}
+
+// burden is what the connection weighs, and of a stranger's also for how many seconds.
+func (c *Conn) burden() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known {
+		return c.weight.Load()
+	}
+	return c.weight.Load() * (1 + (c.gate.now.Load()-c.admitted)/int64(time.Second))
+}
+
+// leave takes the connection out of the gate, and reports whether it was there. It needs the
+// gate's mu.
+func (c *Conn) leave() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.add(nil, -c.weight.Load())
+	c.closed = true
+	clear(c.streams)
+	c.gate.remove(c)
+	return true
+}
+
+// askToGo asks the caller for another connection. What is under way goes on.
+func (c *Conn) askToGo() {
+	c.mayWrite.Lock()
+	defer c.mayWrite.Unlock()
+	if !c.out.between() {
+		return // the next look comes
+	}
+	c.leftAt.Store(c.gate.now.Load())
+	c.writingAt.Store(c.gate.now.Load())
+	_, _ = c.Conn.Write(appendGoAway(nil))
+	c.writingAt.Store(0)
+}
+
+// Took says that so many bytes of the stream were taken from grpc.
+func (s *Stream) Took(n int) {
+	if s == nil {
+		return
+	}
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n64 := min(int64(n), s.unread)
+	s.unread -= n64
+	c.add(s, -n64)
+}
+
+// Weigh adds to what the stream weighs: so many fields of its header list, and bytes that
+// may wait to be sent.
+func (s *Stream) Weigh(fields, bytes int) {
+	if s == nil {
+		return
+	}
+	c := s.conn
+	c.mu.Lock()
+	c.add(s, int64(fields)*fieldWeight+int64(bytes))
+	over := c.over()
+	c.mu.Unlock()
+	if over {
+		c.gate.shed()
+	}
+}
+
+// Whole reports whether the caller has sent all that it will send.
+func (s *Stream) Whole() bool {
+	if s == nil {
+		return true
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.whole
+}
+
+// Within calls end, in a goroutine of its own, unless Done is called within the time.
+func (s *Stream) Within(d time.Duration, end func()) {
+	if s == nil {
+		return
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if !s.gone {
+		s.due, s.endWith = s.conn.gate.now.Load()+int64(d), end
+	}
+}
+
+// Done says that what Within waits for has come.
+func (s *Stream) Done() {
+	if s == nil {
+		return
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.due, s.endWith = 0, nil
+}
