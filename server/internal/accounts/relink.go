@@ -103,7 +103,11 @@ var rounded = regexp.MustCompile(`^[0-9]([.,][0-9]+)?[eE]\+?[0-9]+$`)
 
 // plan returns what becomes of one account.
 func (st *state) plan(issuer string, l Link) (Relinking, error) {
-	a := st.named(strings.ToLower(strings.TrimSpace(l.Username)))
+	name, err := identityUsername(strings.TrimSpace(l.Username))
+	if err != nil {
+		name = l.Username // no account has it
+	}
+	a := st.named(name)
 	switch {
 	case l.Username == "":
 		return Relinking{}, sites.Missing("username", "")

@@ -275,7 +275,7 @@ func TestPlanRelinks(t *testing.T) {
 		{Username: "root", Subject: long + "主"},
 		{Username: "root", Subject: "1.08112E+20"},
 		{Username: "root", Subject: "a\u202eb"},
-		{Username: "LI.WEI", Subject: "s-3"},
+		{Username: "ＬＩ.WEI", Subject: "s-3"}, // of another width, as a spreadsheet may have it
 		{Username: "root", Subject: long},
 	}
 	plan, wrong := w.PlanRelinks(issuer, links)
