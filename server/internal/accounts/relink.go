@@ -98,8 +98,8 @@ func (s *Service) PlanRelinks(issuer string, links []Link) (out []Relinking, wro
 	return out, wrong
 }
 
-// rounded matches what spreadsheets make of long numbers.
-var rounded = regexp.MustCompile(`^[0-9]([.,][0-9]+)?[eE]\+?[0-9]+$`)
+// rounded matches what spreadsheets make of long numbers. A subject such as 7e12 is none.
+var rounded = regexp.MustCompile(`^[0-9]([.,][0-9]+)?E\+[0-9]+$`)
 
 // plan returns what becomes of one account.
 func (st *state) plan(issuer string, l Link) (Relinking, error) {

@@ -295,6 +295,9 @@ func TestPlanRelinks(t *testing.T) {
 	if len(plan) != 2 || !plan[0].Done() || plan[1].Done() || plan[1].Account.Username != "root" {
 		t.Errorf("got the plan %+v", plan)
 	}
+	if plan, wrong := w.PlanRelinks(issuer, []accounts.Link{{Username: "root", Subject: "7e12"}}); len(plan) != 1 || len(wrong) > 0 {
+		t.Errorf("a subject that only looks like a number: got %v", wrong)
+	}
 	// One issuer with a slash behind it is another issuer.
 	if plan, wrong := w.PlanRelinks(issuer+"/", links[:1]); len(wrong) > 0 || plan[0].Done() {
 		t.Errorf("with a slash: got %+v, %v", plan, wrong)
