@@ -750,7 +750,11 @@ type UpdateAccountRequest struct {
 	// Other divisions, all of them; none leaves them as they are.
 	DivisionCodes []string `protobuf:"bytes,4,rep,name=division_codes,json=divisionCodes,proto3" json:"division_codes,omitempty"`
 	// A UUID that the caller makes for this request, as in ImportHeader.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Makes the change also where it leaves a division without an administrator who can sign
+	// in, which is FAILED_PRECONDITION with reason LAST_ADMINISTRATOR otherwise. It is not
+	// content of the request_id.
+	Force         bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -820,6 +824,13 @@ func (x *UpdateAccountRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *UpdateAccountRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 // Response of UpdateAccount.
 type UpdateAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -872,7 +883,9 @@ type DisableAccountRequest struct {
 	// The account to disable.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// A UUID that the caller makes for this request, as in ImportHeader.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As in UpdateAccountRequest.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -919,6 +932,13 @@ func (x *DisableAccountRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *DisableAccountRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 // Response of DisableAccount.
@@ -1231,7 +1251,7 @@ const file_xuncha_v1_account_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"q\n" +
 	"\x15CreateAccountResponse\x12,\n" +
 	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\x12*\n" +
-	"\x11one_time_password\x18\x02 \x01(\tR\x0foneTimePassword\"\x8e\x02\n" +
+	"\x11one_time_password\x18\x02 \x01(\tR\x0foneTimePassword\"\xa4\x02\n" +
 	"\x14UpdateAccountRequest\x12'\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\x12/\n" +
@@ -1239,15 +1259,17 @@ const file_xuncha_v1_account_service_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\x0e2\x0f.xuncha.v1.RoleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x120\n" +
 	"\x0edivision_codes\x18\x04 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\rdivisionCodes\x12*\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestIdB\x0f\n" +
+	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05forceB\x0f\n" +
 	"\r_display_name\"E\n" +
 	"\x15UpdateAccountResponse\x12,\n" +
-	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"l\n" +
+	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"\x82\x01\n" +
 	"\x15DisableAccountRequest\x12'\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\taccountId\x12*\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"F\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"F\n" +
 	"\x16DisableAccountResponse\x12,\n" +
 	"\aaccount\x18\x01 \x01(\v2\x12.xuncha.v1.AccountR\aaccount\"k\n" +
 	"\x14ResetPasswordRequest\x12'\n" +

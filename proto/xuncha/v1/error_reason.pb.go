@@ -196,6 +196,9 @@ const (
 	// FAILED_PRECONDITION: the change was taken back already, or is of a kind that cannot
 	// be.
 	ErrorReason_ERROR_REASON_CHANGE_NOT_REVOCABLE ErrorReason = 71
+	// FAILED_PRECONDITION: no other administrator who can sign in keeps all of the account's
+	// divisions, so nobody could appoint another one. "force" does it all the same.
+	ErrorReason_ERROR_REASON_LAST_ADMINISTRATOR ErrorReason = 72
 	// RESOURCE_EXHAUSTED: the server does as much of this at once as it can; wait as RetryInfo
 	// says.
 	ErrorReason_ERROR_REASON_SERVER_BUSY ErrorReason = 73
@@ -279,6 +282,7 @@ var (
 		69: "ERROR_REASON_CHANGE_NOT_FOUND",
 		70: "ERROR_REASON_CHANGE_RESTED_ON",
 		71: "ERROR_REASON_CHANGE_NOT_REVOCABLE",
+		72: "ERROR_REASON_LAST_ADMINISTRATOR",
 		73: "ERROR_REASON_SERVER_BUSY",
 		74: "ERROR_REASON_PROXY_MISCONFIGURED",
 	}
@@ -355,6 +359,7 @@ var (
 		"ERROR_REASON_CHANGE_NOT_FOUND":              69,
 		"ERROR_REASON_CHANGE_RESTED_ON":              70,
 		"ERROR_REASON_CHANGE_NOT_REVOCABLE":          71,
+		"ERROR_REASON_LAST_ADMINISTRATOR":            72,
 		"ERROR_REASON_SERVER_BUSY":                   73,
 		"ERROR_REASON_PROXY_MISCONFIGURED":           74,
 	}
@@ -391,7 +396,7 @@ var File_xuncha_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\x93\x14\n" +
+	"\x1cxuncha/v1/error_reason.proto\x12\txuncha.v1*\xb8\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1e\n" +
@@ -465,7 +470,8 @@ const file_xuncha_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_TOO_MANY_PHOTOS\x10D\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_NOT_FOUND\x10E\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_RESTED_ON\x10F\x12%\n" +
-	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10G\x12\x1c\n" +
+	"!ERROR_REASON_CHANGE_NOT_REVOCABLE\x10G\x12#\n" +
+	"\x1fERROR_REASON_LAST_ADMINISTRATOR\x10H\x12\x1c\n" +
 	"\x18ERROR_REASON_SERVER_BUSY\x10I\x12$\n" +
 	" ERROR_REASON_PROXY_MISCONFIGURED\x10JB\x87\x01\n" +
 	"\rcom.xuncha.v1B\x10ErrorReasonProtoP\x01Z\x1fxuncha/proto/xuncha/v1;xunchav1\xa2\x02\x03XXX\xaa\x02\tXuncha.V1\xca\x02\tXuncha\\V1\xe2\x02\x15Xuncha\\V1\\GPBMetadata\xea\x02\n" +

@@ -20,7 +20,11 @@ type By struct {
 	// May reports whether the account by, which makes the change, keeps accounts with the
 	// division. It is asked for each division that the change leaves or gives, every time
 	// that the change is decided, with what the account by is then; nil answers always yes.
+	// It is asked of other administrators too, for the last one is not to go.
 	May func(by *Account, code sites.DivisionCode) bool
+	// Force makes a change also where it leaves a division without an administrator. A
+	// repeat is not compared by it: it says nothing of what is changed.
+	Force bool
 }
 
 // keeps returns nil where the change may be made of an account that has the divisions.

@@ -304,7 +304,8 @@ type Change struct {
 	Divisions   []sites.DivisionCode
 }
 
-// Update changes an account.
+// Update changes an account. The error is ErrLastAdministrator where that leaves a division
+// without an administrator who can sign in, unless by forces it.
 func (s *Service) Update(ctx context.Context, by By, id string, c Change) (*Account, error) {
 	by = by.saying("UpdateAccount", func(d *ledger.Digester) {
 		d.Add(id)
@@ -343,7 +344,11 @@ func (s *Service) Update(ctx context.Context, by By, id string, c Change) (*Acco
 		if a.DisplayName == old.DisplayName {
 			changed.DisplayName = nil
 		}
-		return &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}, changed.Check()
+		made := &content{AccountID: id, Username: a.Username, DisplayName: a.DisplayName, Role: a.Role, Divisions: a.Divisions}
+		if err := changed.Check(); err != nil {
+			return nil, err
+		}
+		return made, s.staysKept(ctx, by, st, old, &a, made)
 	})
 	if err != nil {
 		return nil, err
@@ -355,7 +360,8 @@ func (s *Service) Update(ctx context.Context, by By, id string, c Change) (*Acco
 }
 
 // Disable ends an account: it signs in no more, and its tokens are not valid
-// from now on. One that is disabled already stays so.
+// from now on. One that is disabled already stays so. The error is ErrLastAdministrator as
+// with Update.
 func (s *Service) Disable(ctx context.Context, by By, id string) (*Account, error) {
 	ctx = ledger.WithReserve(ctx)
 	by = by.saying("DisableAccount", func(d *ledger.Digester) { d.Add(id) })
@@ -364,7 +370,9 @@ func (s *Service) Disable(ctx context.Context, by By, id string) (*Account, erro
 		if err != nil || !a.Disabled.IsZero() {
 			return nil, err
 		}
-		return &content{AccountID: id, Username: a.Username}, nil
+		after, made := *a, &content{AccountID: id, Username: a.Username}
+		after.Disabled = s.Now()
+		return made, s.staysKept(ctx, by, st, a, &after, made)
 	})
 	if err != nil {
 		return nil, err

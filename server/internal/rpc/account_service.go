@@ -87,6 +87,9 @@ func (s *accountService) GetMe(ctx context.Context, _ *xunchav1.GetMeRequest) (*
 // after its caller has lost what it began with.
 func changedBy(ctx context.Context, m requested) accounts.By {
 	s, out := scopeOf(ctx), accounts.By{Account: account(ctx), Request: request(m)}
+	if f, ok := m.(interface{ GetForce() bool }); ok {
+		out.Force = f.GetForce()
+	}
 	if !s.all() {
 		out.May = func(by *accounts.Account, code sites.DivisionCode) bool {
 			return by.Role == accounts.Admin && by.Disabled.IsZero() && lies(s.config.Roster.Roster(), code, by.Divisions, s.config.Now())

@@ -217,6 +217,8 @@ var meanings = []meaning{
 		"The username is taken.", "该用户名已被使用。"},
 	{accounts.ErrDisabled, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_ACCOUNT_DISABLED, 0, false,
 		"The account is disabled.", "该账号已停用。"},
+	{accounts.ErrLastAdministrator, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_LAST_ADMINISTRATOR, 0, false,
+		"No other administrator who can sign in keeps all of these divisions. Appoint one first, or repeat the request with force.", "没有其他可以登录的管理员负责这些区划。请先指定一名管理员，或强制执行（force）。"},
 	{errNoAccounts, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_NO_ACCOUNTS, 0, false,
 		"The server has no accounts yet.", "服务器尚未创建账号。"},
 	{ledger.ErrAltered, codes.Unavailable, xunchav1.ErrorReason_ERROR_REASON_HISTORY_ALTERED, alteredRetry, true,

@@ -86,6 +86,8 @@ func TestMeanings(t *testing.T) {
 		{accounts.ErrToken, codes.Unauthenticated, "TOKEN_INVALID", false},
 		{accounts.ErrSignIn, codes.Unauthenticated, "SIGN_IN_FAILED", false},
 		{accounts.ErrThrottled, codes.ResourceExhausted, "SIGN_IN_THROTTLED", true},
+		{accounts.ErrBusy, codes.ResourceExhausted, "SERVER_BUSY", true},
+		{accounts.ErrLastAdministrator, codes.FailedPrecondition, "LAST_ADMINISTRATOR", false},
 		{errLimited, codes.ResourceExhausted, "RATE_LIMITED", true},
 		{errCrowded, codes.ResourceExhausted, "RATE_LIMITED", true},
 		{accounts.ErrIdentity, codes.PermissionDenied, "IDENTITY_UNUSABLE", false},

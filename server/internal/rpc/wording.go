@@ -62,6 +62,7 @@ var fieldWords = map[string]word{
 	"first_site_id":          {"earlier site", "首次检查场所"},
 	"flag":                   {"flag", "标记"},
 	"flags":                  {"flags", "标记"},
+	"force":                  {"force", "强制执行"},
 	"found_open":             {"found open", "发现开放"},
 	"header":                 {"header", "表头信息"},
 	"height":                 {"height of the photo", "照片高度"},
