@@ -182,7 +182,7 @@ func TestAccountsFollowOnTheirOwn(t *testing.T) {
 		if there.roster.Roster().Revision() != 0 {
 			t.Fatal("the import was not held up")
 		}
-		if _, err := here.people.Disable(t.Context(), accounts.By{Account: "local"}, account.ID); err != nil {
+		if _, err := here.people.Disable(t.Context(), accounts.By{Account: "local", Force: true}, account.ID); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
