@@ -126,8 +126,6 @@ func TestNotTheLastAdministrator(t *testing.T) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
-
 // TestLastAdministratorsAtOnce ensures that of two administrators who disable each other at
 // the same moment, on two servers, one stays.
 func TestLastAdministratorsAtOnce(t *testing.T) {

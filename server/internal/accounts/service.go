@@ -9,7 +9,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,17 +63,21 @@ type Service struct {
 	Config
 	projection *ledger.Projection[*state]
 
-	ring       atomic.Pointer[keyRing]
-	keysLost   error // why the keys could not be read when the service began
-	keysMu     sync.Mutex
-	verified   *lru.Cache[string, *claims]
-	provider   *provider // nil for none
-	identities *lru.Cache[tokenSum, *identity]
-	accessed   *lru.Cache[accessKey, struct{}]
-	throttle   *throttle
-	hashes     *turns
-	argon      argon
-	proof      atomic.Pointer[proofKey] // nil for none yet
+	ring     atomic.Pointer[keyRing]
+	keysLost error  // why the keys could not be read when the service began
+	keysTurn single // of whoever asks for the keys, or changes them
+	// keysFailure is why the store did not tell the keys when it was asked last, and
+	// keysFailed when that was. They need keysTurn.
+	keysFailure error
+	keysFailed  time.Time
+	verified    *lru.Cache[string, *claims]
+	provider    *provider // nil for none
+	identities  *lru.Cache[tokenSum, *identity]
+	accessed    *lru.Cache[accessKey, struct{}]
+	throttle    *throttle
+	hashes      *turns
+	argon       argon
+	proof       atomic.Pointer[proofKey] // nil for none yet
 }
 
 // A Caller is who calls: an account, on one of its devices.
@@ -125,7 +128,7 @@ type content struct {
 
 // Open reads the history of accounts from the store.
 func Open(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, throttle: newThrottle(), hashes: newTurns(), argon: argon2.IDKey}
+	s := &Service{Config: c, throttle: newThrottle(), hashes: newTurns(), argon: argon2.IDKey, keysTurn: newSingle()}
 	s.projection = ledger.NewProjection(c.Ledger, ledger.Accounts, new(state),
 		func(_ context.Context, st *state, entries []ledger.Entry) (*state, error) {
 			return st.apply(entries)
@@ -192,8 +195,11 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	if s.Now().Sub(s.ring.Load().read) < keysEvery {
 		return nil
 	}
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
+	done, err := s.keysTurn.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	ring, err := s.readKeys(ctx)
 	if err == nil {
 		s.ring.Store(ring)

@@ -101,8 +101,11 @@ func parseKeys(value []byte) (keys []signingKey, err error) {
 // RotateKeys lets a new key sign. Tokens that others have signed stay valid, so
 // nobody is signed out.
 func (s *Service) RotateKeys(ctx context.Context) error {
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
+	done, err := s.keysTurn.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return s.rotate(ctx, false)
 }
 
@@ -112,8 +115,11 @@ func (s *Service) RotateKeys(ctx context.Context) error {
 // signed in. Other servers of the store know it
 // keysEvery later at the latest.
 func (s *Service) ReplaceKeys(ctx context.Context) error {
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
+	done, err := s.keysTurn.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return errors.Join(s.rotate(ctx, true), s.replaceProofKey(ctx))
 }
 
@@ -168,11 +174,14 @@ func (s *Service) sign(ctx context.Context, a *Account, device string) (token st
 	now := s.Now()
 	ring := s.ring.Load()
 	if n := len(ring.keys); n == 0 || now.Sub(ring.keys[n-1].Created) >= keyLifetime {
-		s.keysMu.Lock()
+		done, err := s.keysTurn.take(ctx)
+		if err != nil {
+			return "", expires, err
+		}
 		if s.ring.Load() == ring {
 			err = s.rotate(ctx, false)
 		}
-		s.keysMu.Unlock()
+		done()
 		if err != nil {
 			return "", expires, err
 		}
@@ -207,24 +216,36 @@ func (r *keyRing) has(id string) bool {
 	return slices.ContainsFunc(r.keys, func(k signingKey) bool { return k.ID == id })
 }
 
-// keyOf returns the public key that a token names.
+// keyOf returns the public key that a token names. Anyone can send tokens that name keys
+// which there are not. So the store is asked for them once in keysAgain at most, whether or
+// not it answers.
 func (s *Service) keyOf(ctx context.Context, id string) (ed25519.PublicKey, error) {
 	find := func() ed25519.PublicKey { return s.ring.Load().find(id) }
 	if key := find(); key != nil {
 		return key, nil
 	}
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
+	done, err := s.keysTurn.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if key := find(); key != nil {
 		return key, nil
 	}
 	if s.Now().Sub(s.ring.Load().read) < keysAgain {
 		return nil, ErrToken
 	}
+	if age := s.Now().Sub(s.keysFailed); s.keysFailure != nil && age >= 0 && age < keysAgain {
+		return nil, s.keysFailure
+	}
 	ring, err := s.readKeys(ctx)
 	if err != nil {
+		if ctx.Err() == nil { // of a caller that has left it says nothing
+			s.keysFailed, s.keysFailure = s.Now(), err
+		}
 		return nil, err
 	}
+	s.keysFailure = nil
 	s.ring.Store(ring)
 	if key := find(); key != nil {
 		return key, nil

@@ -265,7 +265,7 @@ func (r *Running) Stop() error {
 	case <-timeout.C:
 		r.log.Warn("calls under way are cut", "after", r.patient)
 		r.grpc.Stop()
-		<-done
+		r.abandon(done)
 	}
 	r.lines.Close()
 	r.lastSnapshot()
@@ -273,4 +273,19 @@ func (r *Running) Stop() error {
 	r.unpace()
 	r.log.Info("stopped")
 	return errors.Join(err, r.logged.Close())
+}
+
+// cutPatience is how long calls that were cut may take to end.
+const cutPatience = 5 * time.Second
+
+// abandon waits for calls that were cut, and goes on without those that wait for somebody
+// who does not answer: what they still ask of the store is refused once it is closed.
+func (r *Running) abandon(done <-chan struct{}) {
+	timeout := time.NewTimer(cutPatience)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+		r.log.Warn("calls that were cut do not end; the server stops without them", "after", cutPatience)
+	}
 }
