@@ -264,7 +264,7 @@ func (r *Running) Stop() error {
 	case <-done:
 	case <-timeout.C:
 		r.log.Warn("calls under way are cut", "after", r.patient)
-		r.grpc.Stop()
+		go r.grpc.Stop() // which waits for the calls to end
 		r.abandon(done)
 	}
 	r.lines.Close()
@@ -275,17 +275,18 @@ func (r *Running) Stop() error {
 	return errors.Join(err, r.logged.Close())
 }
 
-// cutPatience is how long calls that were cut may take to end.
+// cutPatience is how long calls that were cut may take to end, at most.
 const cutPatience = 5 * time.Second
 
 // abandon waits for calls that were cut, and goes on without those that wait for somebody
 // who does not answer: what they still ask of the store is refused once it is closed.
 func (r *Running) abandon(done <-chan struct{}) {
-	timeout := time.NewTimer(cutPatience)
+	patient := min(r.patient, cutPatience)
+	timeout := time.NewTimer(patient)
 	defer timeout.Stop()
 	select {
 	case <-done:
 	case <-timeout.C:
-		r.log.Warn("calls that were cut do not end; the server stops without them", "after", cutPatience)
+		r.log.Warn("calls that were cut do not end; the server stops without them", "after", patient)
 	}
 }
