@@ -90,8 +90,9 @@ type Account struct {
 	// A UUID that the server chose.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The name to sign in with and the one in records: 2 to 32 of a-z, 0-9, '.',
-	// '_' and '-', beginning with a letter or digit. It never changes and is never
-	// given to another.
+	// '_' and '-', beginning with a letter or digit. One that an identity provider gives
+	// may have letters of any script and "._-+@#'", and up to 128 characters. It never
+	// changes and is never given to another.
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
 	// What the person is called, at most 64 characters.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
@@ -190,11 +191,11 @@ var File_xuncha_v1_account_proto protoreflect.FileDescriptor
 
 const file_xuncha_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x17xuncha/v1/account.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n" +
+	"\x17xuncha/v1/account.proto\x12\txuncha.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x02\n" +
 	"\aAccount\x12\x1d\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tR\taccountId\x12#\n" +
-	"\busername\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18 R\busername\x12*\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12$\n" +
+	"\busername\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\busername\x12*\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\vdisplayName\x12#\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.xuncha.v1.RoleR\x04role\x120\n" +
 	"\x0edivision_codes\x18\x05 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\rdivisionCodes\x12;\n" +

@@ -1545,11 +1545,11 @@ const file_xuncha_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
 	"entry_hash\x18\t \x01(\fR\tentryHash\x12\x18\n" +
 	"\ahistory\x18\n" +
-	" \x01(\tR\ahistory\"\xef\x02\n" +
+	" \x01(\tR\ahistory\"\xf0\x02\n" +
 	"\x13ListAccessesRequest\x12N\n" +
 	"\rdivision_code\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!2\x1f^([0-9]{6}|[0-9]{9}|[0-9]{12})$R\fdivisionCode\x12$\n" +
-	"\asite_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06siteId\x12!\n" +
-	"\aaccount\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\aaccount\x129\n" +
+	"\asite_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06siteId\x12\"\n" +
+	"\aaccount\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aaccount\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12$\n" +

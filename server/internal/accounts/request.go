@@ -25,6 +25,10 @@ type By struct {
 	// Force makes a change also where it leaves a division without an administrator. A
 	// repeat is not compared by it: it says nothing of what is changed.
 	Force bool
+	// KeepsLost reports whether the account by keeps accounts with the division although
+	// May does not say so, because the division is none that anybody may be given; nil
+	// answers always no.
+	KeepsLost func(by *Account, code sites.DivisionCode) bool
 }
 
 // keeps returns nil where the change may be made of an account that has the divisions.
@@ -33,7 +37,9 @@ func (b By) keeps(st *state, a *Account) error {
 		return nil
 	}
 	by := st.named(b.Account)
-	if by == nil || slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool { return !b.May(by, code) }) {
+	if by == nil || slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool {
+		return !b.May(by, code) && (b.KeepsLost == nil || !b.KeepsLost(by, code))
+	}) {
 		return &sites.FieldError{Field: "account_id", Err: ErrUnknown}
 	}
 	return nil

@@ -91,8 +91,12 @@ func changedBy(ctx context.Context, m requested) accounts.By {
 		out.Force = f.GetForce()
 	}
 	if !s.all() {
+		admin := func(by *accounts.Account) bool { return by.Role == accounts.Admin && by.Disabled.IsZero() }
 		out.May = func(by *accounts.Account, code sites.DivisionCode) bool {
-			return by.Role == accounts.Admin && by.Disabled.IsZero() && lies(s.config.Roster.Roster(), code, by.Divisions, s.config.Now())
+			return admin(by) && lies(s.config.Roster.Roster(), code, by.Divisions, s.config.Now())
+		}
+		out.KeepsLost = func(by *accounts.Account, code sites.DivisionCode) bool {
+			return admin(by) && keepsLost(s.config.Roster.Roster(), code, by.Divisions, s.config.Now())
 		}
 	}
 	return out

@@ -128,9 +128,28 @@ func (s *scope) seesOrder(o *sites.ClosureOrder) bool {
 }
 
 // seesAccount reports whether the account is one that an administrator with the
-// caller's divisions keeps: all that it may do lies in them.
+// caller's divisions keeps: all that it may do lies in them. One with a division that the
+// roster does not know lies nowhere, and whoever is responsible for all divisions keeps it.
 func (s *scope) seesAccount(a *accounts.Account) bool {
-	return !slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool { return !s.seesDivision(code) })
+	return !slices.ContainsFunc(a.Divisions, func(code sites.DivisionCode) bool {
+		return !s.seesDivision(code) && !keepsLost(s.rosterAt, code, s.caller.Account.Divisions, s.now)
+	})
+}
+
+// keepsLost reports whether the division is one that the roster does not know, and the
+// others are all that it knows.
+func keepsLost(r *sites.Roster, code sites.DivisionCode, in []sites.DivisionCode, at time.Time) bool {
+	return r.HasDivisions() && !r.Knows(code) && whole(r, in, at)
+}
+
+// whole reports whether all divisions that there are lie in those that are given.
+func whole(r *sites.Roster, in []sites.DivisionCode, at time.Time) bool {
+	for d := range r.ChildrenAfter("", "", at) {
+		if !lies(r, d.Code, in, at) {
+			return false
+		}
+	}
+	return true
 }
 
 // divisionOf returns the division in which lies what was looked at, today.
@@ -218,12 +237,10 @@ func (s *scope) sure(refused error) error {
 
 // everything lets callers through who are responsible for all divisions that there are.
 func (s *scope) everything() error {
-	for d := range s.rosterAt.ChildrenAfter("", "", s.now) {
-		if !s.seesDivision(d.Code) {
-			return errNotWhole
-		}
+	if s.all() || whole(s.rosterAt, s.caller.Account.Divisions, s.now) {
+		return nil
 	}
-	return nil
+	return errNotWhole
 }
 
 func (s *scope) order(id string) error {
