@@ -239,6 +239,49 @@ func TestUploadInParts(t *testing.T) {
 	}
 }
 
+// A silentStore takes bytes of photos and never says that it has, once it is silent.
+type silentStore struct {
+	*photostest.Memory
+	silent chan struct{}
+}
+
+func (s *silentStore) Receive(ctx context.Context, ref photos.Ref, offset int64, b []byte) error {
+	close(s.silent)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestUploadSilent ensures that who asks for a photo while a store does not answer another
+// caller's upload of it leaves with the own deadline.
+func TestUploadSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &silentStore{w.store, make(chan struct{})}
+		s := w.open(t, store)
+		a := photo(t, 1, "")
+		c := w.declare(t, 1, a)
+		u, err := s.BeginUpload(t.Context(), "officer", refOf(c, 0), 0, nil)
+		must(t, err)
+		must(t, u.Write(t.Context(), a[:400]))
+		ended := make(chan error, 1)
+		go func() { ended <- u.Break() }()
+		<-store.silent
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.State(ctx, refOf(c, 0)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+		if _, err := s.BeginUpload(ctx, "officer", refOf(c, 0), 0, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("another upload: got %v, want the caller's deadline", err)
+		}
+		u.Close()
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the upload itself: got %v", err)
+		}
+	})
+}
+
 func TestUploadCut(t *testing.T) {
 	w := newWorld(t)
 	a := photo(t, 1, "")

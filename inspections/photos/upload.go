@@ -28,7 +28,9 @@ type Upload struct {
 	gone    <-chan struct{} // closed when nothing more can arrive
 	ended   chan struct{}   // closed by Close
 
-	mu     sync.Mutex
+	// hold has one in it while somebody is at what follows, who may wait for the store.
+	// So whoever else wants it waits by the own deadline.
+	hold   chan struct{}
 	at     int64 // of what comes next
 	stored int64 // how much the store has
 	buffer []byte
@@ -46,7 +48,7 @@ type Upload struct {
 // Errors are those of inspections.Service.Get and Refused, ErrUnknown, ErrPurged and
 // ErrOffset.
 func (s *Service) BeginUpload(ctx context.Context, account string, ref Ref, offset int64, gone <-chan struct{}) (_ *Upload, err error) {
-	u := &Upload{s: s, ref: ref, account: account, at: offset, gone: gone, ended: make(chan struct{})}
+	u := &Upload{s: s, ref: ref, account: account, at: offset, gone: gone, ended: make(chan struct{}), hold: make(chan struct{}, 1)}
 	// From now on, who asks how much there is waits for what this one brings.
 	s.uploading.Lock()
 	before := slices.Clone(s.uploads[ref])
@@ -72,8 +74,10 @@ func (s *Service) BeginUpload(ctx context.Context, account string, ref Ref, offs
 	if state.Purged || !state.Stored && s.over(c.Order) {
 		return nil, ref.about(ErrPurged)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	if err := u.take(ctx); err != nil {
+		return nil, err
+	}
+	defer u.give()
 	u.checkIn, u.photo, u.stored, u.done = c, photo, state.Received, state.Stored
 	if !u.done && (offset < 0 || offset > state.Received) {
 		return nil, &sites.FieldError{Field: "offset", Err: fmt.Errorf("%d %w: %d bytes", offset, ErrOffset, state.Received)}
@@ -90,8 +94,20 @@ func (u *Upload) Close() {
 	}
 	u.s.uploading.Unlock()
 	close(u.ended)
-	u.mu.Lock() // somebody may still wait for the store with it
-	defer u.mu.Unlock()
+	select {
+	case u.hold <- struct{}{}:
+		u.release()
+	default: // somebody still waits for the store with it
+		go func() {
+			u.hold <- struct{}{}
+			u.release()
+		}()
+	}
+}
+
+// release gives back the buffers. It needs u.hold.
+func (u *Upload) release() {
+	defer u.give()
 	for _, b := range [][]byte{u.buffer, u.spare} { // nobody has these any more
 		if b != nil {
 			uploadBuffers.Put((*[uploadBuffer]byte)(b[:uploadBuffer]))
@@ -109,13 +125,17 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 	if u.done {
 		return nil
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
 	if u.failed != nil {
 		return u.failed
 	}
+	// What has arrived is not lost for the sake of a caller who leaves.
+	waits := context.WithoutCancel(ctx)
 	if u.at+int64(len(b)) > u.photo.Size {
-		if err := u.awaitStoring(); err != nil {
+		if err := u.awaitStoring(waits); err != nil {
 			return err
 		}
 		err := fmt.Errorf("%s %w: %d bytes", u.ref.SHA256, ErrSize, u.photo.Size)
@@ -136,7 +156,7 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 		u.at += int64(n)
 		b = b[n:]
 		if len(u.buffer) == cap(u.buffer) {
-			if err := u.startStoring(ctx); err != nil {
+			if err := u.startStoring(waits); err != nil {
 				return err
 			}
 		}
@@ -144,10 +164,27 @@ func (u *Upload) Write(ctx context.Context, b []byte) error {
 	return nil
 }
 
+// take takes u.hold, unless the context ends before, and give gives it back.
+func (u *Upload) take(ctx context.Context) error {
+	select {
+	case u.hold <- struct{}{}: // also where it has ended, since there is nothing to wait for
+		return nil
+	default:
+	}
+	select {
+	case u.hold <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (u *Upload) give() { <-u.hold }
+
 // startStoring gives the store what was gathered, once it has taken what it was
-// given before. The context's end does not stop it. It needs u.mu.
+// given before. Once that is begun, the context's end does not stop it. It needs u.hold.
 func (u *Upload) startStoring(ctx context.Context) error {
-	if err := u.awaitStoring(); err != nil || len(u.buffer) == 0 {
+	if err := u.awaitStoring(ctx); err != nil || len(u.buffer) == 0 {
 		return err
 	}
 	u.storing, u.buffer, u.spare = u.buffer, u.spare, nil
@@ -161,12 +198,17 @@ func (u *Upload) startStoring(ctx context.Context) error {
 	return nil
 }
 
-// awaitStoring waits until the store has taken what it was given. It needs u.mu.
-func (u *Upload) awaitStoring() error {
+// awaitStoring waits until the store has taken what it was given, or the context ends. It
+// needs u.hold.
+func (u *Upload) awaitStoring(ctx context.Context) (err error) {
 	if u.failed != nil || u.storingDone == nil {
 		return u.failed
 	}
-	err := <-u.storingDone
+	select {
+	case err = <-u.storingDone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	u.storingDone = nil
 	if err == nil {
 		u.stored += int64(len(u.storing))
@@ -178,9 +220,9 @@ func (u *Upload) awaitStoring() error {
 	return err
 }
 
-// flush stores what was gathered. It needs u.mu.
+// flush stores what was gathered. It needs u.hold.
 func (u *Upload) flush(ctx context.Context) error {
-	return cmp.Or(u.startStoring(ctx), u.awaitStoring())
+	return cmp.Or(u.startStoring(ctx), u.awaitStoring(ctx))
 }
 
 // uploadBuffers has those that no upload needs.
@@ -188,9 +230,13 @@ var uploadBuffers = sync.Pool{New: func() any { return new([uploadBuffer]byte) }
 
 // Break ends an upload that was cut. What has come stays.
 func (u *Upload) Break() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.flush(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
+	defer cancel()
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	return u.flush(ctx)
 }
 
 // End ends an upload whose sender has sent what it wanted to. Where that was the
@@ -207,10 +253,12 @@ func (u *Upload) End(ctx context.Context) (State, error) {
 	if u.done {
 		return state, nil
 	}
-	u.mu.Lock()
+	if err := u.take(ctx); err != nil {
+		return State{}, err
+	}
 	err := u.flush(ctx)
 	stored := u.stored
-	u.mu.Unlock()
+	u.give()
 	if err != nil {
 		return State{}, err
 	}
@@ -236,9 +284,11 @@ func settle(ctx context.Context, list []*Upload) {
 				return
 			}
 		default:
-			u.mu.Lock()
+			if u.take(ctx) != nil {
+				return
+			}
 			_ = u.flush(ctx) // which it tries again itself
-			u.mu.Unlock()
+			u.give()
 		}
 	}
 }
