@@ -75,9 +75,12 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	if err != nil {
 		return nil, err
 	}
+	out.onLost = func(lines int64) {
+		log.Warn("lines of the log are lost; whatever takes them had stopped", "lines", lines)
+	}
 	defer func() {
 		if err != nil {
-			out.Close()
+			_ = out.Close() // and there is another error to tell
 		}
 	}()
 	if err := c.TLS.check(); err != nil {
