@@ -87,7 +87,7 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 		return nil, errors.Join(&sites.FieldError{Field: "data", Err: fmt.Errorf("%s %w", ref.SHA256, err)}, s.Store.Discard(ctx, ref))
 	}
 	hashed := &hashedFile{File: f, hash: sha256.New()}
-	p, err := readAs(photo.ContentType, hashed, s.CheckIns.LimitsOf(photo))
+	p, err := s.readAs(photo.ContentType, hashed, s.CheckIns.LimitsOf(photo))
 	if sum, err := hashed.sum(); err != nil {
 		return nil, err
 	} else if sum != photo.SHA256 {
@@ -112,8 +112,10 @@ func (s *Service) keep(ctx context.Context, c *inspections.Stored, photo inspect
 }
 
 // readAs finds the picture in a file that is declared to be of the type. One of another
-// type is not read, since the limits that it has passed are not those of its own.
-func readAs(contentType string, f File, limits picture.Limits) (*picture.Picture, error) {
+// type is not read, since the limits that it has passed are not those of its own. Its
+// compressed data are gone over for picture.MaxEffort at most, and beyond that it is kept as
+// its parts say.
+func (s *Service) readAs(contentType string, f File, limits picture.Limits) (*picture.Picture, error) {
 	start := make([]byte, min(f.Size(), picture.TypeSize))
 	if _, err := f.ReadAt(start, 0); err != nil && err != io.EOF {
 		return nil, err
@@ -121,6 +123,9 @@ func readAs(contentType string, f File, limits picture.Limits) (*picture.Picture
 	if got := picture.TypeOf(start); got != "" && got != contentType {
 		return nil, fmt.Errorf("%w: %s, not %s", ErrType, got, contentType)
 	}
+	spent, done := s.Stopwatch.Start()
+	defer done()
+	limits.Enough = func() bool { return spent() > picture.MaxEffort }
 	return picture.Read(f, f.Size(), limits)
 }
 

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"xuncha/inspections"
+	"xuncha/inspections/picture"
 	"xuncha/ledger"
 	"xuncha/sites"
 )
 
-// Config is what a Service works with. All fields but Believed are required.
+// Config is what a Service works with. All fields but Believed and Stopwatch are required.
 type Config struct {
 	// Ledger keeps the sites' histories.
 	Ledger ledger.Store
@@ -32,6 +33,9 @@ type Config struct {
 	// and whether there is such a time yet. It decides what is deleted; while it is nil,
 	// or there is none, nothing is.
 	Believed func() (time.Time, bool)
+	// Stopwatch measures what is done with a picture, which ends after picture.MaxEffort; nil
+	// sets no limit to that.
+	Stopwatch picture.Stopwatch
 }
 
 // A Service takes in photos and keeps them for their time. It is safe for

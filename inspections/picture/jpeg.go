@@ -41,7 +41,8 @@ type jpegFile struct {
 	areas       map[byte]int64 // of each component's blocks, by its id
 	scans       int
 	walk        jpegWalk
-	walked      bool // whether all scans so far were gone over
+	walked      bool     // whether all scans so far were gone over
+	factors     [4]int32 // of DC coefficients, by the table of quantization
 }
 
 // A profilePart is a segment's part of the colour profile.
@@ -52,12 +53,17 @@ type profilePart struct {
 
 func (p *Picture) readJPEG(r *reader) error {
 	f := jpegFile{walk: jpegWalk{enough: p.limits.Enough}, walked: !p.limits.Kept}
+	return p.readParts(r, &f)
+}
+
+// readParts reads a JPEG part by part.
+func (p *Picture) readParts(r *reader, f *jpegFile) error {
 	r.at = 2
 	for {
 		start := r.at
 		code, err := marker(r, r.end)
 		if errors.Is(err, errShort) && f.scans > 0 && f.walked {
-			return p.assemble(&f) // all of the picture is there but the marker of its end
+			return p.assemble(f) // all of the picture is there but the marker of its end
 		}
 		if err != nil {
 			return err
@@ -69,7 +75,7 @@ func (p *Picture) readJPEG(r *reader) error {
 			if f.scans == 0 {
 				return wrong("there is no image before it")
 			}
-			return p.assemble(&f)
+			return p.assemble(f)
 		}
 		if code < sof0 || code >= rst0 && code <= soi {
 			return wrong("does not belong there")
@@ -110,7 +116,7 @@ func (p *Picture) readJPEG(r *reader) error {
 			if p.decoding = jpegDecoding(p, code == sof2, data[6:]); p.decoding == 0 {
 				return wrong("has a component without samples")
 			}
-			if err := f.walk.frame(code == sof2, data); err != nil {
+			if err := f.walk.frame(code == sof2, data); err != nil && (!p.limits.Kept || f.walk.small) {
 				return err
 			}
 			f.areas = areasOf(data[6:])
@@ -124,6 +130,7 @@ func (p *Picture) readJPEG(r *reader) error {
 			if keep = wholeQuantization(data); !keep {
 				return wrong("has a wrong length")
 			}
+			f.quantizations(data)
 		case dri:
 			if keep = len(data) == 2; !keep {
 				return wrong("has a wrong length")
@@ -174,6 +181,10 @@ func (p *Picture) readJPEG(r *reader) error {
 // goOver goes to the marker behind the compressed data of a scan.
 func (f *jpegFile) goOver(r *reader, header []byte) error {
 	from := r.at
+	if f.walk.small {
+		f.prepare()
+		return f.walk.scan(r, header)
+	}
 	if f.walked {
 		err := f.walk.scan(r, header)
 		if !errors.Is(err, errEnough) {

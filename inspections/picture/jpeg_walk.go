@@ -34,6 +34,10 @@ type component struct {
 	// nonzero has, for each of these, which coefficients are no longer zero, where the frame
 	// is progressive.
 	nonzero []uint64
+	// means has what each of these is on average, times the factor, where that is asked for.
+	means  []int32
+	factor int32
+	table  byte // of quantization
 }
 
 // A jpegWalk goes over the compressed data of a JPEG and keeps none of its pixels: it holds
@@ -46,8 +50,10 @@ type jpegWalk struct {
 	tables               [2][4]codes // for DC and for AC
 	restart              int64       // after how many groups a marker comes, or 0
 	history              int64       // bytes
-	enough               func() bool
-	steps                int
+	// small asks for the mean of each block, which makes a picture of an eighth of the size.
+	small  bool
+	enough func() bool
+	steps  int
 }
 
 // codes are a table of codes, which is made once a scan needs it.
@@ -62,7 +68,7 @@ func (w *jpegWalk) frame(progressive bool, data []byte) error {
 	height, width := int64(binary.BigEndian.Uint16(data[1:])), int64(binary.BigEndian.Uint16(data[3:]))
 	var h, v int64
 	for c := data[6:]; len(c) > 0; c = c[3:] {
-		one := component{id: c[0], h: c[1] >> 4, v: c[1] & 15}
+		one := component{id: c[0], h: c[1] >> 4, v: c[1] & 15, table: c[2]}
 		if one.h < 1 || one.h > 4 || one.v < 1 || one.v > 4 || w.component(c[0]) != nil {
 			return fmt.Errorf("%w: JPEG: its frame is not as it has to be", ErrNotPicture)
 		}
@@ -125,8 +131,14 @@ func (w *jpegWalk) table(class int, id byte) (*huffman, error) {
 	return c.made, nil
 }
 
-// A blockCodes is what the blocks of a scan are coded with.
-type blockCodes struct{ dc, ac *huffman }
+// A blockCodes is what a block of a group is coded with, and the place that it has in its
+// component, of groups side by side of so many blocks.
+type blockCodes struct {
+	dc, ac *huffman
+	of     *component
+	x, y   int64
+	by     [2]int64
+}
 
 // scan goes over the compressed data behind the header of a scan, to their very end. It is
 // errEnough where that may not go on.
@@ -142,7 +154,7 @@ func (w *jpegWalk) scan(r *reader, header []byte) error {
 		return invalid
 	}
 	needDC := !w.progressive || from == 0 && high == 0
-	needAC := !w.progressive || from > 0
+	needAC := !w.progressive || from > 0 && !w.small
 	var group []blockCodes
 	var only *component
 	for i := range parts {
@@ -166,7 +178,12 @@ func (w *jpegWalk) scan(r *reader, header []byte) error {
 		if only = c; parts == 1 {
 			blocks = 1
 		}
-		for range blocks {
+		b.of, b.by = c, [2]int64{int64(c.h), int64(c.v)}
+		if parts == 1 {
+			b.by = [2]int64{1, 1}
+		}
+		for j := range int64(blocks) {
+			b.x, b.y = j%b.by[0], j/b.by[0]
 			group = append(group, b)
 		}
 	}
@@ -178,6 +195,17 @@ func (w *jpegWalk) scan(r *reader, header []byte) error {
 		total = only.wide * only.high
 	}
 	s := &bitReader{r: r}
+	if w.small {
+		if from > 0 {
+			return scan(r)
+		}
+		across := w.acrossMCUs
+		if parts == 1 {
+			across = only.wide
+		}
+		m := &meanScan{s: s, group: group, across: across, refining: w.progressive && high != 0, low: low}
+		return w.groups(s, total, m.each, m.again)
+	}
 	switch {
 	case !w.progressive:
 		return w.groups(s, total, func(int64, int64) error { return sequential(s, group) }, nil)
@@ -308,38 +336,48 @@ func sequential(s *bitReader, group []blockCodes) error {
 				return errScan(s.r.at, "have a code that is none")
 			}
 		}
-		acc, n, k, ac := s.acc<<e.bits(), s.n-e.bits(), 1, group[i].ac
-		for k < 64 {
-			if n < 32 {
-				s.acc, s.n = acc, n
-				if err := s.fill(); err != nil {
-					return err
-				}
-				acc, n = s.acc, s.n
+		s.drop(e.bits())
+		if err := skipAC(s, group[i].ac); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skipAC goes over the AC coefficients of a block (T.81, F.2.2.2).
+func skipAC(s *bitReader, ac *huffman) error {
+	acc, n := s.acc, s.n
+	k := 1
+	for k < 64 {
+		if n < 32 {
+			s.acc, s.n = acc, n
+			if err := s.fill(); err != nil {
+				return err
 			}
-			e := ac.more[acc>>(64-lookBits)]
-			if k+e.passed() >= 64 {
-				e = ac.first[acc>>(64-lookBits)]
-			}
-			if e == 0 {
-				s.acc, s.n = acc, n
-				if e = longEntry(s, ac, true); e == 0 {
-					return errScan(s.r.at, "have a code that is none")
-				}
-			}
-			acc <<= e.bits()
-			n -= e.bits()
-			if k += e.passed(); e&entryEnds != 0 {
-				break
+			acc, n = s.acc, s.n
+		}
+		e := ac.more[acc>>(64-lookBits)]
+		if k+e.passed() >= 64 {
+			e = ac.first[acc>>(64-lookBits)]
+		}
+		if e == 0 {
+			s.acc, s.n = acc, n
+			if e = longEntry(s, ac, true); e == 0 {
+				return errScan(s.r.at, "have a code that is none")
 			}
 		}
-		s.acc, s.n = acc, n
-		if k > 64 {
-			return errScan(s.r.at, "have more coefficients than a block")
+		acc <<= e.bits()
+		n -= e.bits()
+		if k += e.passed(); e&entryEnds != 0 {
+			break
 		}
-		if n < 0 {
-			return s.short()
-		}
+	}
+	s.acc, s.n = acc, n
+	if k > 64 {
+		return errScan(s.r.at, "have more coefficients than a block")
+	}
+	if n < 0 {
+		return s.short()
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func TestMended(t *testing.T) {
 		if _, again := clean(t, kept); !bytes.Equal(kept, again) {
 			t.Errorf("%s: cleaning twice is not cleaning once", name)
 		}
-		if _, err := p.Thumbnail(); err != nil {
+		if _, err := p.Thumbnail(nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

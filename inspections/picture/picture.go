@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 )
 
@@ -30,6 +31,9 @@ const maxPieces = 16384
 // ErrNotPicture means that a file is no whole JPEG, PNG or WebP file, or is of a kind
 // that no camera writes and that cannot be shown everywhere.
 var ErrNotPicture = errors.New("is no picture that can be kept")
+
+// ErrPanicked means that a picture has shown a fault of what reads it, with the stack.
+var ErrPanicked = errors.New("a picture made its reader panic")
 
 // The content types that there are.
 const (
@@ -57,7 +61,7 @@ type Picture struct {
 	size   int64
 	// decoding is how many bytes it takes to decode the pixels.
 	decoding int64
-	// work is how many samples a decoder goes over in a JPEG's scans.
+	// work is about how many samples a decoder goes over before it asks again.
 	work int64
 }
 
@@ -71,9 +75,11 @@ type piece struct {
 // Read finds what there is to keep of the file with the size. Of the limits it holds
 // those on pixels. Errors wrap ErrNotPicture or ErrTooLarge and say what is wrong where,
 // or are those of the file, whatever follows from them.
+// A panic becomes ErrPanicked.
 func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 	src := &source{ReaderAt: file}
 	defer func() { err = src.blame(err) }()
+	defer guard(&err)
 	p := &Picture{limits: limits, src: src, whole: size, Orientation: 1}
 	r := &reader{src: src, end: size}
 	start, err := r.peek(TypeSize)
@@ -94,6 +100,14 @@ func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// guard turns a panic of what reads a file into an error with the stack. A file that somebody
+// has made must not end what goes on beside it.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v\n%s", ErrPanicked, p, debug.Stack())
+	}
 }
 
 // A source is a file of which is known whether it could not be read. Decoders turn that

@@ -477,7 +477,7 @@ func TestThumbnail(t *testing.T) {
 	corners := [][2]bool{1: {false, false}, 2: {true, false}, 3: {true, true}, 4: {false, true}, 5: {false, false}, 6: {true, false}, 7: {true, true}, 8: {false, true}}
 	for orientation := 1; orientation <= 8; orientation++ {
 		p, _ := clean(t, plantJPEG(b.Bytes(), binary.LittleEndian, uint16(orientation), nil))
-		thumbnail, err := p.Thumbnail()
+		thumbnail, err := p.Thumbnail(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -505,7 +505,7 @@ func TestThumbnail(t *testing.T) {
 	}
 	for kind, f := range files(t) {
 		p, _ := clean(t, f.plain)
-		thumbnail, err := p.Thumbnail()
+		thumbnail, err := p.Thumbnail(nil)
 		if err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
@@ -549,7 +549,7 @@ func fuzz(t *testing.T, file []byte, plant func(file []byte) [][]byte) {
 	if err != nil || !samePixels(was, is) {
 		t.Fatalf("the pixels are others: %v", err)
 	}
-	if _, err := p.Thumbnail(); err != nil {
+	if _, err := p.Thumbnail(nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -64,7 +64,7 @@ func (p *Picture) readWebP(r *reader) error {
 			if lossless {
 				hasAlpha, err = p.vp8l(begin)
 			} else {
-				err = p.vp8(begin)
+				err = p.vp8(begin, n)
 			}
 			if err != nil {
 				return err
@@ -186,13 +186,14 @@ func padded(n int64) int64 { return n + n&1 }
 
 func uint24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
 
-// vp8 reads the header of a lossy image (RFC 6386, 9.1).
-func (p *Picture) vp8(b []byte) error {
+// vp8 reads the header of a lossy image of n bytes (RFC 6386, 9.1).
+func (p *Picture) vp8(b []byte, n int64) error {
 	if len(b) < 10 || b[0]&1 != 0 || string(b[3:6]) != "\x9d\x01\x2a" {
 		return fmt.Errorf("%w: WebP: its image does not begin like one", ErrNotPicture)
 	}
 	width, height := binary.LittleEndian.Uint16(b[6:])&0x3fff, binary.LittleEndian.Uint16(b[8:])&0x3fff
 	p.decoding = 3 * int64(width) * int64(height)
+	p.work = 6*int64(width)*int64(height) + 32*n // its decoder reads all of it at once
 	return p.measure(int(width), int(height))
 }
 

@@ -23,7 +23,7 @@ type photoService struct {
 }
 
 func newPhotoService(c Config) (*photoService, error) {
-	t, err := newThumbnails()
+	t, err := newThumbnails(c.Photos.Stopwatch)
 	return &photoService{config: c, thumbnails: t}, err
 }
 
@@ -103,7 +103,7 @@ func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream 
 	defer func() { err = errors.Join(err, f.Close()) }()
 	file := &xunchav1.PhotoFile{ContentType: kept.ContentType, SizeBytes: kept.Size, Sha256: kept.Stored[:]}
 	if req.Variant == xunchav1.Variant_VARIANT_THUMBNAIL {
-		small, err := s.thumbnails.of(ctx, kept, func(ctx context.Context) (photos.File, error) {
+		small, err := s.thumbnails.of(ctx, s.config.looker(ctx), kept, func(ctx context.Context) (photos.File, error) {
 			_, f, err := s.config.Photos.Open(ctx, ref)
 			return f, err
 		})
@@ -135,6 +135,14 @@ func (s *photoService) DownloadPhoto(req *xunchav1.DownloadPhotoRequest, stream 
 		at += int64(len(part))
 	}
 	return nil
+}
+
+// looker names who looks at photos: the account, or where there are none, the address.
+func (c *Config) looker(ctx context.Context) string {
+	if scopeOf(ctx).caller == nil {
+		return c.addressOf(ctx)
+	}
+	return account(ctx)
 }
 
 func sendData(stream grpc.ServerStreamingServer[xunchav1.DownloadPhotoResponse], b []byte) error {

@@ -2,12 +2,20 @@ package rpc
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"image/jpeg"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
+	"xuncha/inspections/photos"
+	"xuncha/inspections/picture"
 	xunchav1 "xuncha/proto/xuncha/v1"
 )
 
@@ -69,4 +77,109 @@ func progressive(width, height uint16, scans int) []byte {
 		b = append(b, make([]byte, (blocks/(1<<14)+1)*15/8+1)...)
 	}
 	return append(b, 0xff, 0xd9)
+}
+
+// A watchedFile is a stored file that says when it is read.
+type watchedFile struct {
+	*bytes.Reader
+	read func()
+}
+
+func (f watchedFile) ReadAt(b []byte, at int64) (int, error) {
+	f.read()
+	return f.Reader.ReadAt(b, at)
+}
+
+func (watchedFile) Close() error { return nil }
+
+// thumbnailOf asks for the thumbnail of the file, and calls read at each reading of it.
+func thumbnailOf(ctx context.Context, made *thumbnails, file []byte, read func()) ([]byte, error) {
+	k := photos.Kept{Stored: sha256.Sum256(file), Size: int64(len(file)), ContentType: "image/jpeg"}
+	return made.of(ctx, "somebody", k, func(context.Context) (photos.File, error) {
+		return watchedFile{bytes.NewReader(file), read}, nil
+	})
+}
+
+// TestThumbnailGivenUp holds that a thumbnail which takes more than 2 s of the processor is
+// given up and not tried again, and no other is.
+func TestThumbnailGivenUp(t *testing.T) {
+	for _, width := range []int{2000, 4000} { // which is decoded, and which is shown in an eighth
+		file := makePhoto(3, width, 1500, "")
+		var spent time.Duration
+		measured, stopped := 0, 0
+		made := must(newThumbnails(func() (func() time.Duration, func()) {
+			measured++
+			return func() time.Duration { spent += 300 * time.Millisecond; return spent }, func() { stopped++ }
+		}))(t)
+		reads := 0
+		if _, err := thumbnailOf(t.Context(), made, file, func() { reads++ }); !errors.Is(err, errThumbnail) || !strings.Contains(err.Error(), "more than 2s") {
+			t.Errorf("%d pixels: got %v, want %v", width, err, errThumbnail)
+		}
+		if spent != 2100*time.Millisecond || measured != 1 || stopped != 1 {
+			t.Errorf("%d pixels: it was given up after %v, measured %d times and stopped %d times", width, spent, measured, stopped)
+		}
+		reads = 0
+		if _, err := thumbnailOf(t.Context(), made, file, func() { reads++ }); !errors.Is(err, errThumbnail) || reads != 0 {
+			t.Errorf("%d pixels, again: got %v after %d reads, want %v at once", width, err, reads, errThumbnail)
+		}
+		made.stopwatch = nil
+		if _, err := thumbnailOf(t.Context(), made, makePhoto(4, width, 1500, ""), func() {}); err != nil {
+			t.Errorf("%d pixels, another photo: %v", width, err)
+		}
+	}
+}
+
+// TestThumbnailNobodyWaitsFor holds that a thumbnail is given up once the deadlines of all who
+// wait for it are over, and is made for whoever asks later.
+func TestThumbnailNobodyWaitsFor(t *testing.T) {
+	file := makePhoto(3, 2000, 1500, "")
+	all := 0
+	must(thumbnailOf(t.Context(), must(newThumbnails(nil))(t), file, func() { all++ }))(t)
+	synctest.Test(t, func(t *testing.T) {
+		made := must(newThumbnails(nil))(t)
+		reads, held := 0, make(chan struct{})
+		hold := func() {
+			if reads++; reads == 3 {
+				<-held
+			}
+		}
+		var failed [2]error
+		for i := range failed {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+i)*time.Second)
+				defer cancel()
+				_, failed[i] = thumbnailOf(ctx, made, file, hold)
+			}()
+		}
+		time.Sleep(3 * time.Second)
+		close(held)
+		synctest.Wait()
+		if reads > all/10 || !errors.Is(failed[0], context.DeadlineExceeded) || !errors.Is(failed[1], context.DeadlineExceeded) {
+			t.Errorf("got %v after %d reads of %d, want it given up", failed, reads, all)
+		}
+		if b, err := thumbnailOf(t.Context(), made, file, func() {}); err != nil || len(b) == 0 {
+			t.Errorf("asked later: got %d bytes, %v", len(b), err)
+		}
+	})
+}
+
+// TestThumbnailPanics holds that a photo which makes its decoder panic has no thumbnail, and
+// ends nothing but the call.
+func TestThumbnailPanics(t *testing.T) {
+	made := must(newThumbnails(nil))(t)
+	file := makePhoto(3, 200, 150, "")
+	reads := 0
+	if _, err := thumbnailOf(t.Context(), made, file, func() {
+		if reads++; reads == 2 {
+			panic("a fault")
+		}
+	}); !errors.Is(err, picture.ErrPanicked) {
+		t.Errorf("got %v, want %v", err, picture.ErrPanicked)
+	}
+	if _, err := thumbnailOf(t.Context(), made, file, func() { t.Error("it was tried again") }); !errors.Is(err, errThumbnail) {
+		t.Errorf("again: got %v, want %v", err, errThumbnail)
+	}
+	if _, err := thumbnailOf(t.Context(), made, makePhoto(4, 200, 150, ""), func() {}); err != nil {
+		t.Errorf("another photo: %v", err)
+	}
 }

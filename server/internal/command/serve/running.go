@@ -19,6 +19,7 @@ import (
 	"xuncha/inspections/photos"
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/clock"
 	"xuncha/server/internal/rpc"
 	"xuncha/sites"
 )
@@ -156,6 +157,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	checkIns := inspections.New(inspections.Config{Ledger: guarded, Claims: store.Photos(), Roster: roster, Limits: limits, Altered: altered, Doubtful: keeping.doubt.holds, Now: keeping.Now})
 	keeper, err := photos.New(photos.Config{
 		Ledger: guarded, Store: store.Photos(), CheckIns: checkIns, Roster: roster, RetentionDays: c.PhotoRetentionDays, Now: keeping.Now, Believed: keeping.Believed,
+		Stopwatch: clock.ThreadTime,
 	})
 	if err != nil {
 		return nil, err
