@@ -18,6 +18,8 @@ import (
 const (
 	// maxFinishers is how many photos are cleaned and stored at once.
 	maxFinishers = 8
+	// maxWebPs is how many of these are WebP.
+	maxWebPs = 1
 	// finishTimeout is how long that may take for one, whether or not the phone
 	// waits for it.
 	finishTimeout = 2 * time.Minute
@@ -32,11 +34,17 @@ func (s *Service) finish(ctx context.Context, account string, c *inspections.Sto
 		// It is finished for all who wait, so whoever came first may leave.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 		defer cancel()
-		select {
-		case s.finishers <- struct{}{}:
-			defer func() { <-s.finishers }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		places := []chan struct{}{s.finishers}
+		if photo.ContentType == picture.WebP {
+			places = []chan struct{}{s.webps, s.finishers}
+		}
+		for _, place := range places {
+			select {
+			case place <- struct{}{}:
+				defer func() { <-place }()
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		}
 		return nil, s.store(ctx, account, c, photo, ref)
 	})

@@ -45,6 +45,7 @@ type Service struct {
 
 	finishing singleflight.Group // by the photo
 	finishers chan struct{}      // has as many as are finished at once
+	webps     chan struct{}      // has as many of these as are WebP, whose decoder works in memory
 
 	uploading sync.Mutex
 	uploads   map[Ref][]*Upload // those under way
@@ -56,7 +57,7 @@ func New(c Config) (*Service, error) {
 	if c.RetentionDays < 1 || c.RetentionDays > MaxRetentionDays {
 		return nil, fmt.Errorf("photos are kept for %d days: %w: want 1 to %d", c.RetentionDays, sites.ErrInvalid, MaxRetentionDays)
 	}
-	return &Service{Config: c, finishers: make(chan struct{}, maxFinishers), uploads: map[Ref][]*Upload{}}, nil
+	return &Service{Config: c, finishers: make(chan struct{}, maxFinishers), webps: make(chan struct{}, maxWebPs), uploads: map[Ref][]*Upload{}}, nil
 }
 
 // States returns the state of each photo of each check-in. Of one that the store

@@ -38,11 +38,13 @@ func (p *Picture) readPNG(r *reader) error {
 		return err
 	}
 	var (
-		data   []piece // the image's stream
-		behind bool    // whether something has followed it
-		late   bool    // whether the orientation was only found there
-		seen   = map[string]bool{}
-		want   int64
+		data           []piece // the image's stream
+		behind         bool    // whether something has followed it
+		late           bool    // whether the orientation was only found there
+		seen           = map[string]bool{}
+		want           []pngRows
+		depth, colours byte  // as its header says
+		palette        int64 // how many colours it names
 	)
 	for r.at = int64(len(pngSignature)); ; {
 		start := r.at
@@ -70,6 +72,7 @@ func (p *Picture) readPNG(r *reader) error {
 			if want, err = p.pngHeader(small); err != nil {
 				return err
 			}
+			depth, colours = small[8], small[9]
 			keep = true
 		case kind == "IDAT":
 			if behind {
@@ -89,7 +92,7 @@ func (p *Picture) readPNG(r *reader) error {
 			if len(data) == 0 || n != 0 {
 				return wrong("does not belong there")
 			}
-			if err := wholeStream(r.src, data, want); err != nil {
+			if err := p.wholeStream(data, want); err != nil {
 				return err
 			}
 			if late {
@@ -102,7 +105,10 @@ func (p *Picture) readPNG(r *reader) error {
 			if len(data) > 0 || seen[kind] || n > 768 || n%3 != 0 {
 				return wrong("does not belong there")
 			}
-			keep = true
+			palette = n / 3
+			if keep = colours == 3; keep && palette > 1<<depth && !p.limits.Kept {
+				return wrong("has more colours than a pixel can tell apart")
+			}
 		case seen[kind] || len(data) > 0 && kind != "eXIf":
 			// None of those that are kept comes twice or behind the image.
 		case kind == "eXIf":
@@ -119,7 +125,7 @@ func (p *Picture) readPNG(r *reader) error {
 				}
 			}
 		case ok:
-			keep = n == kept || kind == "sBIT" && n >= 1 && n <= 4 || kind == "tRNS" && n >= 1 && n <= 256
+			keep = n == kept || kind == "sBIT" && n >= 1 && n <= 4 || kind == "tRNS" && (colours == 0 && n == 2 || colours == 2 && n == 6 || colours == 3 && n >= 1 && n <= palette)
 		case kind[0]&0x20 == 0:
 			return wrong("is of a kind that is not supported")
 		}
@@ -178,49 +184,55 @@ func checkedChunk(r *reader, kind string, n, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// pngHeader reads the header and returns how long the image's stream is once it
-// is unpacked.
-func (p *Picture) pngHeader(b []byte) (int64, error) {
+// pngRows are rows of the same length in bytes, with the one that says how a row was filtered.
+type pngRows struct{ length, n int64 }
+
+// pngHeader reads the header and returns the rows of the image's stream once it is unpacked.
+func (p *Picture) pngHeader(b []byte) ([]pngRows, error) {
 	wrong := func(what string) error { return fmt.Errorf("%w: PNG, chunk \"IHDR\": %s", ErrNotPicture, what) }
 	if len(b) != 13 {
-		return 0, wrong("has a wrong length")
+		return nil, wrong("has a wrong length")
 	}
 	width, height := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
 	if width > 1<<31-1 || height > 1<<31-1 {
-		return 0, wrong("is out of range")
+		return nil, wrong("is out of range")
 	}
 	if err := p.measure(int(width), int(height)); err != nil {
-		return 0, err
+		return nil, err
 	}
 	colour, ok := bitsOf[b[9]]
 	if !ok || !bytes.Contains([]byte(colour.depths), b[8:9]) || b[10] != 0 || b[11] != 0 || b[12] > 1 {
-		return 0, wrong("is of a kind that is not supported")
+		return nil, wrong("is of a kind that is not supported")
 	}
 	bits := colour.channels * int64(b[8])
 	pixel := max(4, (bits+7)/8) // image/png makes four or eight bytes of one with transparency
 	p.decoding = int64(width) * int64(height) * pixel
-	rows := func(w, h int64) int64 {
+	rows := func(w, h int64) pngRows {
 		if w == 0 {
-			return 0
+			return pngRows{}
 		}
-		return h * (1 + (w*bits+7)/8)
+		return pngRows{1 + (w*bits+7)/8, h}
 	}
 	w, h := int64(width), int64(height)
 	if b[12] == 0 {
-		return rows(w, h), nil
+		return []pngRows{rows(w, h)}, nil
 	}
 	p.decoding *= 2
-	var sum int64
+	var all []pngRows
 	// The seven passes of Adam7: where each begins and its steps.
 	for _, pass := range [][4]int64{{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}} {
-		sum += rows((w-pass[0]+pass[2]-1)/pass[2], (h-pass[1]+pass[3]-1)/pass[3])
+		all = append(all, rows((w-pass[0]+pass[2]-1)/pass[2], (h-pass[1]+pass[3]-1)/pass[3]))
 	}
-	return sum, nil
+	return all, nil
 }
 
-// wholeStream checks that the pieces are one zlib stream that unpacks to want
-// bytes, and nothing else. Never more than those are unpacked.
-func wholeStream(src io.ReaderAt, pieces []piece, want int64) error {
+// wholeStream checks that the pieces are one zlib stream that unpacks to the rows, and
+// nothing else. Never more than those are unpacked, and they are not kept.
+func (p *Picture) wholeStream(pieces []piece, rows []pngRows) error {
+	if p.limits.Kept {
+		return nil
+	}
+	src := p.src
 	wrong := func(what any) error { return fmt.Errorf("%w: PNG, the image: %v", ErrNotPicture, what) }
 	readers := make([]io.Reader, len(pieces))
 	for i, q := range pieces {
@@ -232,12 +244,21 @@ func wholeStream(src io.ReaderAt, pieces []piece, want int64) error {
 	if err != nil {
 		return wrong(err)
 	}
-	n, err := io.CopyN(io.Discard, z, want)
-	if err == io.EOF {
-		return wrong(fmt.Sprintf("it has %d bytes of %d", n, want))
+	filters := &pngFilters{rows: rows, enough: p.limits.Enough}
+	var want int64
+	for _, r := range rows {
+		want += r.length * r.n
 	}
-	if err != nil {
+	n, err := io.CopyBuffer(filters, io.LimitReader(z, want), make([]byte, windowSize))
+	switch {
+	case err == errEnough:
+		return nil
+	case err == errFilter:
 		return wrong(err)
+	case err != nil && err != io.EOF:
+		return wrong(err)
+	case n < want:
+		return wrong(fmt.Sprintf("it has %d bytes of %d", n, want))
 	}
 	switch n, err := z.Read(make([]byte, 1)); {
 	case n > 0:
@@ -249,6 +270,39 @@ func wholeStream(src io.ReaderAt, pieces []piece, want int64) error {
 		return wrong("something follows its end")
 	}
 	return nil
+}
+
+// errFilter means that what is unpacked is no row of pixels.
+var errFilter = errors.New("a row was filtered in a way that does not exist")
+
+// pngFilters goes over rows and checks how each was filtered (W3C PNG, 9.2).
+type pngFilters struct {
+	rows   []pngRows // those that are still to come
+	left   int64     // of the row that has begun
+	enough func() bool
+}
+
+// Write implements io.Writer.
+func (f *pngFilters) Write(b []byte) (int, error) {
+	if f.enough != nil && f.enough() {
+		return 0, errEnough
+	}
+	for at := int64(0); at < int64(len(b)); {
+		if f.left == 0 {
+			for f.rows[0].n == 0 {
+				f.rows = f.rows[1:]
+			}
+			f.rows[0].n--
+			f.left = f.rows[0].length
+			if b[at] > 4 {
+				return 0, errFilter
+			}
+		}
+		n := min(f.left, int64(len(b))-at)
+		f.left -= n
+		at += n
+	}
+	return len(b), nil
 }
 
 // pngProfile returns a chunk with the colours of the profile of the one that has its

@@ -99,6 +99,9 @@ func (p *Picture) readWebP(r *reader) error {
 	case extended && (canvasWidth != p.Width || canvasHeight != p.Height):
 		return fmt.Errorf("%w: WebP: its canvas is not as large as its image", ErrNotPicture)
 	}
+	if err := p.goOverWebP(image, transparent, lossless); err != nil {
+		return err
+	}
 	return p.assembleWebP(profile, transparent, image, hasAlpha || transparent != nil)
 }
 
