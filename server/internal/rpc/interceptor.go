@@ -68,6 +68,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 			}
 		}
 		checked.watch = c.watch(ctx, &row, id)
+		scopeOf(ctx).watch = checked.watch
 		defer checked.watch.stop()
 		if err := call(); err != nil {
 			return cmp.Or(checked.gone(), err)

@@ -267,7 +267,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			[]proto.Message{&xunchav1.ListSiteHistoryRequest{SiteId: "x", PageToken: "x"}},
 			codes.InvalidArgument, []string{"site_id MALFORMED_ID", "page_token INVALID_PAGE_TOKEN"}},
 		{"Accesses", xunchav1.AuditService_ListAccesses_FullMethodName, "auditor",
-			[]proto.Message{&xunchav1.ListAccessesRequest{DivisionCode: "511600", SiteId: foreign.SiteId, Account: long(33), StartTime: past, EndTime: past, PageToken: "x"}},
+			[]proto.Message{&xunchav1.ListAccessesRequest{DivisionCode: "511600", SiteId: foreign.SiteId, Account: long(129), StartTime: past, EndTime: past, PageToken: "x"}},
 			codes.NotFound, []string{
 				"division_code DIVISION_NOT_FOUND", "site_id SITE_NOT_FOUND", "account TOO_LONG", "end_time INVALID_WINDOW", "page_token INVALID_PAGE_TOKEN",
 			}},

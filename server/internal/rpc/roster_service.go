@@ -15,7 +15,8 @@ import (
 
 type rosterService struct {
 	xunchav1.UnimplementedRosterServiceServer
-	config Config
+	config  Config
+	imports *importSlots
 }
 
 // asOf reads a moment that is now where it is absent.

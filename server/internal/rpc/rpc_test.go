@@ -756,7 +756,7 @@ func TestImports(t *testing.T) {
 				return nil, io.EOF
 			}
 			return row, nil
-		}, func(r *xunchav1.SiteRow) *xunchav1.SiteRow { return r })
+		}, func(int) error { return nil }, siteTable)
 		wantStatus(t, toStatus(t.Context(), err, "id").Err(), codes.ResourceExhausted, "REQUEST_TOO_LARGE", "row")
 		if len(rows) > 0 || sent > 10_000 {
 			t.Errorf("%d rows were read and %d kept, want an end at 256 MiB", sent, len(rows))

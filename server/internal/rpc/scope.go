@@ -26,6 +26,8 @@ type scope struct {
 	rosterAt  *sites.Roster
 	now       time.Time
 	questions *questions
+	// watch looks after a call with a stream; nil for others.
+	watch *watch
 	// spent is what the call has cost so far; see spend.
 	spent atomic.Int64
 }

@@ -163,7 +163,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	}
 	options = append(options, grpc.Creds(gated{security, c.Gate}))
 	s := admitting{grpc.NewServer(options...), calls}
-	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c})
+	xunchav1.RegisterRosterServiceServer(s, &rosterService{config: c, imports: newImportSlots(time.After)})
 	xunchav1.RegisterInspectionServiceServer(s, &inspectionService{config: c})
 	xunchav1.RegisterPhotoServiceServer(s, photoService)
 	xunchav1.RegisterCoverageServiceServer(s, &coverageService{config: c})

@@ -124,6 +124,8 @@ func TestMeanings(t *testing.T) {
 		{errStarting, codes.Unavailable, "STORE_UNAVAILABLE", true},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{errAged, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
+		{errSilent, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
+		{errImportsBusy, codes.ResourceExhausted, "SERVER_BUSY", true},
 		{context.Canceled, codes.Canceled, "CANCELLED", false},
 		{errors.New("disk on fire"), codes.Internal, "INTERNAL", false},
 	} {

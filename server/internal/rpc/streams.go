@@ -32,6 +32,29 @@ type watch struct {
 	mu     sync.Mutex
 	caller *accounts.Caller // nil for none
 	over   error            // why the call may not go on
+	quiet  time.Time        // when it is silent for too long; zero while no message is awaited
+}
+
+// expect notes that a message is awaited, for so long at most.
+func (w *watch) expect(within time.Duration) { w.await(w.calls.now().Add(within)) }
+
+// got notes that a message has come, or none will.
+func (w *watch) got() { w.await(time.Time{}) }
+
+func (w *watch) await(until time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = until
+}
+
+// silent returns errSilent once a message has been awaited for too long.
+func (w *watch) silent() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.quiet.IsZero() && !w.calls.now().Before(w.quiet) {
+		return fmt.Errorf("%w for %s", errSilent, importSilence)
+	}
+	return nil
 }
 
 // watch begins to look after the stream of the request with the id. Its stop must be called.
@@ -82,7 +105,10 @@ func (w *watch) look(ctx context.Context) {
 			err = w.row.refuses(now.Account)
 		}
 	}
-	if errors.Is(err, errAged) || errors.Is(err, accounts.ErrToken) || errors.Is(err, errRole) {
+	if err == nil {
+		err = w.silent()
+	}
+	if errors.Is(err, errAged) || errors.Is(err, errSilent) || errors.Is(err, accounts.ErrToken) || errors.Is(err, errRole) {
 		w.fail(err)
 	}
 }
