@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // memoryConfig says how much memory a server should take.
@@ -107,11 +109,66 @@ func paceCollector() (stop func()) {
 // giveBack gives memory back to the system that reading what is stored has left. A small
 // heap is left alone: to look through it once touches more memory than it gives back.
 func giveBack() {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(heap)
-	if heap[0].Value.Uint64() > roomToGrow {
+	if readHeap().resident > roomToGrow {
 		debug.FreeOSMemory()
 	}
+}
+
+// A heap is what Go's runtime says of it.
+type heap struct {
+	collections uint64
+	// resident is how many bytes the system has given to it, with what is not used.
+	resident uint64
+}
+
+func readHeap() heap {
+	of := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
+	}
+	metrics.Read(of)
+	return heap{of[0].Value.Uint64(), of[1].Value.Uint64() + of[2].Value.Uint64() + of[3].Value.Uint64()}
+}
+
+// tidyEvery is how often is looked whether memory is to be given back: within twice as long
+// after the work that took it, it is.
+const tidyEvery = 20 * time.Second
+
+// tidyMemory gives memory back at a tick, until the context ends. The collector runs when the
+// heap has grown, and sees then what was in use: where a large import, or many calls at
+// once, have ended since, what they had stays until the heap has grown once more, which
+// may be never. So where no collection has been since the last tick, and some were before,
+// there is one more.
+func tidyMemory(ctx context.Context, ticks <-chan time.Time) {
+	var t tidy
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+			if t.due(readHeap()) {
+				debug.FreeOSMemory()
+				t.last = readHeap().collections
+			}
+		}
+	}
+}
+
+// tidy decides when memory is given back.
+type tidy struct {
+	last  uint64 // collections at the last tick
+	since bool   // whether there have been any since memory was given back
+}
+
+// due takes the heap at a tick, and tells whether memory is to be given back now.
+func (t *tidy) due(now heap) bool {
+	if now.collections != t.last {
+		t.last, t.since = now.collections, true
+		return false // the collector is at work
+	}
+	due := t.since
+	t.since = false
+	return due && now.resident > roomToGrow
 }
 
 // A sentinel is garbage from its beginning. It has a pointer, because Go puts small values

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -63,5 +64,48 @@ func TestPaceCollector(t *testing.T) {
 	again := setting(func(p int) bool { return p > 200 })
 	if small <= 200 || large > 50 || again <= 200 {
 		t.Errorf("got %d, with 300 MiB more %d, and without again %d", small, large, again)
+	}
+}
+
+// Memory is given back once the collector has been at work and is no more, once.
+func TestTidy(t *testing.T) {
+	const large = 2 * roomToGrow
+	var tidied tidy
+	for i, step := range []struct {
+		heap
+		want bool
+	}{
+		{heap{5, large}, false}, {heap{9, large}, false}, {heap{9, large}, true}, {heap{9, large}, false},
+		{heap{10, roomToGrow}, false}, {heap{10, roomToGrow}, false}, {heap{10, large}, false},
+		{heap{11, large}, false}, {heap{12, large}, false}, {heap{12, large}, true},
+	} {
+		if got := tidied.due(step.heap); got != step.want {
+			t.Errorf("step %d: got %t, want %t", i, got, step.want)
+		}
+	}
+}
+
+// What was in use at the last collection, and is no more, goes back to the system.
+func TestTidyMemory(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	ticks, done := make(chan time.Time), make(chan struct{})
+	go func() { defer close(done); tidyMemory(ctx, ticks) }()
+	debug.FreeOSMemory() // of what other tests had
+	before := readHeap().resident
+	held := make([]byte, 300<<20)
+	for i := 0; i < len(held); i += 4096 {
+		held[i] = 1
+	}
+	runtime.GC()
+	runtime.KeepAlive(held)
+	held = nil
+	kept := readHeap().resident
+	for range 4 { // once a tick is taken, what came of the one before is done
+		ticks <- time.Time{}
+	}
+	end()
+	<-done
+	if after := readHeap().resident; kept < before+250<<20 || after > before+100<<20 {
+		t.Errorf("the heap has %d MiB, and %d before it had 300 MiB more, which made %d", after>>20, before>>20, kept>>20)
 	}
 }

@@ -201,6 +201,11 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	r.watchVitals()
 	secure.watch(r.beside)
 	r.running.Go(func() { keeping.Run(r.beside) })
+	r.running.Go(func() {
+		ticker := time.NewTicker(tidyEvery)
+		defer ticker.Stop()
+		tidyMemory(r.beside, ticker.C)
+	})
 	go func() {
 		// A server that is stopped before it comes to serve says so; that is no failure.
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
