@@ -103,6 +103,7 @@ func bombs(t testing.TB) map[string]struct {
 
 		"many parts":          {archiveOf(t, many), []string{"too many parts", ".csv"}},
 		"a shared text":       {xlsx("xl/sharedStrings.xml", "<sst><si><t>"+strings.Repeat("a", 60<<10)+"</t></si></sst>"), []string{"sharedstrings.xml", "8 KiB", ".csv"}},
+		"a long shared text":  {xlsx("xl/sharedStrings.xml", "<sst><si><t>"+strings.Repeat("字", 20<<10)+"</t></si></sst>"), []string{"sharedstrings.xml", "8 KiB", ".csv"}},
 		"a text of pieces":    {xlsx("xl/sharedStrings.xml", "<sst><si>"+strings.Repeat("<r><t>"+strings.Repeat("a", 1000)+"</t></r>", 50)+"</si></sst>"), []string{"row 2, column A", "4096 bytes"}},
 		"many shared texts":   {xlsx("xl/sharedStrings.xml", "<sst>"+strings.Repeat("<si/>", 2000)+"</sst>"), []string{"sharedstrings.xml", "1000 shared texts", ".csv"}},
 		"much shared text":    {xlsx("xl/sharedStrings.xml", "<sst>"+strings.Repeat("<si><t>"+strings.Repeat("a", 1000)+"</t></si>", 50)+"</sst>"), []string{"16 KiB of shared texts", ".csv"}},

@@ -138,6 +138,10 @@ func (p *part) next() (xml.Token, error) {
 	p.text.read = 0
 	// RawToken keeps no list of the elements that are open.
 	token, err := p.decoder.RawToken()
+	if err != nil && p.text.err != nil {
+		// Where reading ends amid a character, the decoder says that it is none.
+		return nil, p.text.err
+	}
 	switch token.(type) {
 	case xml.StartElement:
 		if p.depth++; p.depth > p.most.depth {
@@ -163,15 +167,21 @@ func (p *part) charset(label string, _ io.Reader) (io.Reader, error) {
 type bounded struct {
 	r          *bufio.Reader
 	read, most int
+	err        error // why no more can be read, but for the end
 }
 
 var _ io.ByteReader = (*bounded)(nil) // else the decoder would read ahead
 
 func (b *bounded) ReadByte() (byte, error) {
 	if b.read++; b.read > b.most {
-		return 0, beyond("has a tag or a text of more than %s%s", size(int64(b.most)), asCSV)
+		b.err = beyond("has a tag or a text of more than %s%s", size(int64(b.most)), asCSV)
+		return 0, b.err
 	}
-	return b.r.ReadByte()
+	c, err := b.r.ReadByte()
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return c, err
 }
 
 // Read is there because a decoder asks for it; it does not use it.
