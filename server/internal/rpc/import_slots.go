@@ -53,7 +53,7 @@ type importSlots struct {
 // importing is what one account imports.
 type importing struct {
 	all   int
-	large bool
+	large chan struct{} // has an element for the one that is large
 }
 
 func newImportSlots(after func(time.Duration) <-chan time.Time) *importSlots {
@@ -67,6 +67,7 @@ type importSlot struct {
 	slots          *importSlots
 	account        string // "" on a server without accounts
 	entered, large bool
+	own            chan struct{} // the account's own slot; nil for none
 }
 
 // slotOf returns the slot of an import of the account, which has no place yet.
@@ -102,7 +103,7 @@ func (s *importSlots) enter(account string) error {
 	if account != "" {
 		of := s.of[account]
 		if of == nil {
-			of = &importing{}
+			of = &importing{large: make(chan struct{}, 1)}
 			s.of[account] = of
 		}
 		if of.all == maxImportsOfAccount {
@@ -117,47 +118,57 @@ func (s *importSlots) enter(account string) error {
 // grow waits until the import may hold more than smallImport.
 func (i *importSlot) grow(ctx context.Context) error {
 	s := i.slots
-	if err := s.wait(i.account); err != nil {
+	own, err := s.wait(i.account)
+	if err != nil {
 		return err
 	}
-	var err error
-	select {
-	case s.large <- struct{}{}:
-	default:
-		select {
-		case s.large <- struct{}{}:
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-s.after(maxImportWait):
-			err = fmt.Errorf("%w: none of %d large ones has ended in %s", errImportsBusy, maxLargeImports, maxImportWait)
+	over := s.after(maxImportWait)
+	// An import of the same account that is under way may be this one: whoever has lost its
+	// answer sends it again.
+	if own == nil {
+		err = take(ctx, s.large, over)
+	} else if err = take(ctx, own, over); err == nil {
+		if err = take(ctx, s.large, over); err != nil {
+			<-own
 		}
 	}
+	i.own, i.large = own, err == nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting--
-	i.large = err == nil
-	if of := s.of[i.account]; of != nil && err != nil {
-		of.large = false
-	}
 	return err
 }
 
-// wait notes that an import of the account waits for a slot.
-func (s *importSlots) wait(account string) error {
+// take takes one of so many slots, until there is no more time.
+func take(ctx context.Context, slots chan<- struct{}, over <-chan time.Time) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-over:
+		return fmt.Errorf("%w: no large one of %d has ended in %s", errImportsBusy, cap(slots), maxImportWait)
+	}
+}
+
+// wait notes that an import of the account waits for a slot, and returns the account's own;
+// nil on a server without accounts.
+func (s *importSlots) wait(account string) (own chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := s.of[account]
-	switch {
-	case of != nil && of.large:
-		return fmt.Errorf("%w: this account has another large one under way", errImportsBusy)
-	case s.waiting == maxImportsWaiting:
-		return fmt.Errorf("%w: %d wait already", errImportsBusy, s.waiting)
-	}
-	if of != nil {
-		of.large = true
+	if s.waiting == maxImportsWaiting {
+		return nil, fmt.Errorf("%w: %d wait already", errImportsBusy, s.waiting)
 	}
 	s.waiting++
-	return nil
+	if of := s.of[account]; of != nil {
+		own = of.large
+	}
+	return own, nil
 }
 
 // decide waits until the import, all of whose rows are there, may be decided, and returns
@@ -179,17 +190,19 @@ func (i *importSlot) leave() {
 	if !i.entered {
 		return
 	}
+	if i.large {
+		<-i.slots.large
+		if i.own != nil {
+			<-i.own
+		}
+	}
 	s := i.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
 	if of := s.of[i.account]; of != nil {
-		of.large = of.large && !i.large
 		if of.all--; of.all == 0 {
 			delete(s.of, i.account)
 		}
-	}
-	if i.large {
-		<-s.large
 	}
 }

@@ -66,8 +66,12 @@ func TestImportSlots(t *testing.T) {
 		}
 		first, err := of("a", smallImport+1)
 		want("a large one", err, nil)
+		begin := time.Now()
 		second, err := of("a", smallImport+1)
 		want("another large one of the account", err, errImportsBusy)
+		if waited := time.Since(begin); waited != maxImportWait {
+			t.Errorf("it waited %s", waited)
+		}
 		third, err := of("b", smallImport+1)
 		want("a large one of another account", err, nil)
 		var small []*importSlot
@@ -82,7 +86,7 @@ func TestImportSlots(t *testing.T) {
 		_, err = of("c1", 1)
 		want("more of an account than are taken", err, errImportsBusy)
 
-		begin := time.Now()
+		begin = time.Now()
 		waiting, err := of("e", smallImport+1)
 		want("a third large one", err, errImportsBusy)
 		if waited := time.Since(begin); waited != maxImportWait {

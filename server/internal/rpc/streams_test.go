@@ -297,7 +297,7 @@ func TestImportAfterTheSiteHasGone(t *testing.T) {
 	ctx := r.as(t, "county")
 	flow := flows[1].begin(t, r, ctx)
 	r.tick(t)
-	r.advance(time.Minute)
+	r.advance(importSilence / 2) // in a minute it would be silent
 	must(r.roster.MoveSite(r.as(t, "root"), &xunchav1.MoveSiteRequest{SiteId: r.areas[0].site, DivisionCode: r.areas[1].village}))(t)
 	if err := flow.end(); reasonOf(err) != "IMPORT_REJECTED" || reasonsOf(err)[0] != "REGISTRATION_NO_TAKEN" {
 		t.Errorf("got %v, want a registration number that is another's", err)
