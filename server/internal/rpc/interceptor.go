@@ -306,6 +306,7 @@ func (c *calls) reread(ctx context.Context, s *scope) bool {
 // never who called or what was said. The call is told its id, and tells whether its caller
 // is one whom the server knows.
 func (c *calls) observe(ctx context.Context, method string, call func(id string, known *bool) error) error {
+	defer streamOf(ctx).Returned()
 	start := c.now()
 	id := c.requestID(ctx)
 	var known bool

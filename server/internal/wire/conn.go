@@ -10,7 +10,7 @@ import (
 // What things weigh, in bytes of memory, with what grpc has for them.
 const (
 	// connWeight is of a connection without streams.
-	connWeight = 32 << 10
+	connWeight = 24 << 10
 	// streamWeight is of a stream whose method waits for a message.
 	streamWeight = 12 << 10
 	// fieldWeight is of a field of a header list.
@@ -44,21 +44,24 @@ type Conn struct {
 	out      follower
 	began    atomic.Bool
 
-	admitted  int64        // when, in Unix nanoseconds as the times below
-	heardAt   atomic.Int64 // when the caller last sent what is no answer to a ping
-	writingAt atomic.Int64 // since when a write waits; 0 for none
-	leftAt    atomic.Int64 // when the caller was asked to go; 0 for not yet
-	weight    atomic.Int64 // of which changes are made under mu
+	cutOff    chan struct{} // closed when the connection leaves the gate
+	admitted  int64         // when, in Unix nanoseconds as the times below
+	heardAt   atomic.Int64  // when the caller last sent what is no answer to a ping
+	writingAt atomic.Int64  // since when a write waits; 0 for none
+	leftAt    atomic.Int64  // when the caller was asked to go; 0 for not yet
+	weight    atomic.Int64  // of which changes are made under mu
 
 	mu      sync.Mutex
-	closed  bool
+	closed  bool // it is closed, or will be as soon as grpc learns of it
+	freed   bool // grpc has closed it too
 	known   bool
 	insert  []byte // frames that are written after the next write
 	newest  uint32
 	streams map[uint32]*Stream
 }
 
-// A Stream is one that the caller has opened and that has not ended in both directions.
+// A Stream is one that holds something: it has not ended on the wire, or its method has not
+// returned.
 type Stream struct {
 	conn *Conn
 
@@ -67,7 +70,8 @@ type Stream struct {
 	weight  int64
 	unread  int64 // bytes of weight that came and were not taken
 	whole   bool  // the caller has sent all
-	gone    bool
+	ended   bool  // on the wire
+	served  bool  // grpc has a method for it, which has not returned
 	due     int64 // when end is called; 0 for never
 	endWith func()
 }
@@ -82,6 +86,7 @@ func (c *Conn) Over(inner net.Conn) {
 // Read implements net.Conn. It never reads beyond the end of a frame, so that Opened knows
 // which stream grpc has come to.
 func (c *Conn) Read(p []byte) (int, error) {
+	c.gate.pause(c)
 	p = p[:min(len(p), c.in.next())]
 	if len(c.ahead) == 0 {
 		if err := c.readAhead(); err != nil {
@@ -135,9 +140,9 @@ func (c *Conn) heard(f frame) {
 		s = &Stream{conn: c, id: f.stream}
 		c.streams[f.stream], c.newest = s, f.stream
 		c.add(s, streamWeight+2*int64(f.length))
-	case s == nil: // it has ended, and grpc passes the frame over
+	case s == nil || s.ended: // grpc passes the frame over
 	case f.kind == frameReset:
-		c.drop(s)
+		c.end(s)
 	case f.kind == frameData:
 		s.unread += int64(f.length)
 		c.add(s, int64(f.length))
@@ -147,45 +152,53 @@ func (c *Conn) heard(f frame) {
 	if s != nil && f.kind != frameReset && f.ends() {
 		s.whole = true
 	}
-	over := c.over()
+	over := !c.closed && c.over()
 	c.mu.Unlock()
 	if over {
 		c.gate.shed()
 	}
 }
 
-// Opened returns the stream whose header list was read last.
+// Opened returns the stream whose header list was read last, for which a method is called
+// now. Returned must be called when that has returned.
 func (c *Conn) Opened() *Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.streams[c.newest]
+	s := c.streams[c.newest]
+	if s != nil {
+		s.served = true
+	}
+	return s
 }
 
 // add changes the weight of a stream, or of the connection where s is nil. It needs mu.
 func (c *Conn) add(s *Stream, n int64) {
-	if c.closed {
-		return
-	}
 	if s != nil {
-		if s.gone {
-			return
-		}
 		s.weight += n
 	}
 	c.weight.Add(n)
+	if c.closed {
+		c.gate.leaving(n)
+		return
+	}
 	k := kind(c.known)
 	c.gate.held[k].Add(n)
 	c.from.held[k].Add(n)
 }
 
-// drop forgets a stream. It needs mu.
-func (c *Conn) drop(s *Stream) {
-	if s == nil || s.gone {
-		return
+// end notes that the stream has ended on the wire. It needs mu.
+func (c *Conn) end(s *Stream) {
+	if s.ended = true; !s.served {
+		c.forget(s)
 	}
-	c.add(s, -s.weight)
-	s.gone, s.endWith = true, nil
-	delete(c.streams, s.id)
+}
+
+// forget takes out a stream that holds nothing any more. It needs mu.
+func (c *Conn) forget(s *Stream) {
+	if c.streams[s.id] == s {
+		c.add(s, -s.weight)
+		delete(c.streams, s.id)
+	}
 }
 
 // over reports whether something is held beyond its limit. It needs mu.
@@ -214,7 +227,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	})
 	c.mu.Lock()
 	for _, id := range ended {
-		c.drop(c.streams[id])
+		if s := c.streams[id]; s != nil {
+			c.forget(s) // for its method has returned, or grpc has called none
+		}
 	}
 	insert := c.insert
 	if insert != nil && c.out.between() {
@@ -264,6 +279,9 @@ func (c *Conn) Known() bool {
 func (c *Conn) Close() error {
 	c.gate.mu.Lock()
 	c.leave()
+	if c.free(); c.dead(false) {
+		delete(c.gate.dying, c)
+	}
 	c.gate.mu.Unlock()
 	if c.Conn == nil {
 		return c.raw.Close()
@@ -281,7 +299,8 @@ func (c *Conn) burden() int64 {
 	return c.weight.Load() * (1 + (c.gate.now.Load()-c.admitted)/int64(time.Second))
 }
 
-// leave takes the connection out of the gate, and reports whether it was there. It needs the
+// leave takes the connection out of the gate, and reports whether it was there. What it
+// holds is leaving until grpc has closed it and its methods have returned. It needs the
 // gate's mu.
 func (c *Conn) leave() bool {
 	c.mu.Lock()
@@ -289,11 +308,42 @@ func (c *Conn) leave() bool {
 	if c.closed {
 		return false
 	}
-	c.add(nil, -c.weight.Load())
+	w, k := c.weight.Load(), kind(c.known)
+	c.gate.held[k].Add(-w)
+	c.from.held[k].Add(-w)
+	c.gate.leaving(w)
 	c.closed = true
-	clear(c.streams)
+	close(c.cutOff)
+	for _, s := range c.streams {
+		c.end(s)
+	}
 	c.gate.remove(c)
 	return true
+}
+
+// free notes that grpc has closed the connection.
+func (c *Conn) free() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.freed {
+		c.freed = true
+		c.add(nil, -connWeight)
+	}
+}
+
+// dead reports whether a connection that was closed holds nothing any more. Where it must
+// be, it counts as such.
+func (c *Conn) dead(must bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if must {
+		for _, s := range c.streams {
+			c.forget(s)
+		}
+		c.freed = true
+		c.add(nil, -c.weight.Load())
+	}
+	return c.weight.Load() == 0
 }
 
 // askToGo asks the caller for another connection. What is under way goes on.
@@ -309,6 +359,18 @@ func (c *Conn) askToGo() {
 	c.writingAt.Store(0)
 }
 
+// Returned says that the stream's method has returned.
+func (s *Stream) Returned() {
+	if s == nil {
+		return
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.served = false; s.ended {
+		s.conn.forget(s)
+	}
+}
+
 // Took says that so many bytes of the stream were taken from grpc.
 func (s *Stream) Took(n int) {
 	if s == nil {
@@ -317,9 +379,11 @@ func (s *Stream) Took(n int) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n64 := min(int64(n), s.unread)
-	s.unread -= n64
-	c.add(s, -n64)
+	if c.streams[s.id] == s {
+		taken := min(int64(n), s.unread)
+		s.unread -= taken
+		c.add(s, -taken)
+	}
 }
 
 // Weigh adds to what the stream weighs: so many fields of its header list, and bytes that
@@ -330,8 +394,10 @@ func (s *Stream) Weigh(fields, bytes int) {
 	}
 	c := s.conn
 	c.mu.Lock()
-	c.add(s, int64(fields)*fieldWeight+int64(bytes))
-	over := c.over()
+	if c.streams[s.id] == s {
+		c.add(s, int64(fields)*fieldWeight+int64(bytes))
+	}
+	over := !c.closed && c.over()
 	c.mu.Unlock()
 	if over {
 		c.gate.shed()
@@ -355,7 +421,7 @@ func (s *Stream) Within(d time.Duration, end func()) {
 	}
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if !s.gone {
+	if !s.ended {
 		s.due, s.endWith = s.conn.gate.now.Load()+int64(d), end
 	}
 }

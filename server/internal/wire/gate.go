@@ -36,6 +36,9 @@ const (
 	leaving = 10 * time.Second
 	// slow is for how long a caller may take nothing of what is sent to it.
 	slow = time.Minute
+	// dies is after how long a connection that was closed counts for nothing, whatever is
+	// not known to have ended of it.
+	dies = 30 * time.Second
 	// reportEvery is how often is told what was closed.
 	reportEvery = time.Minute
 )
@@ -89,9 +92,15 @@ type Gate struct {
 	limits [2]int64
 	held   [2]atomic.Int64
 	now    atomic.Int64 // in Unix nanoseconds, as of the last look
+	// gone is what connections still hold that were closed: grpc needs time to learn of it.
+	gone atomic.Int64
+
+	waiting sync.Mutex
+	less    chan struct{} // closed when less is gone; nil while nobody waits for it
 
 	mu        sync.Mutex
 	conns     map[*Conn]struct{}
+	dying     map[*Conn]int64 // those that were closed and hold something yet, and since when
 	addresses map[string]*address
 	closed    map[string]int // since the last report
 	reported  int64
@@ -109,7 +118,7 @@ type address struct {
 // New returns a gate without connections.
 func New(c Config) *Gate {
 	const unlimited = 1 << 62
-	g := &Gate{config: c, conns: map[*Conn]struct{}{}, addresses: map[string]*address{}, closed: map[string]int{}}
+	g := &Gate{config: c, conns: map[*Conn]struct{}{}, dying: map[*Conn]int64{}, addresses: map[string]*address{}, closed: map[string]int{}}
 	if c.Now == nil {
 		begun := time.Now()
 		g.config.Now = func() time.Time { return begun.Add(time.Since(begun)) }
@@ -136,7 +145,7 @@ func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
 	if most := g.config.Connections; most > 0 && len(g.conns) >= most && !g.makeRoom(nil) {
 		return nil, errCrowded
 	}
-	c := &Conn{gate: g, raw: raw, from: from, admitted: g.now.Load(), streams: map[uint32]*Stream{}}
+	c := &Conn{gate: g, raw: raw, from: from, admitted: g.now.Load(), cutOff: make(chan struct{}), streams: map[uint32]*Stream{}}
 	c.heardAt.Store(g.now.Load())
 	g.conns[c] = struct{}{}
 	g.addresses[from.name] = from
@@ -178,6 +187,7 @@ func (g *Gate) address(raw net.Conn) *address {
 // remove takes out a connection that was closed. It needs mu.
 func (g *Gate) remove(c *Conn) {
 	delete(g.conns, c)
+	g.dying[c] = g.now.Load()
 	if c.from.conns--; c.from.conns == 0 {
 		delete(g.addresses, c.from.name)
 	}
@@ -290,6 +300,42 @@ func (g *Gate) beyond(k int) (heaviest *address) {
 	return heaviest
 }
 
+// leaving changes what connections hold that were closed.
+func (g *Gate) leaving(n int64) {
+	if g.gone.Add(n) > g.mostGone() || n > 0 {
+		return
+	}
+	g.waiting.Lock()
+	defer g.waiting.Unlock()
+	if g.less != nil {
+		close(g.less)
+		g.less = nil
+	}
+}
+
+func (g *Gate) mostGone() int64 { return g.limits[strangers] / 2 }
+
+// pause lets a stranger wait while connections that were closed hold much: who comes again
+// as fast as it is closed would have the server hold any number of those.
+func (g *Gate) pause(c *Conn) {
+	for g.gone.Load() > g.mostGone() && !c.Known() {
+		g.waiting.Lock()
+		if g.less == nil {
+			g.less = make(chan struct{})
+		}
+		less := g.less
+		g.waiting.Unlock()
+		if g.gone.Load() <= g.mostGone() {
+			return
+		}
+		select {
+		case <-less:
+		case <-c.cutOff:
+			return
+		}
+	}
+}
+
 // look looks after the connections until there are none.
 func (g *Gate) look(empty <-chan struct{}) {
 	ticks := g.config.Ticks
@@ -315,6 +361,11 @@ func (g *Gate) Look() {
 	g.mu.Lock()
 	for c := range g.conns {
 		g.lookAt(c, now)
+	}
+	for c, since := range g.dying {
+		if c.dead(now-since >= int64(dies)) {
+			delete(g.dying, c)
+		}
 	}
 	var report map[string]int
 	if len(g.closed) > 0 && now-g.reported >= int64(reportEvery) {

@@ -184,12 +184,14 @@ func TestWeights(t *testing.T) {
 	w.wantHeld(0, connWeight, 1)
 	s.Took(1)
 	s.Weigh(1, 1) // it has ended
-	p.open(3, 10)
+	s = p.open(3, 10)
 	p.open(5, 10)
 	if err := errors.Join(p.WriteRSTStream(3, http2.ErrCodeCancel), p.WriteData(3, true, []byte("late"))); err != nil {
 		t.Fatal(err)
 	}
 	p.arrive()
+	w.wantHeld(0, connWeight+2*stream+20, 1) // for the method of 3 does not know yet
+	s.Returned()
 	w.wantHeld(0, connWeight+stream+10, 1)
 	if got := p.Opened(); got.id != 5 || got.Whole() {
 		t.Errorf("got %+v", got)
@@ -205,6 +207,49 @@ func TestWeights(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantHeld(0, 0, 0)
+	if got := w.gone.Load(); got != stream+10 {
+		t.Errorf("%d bytes are on their way, want those of the method that has not returned", got)
+	}
+	p.Opened()
+	w.mustConnect("192.0.2.2") // so that somebody looks
+	w.pass(dies)
+	if got := w.gone.Load(); got != 0 || len(w.dying) != 0 {
+		t.Errorf("%d bytes of %d connections are on their way for ever", got, len(w.dying))
+	}
+}
+
+// TestStrangersWait ensures that strangers wait, and known callers do not, while connections
+// that were closed hold much, and go on once they do not.
+func TestStrangersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Strangers: 20 * connWeight, BehindProxy: true})
+		slow := w.mustConnect("192.0.2.1")
+		var served []*Stream
+		for id := uint32(1); id < 60; id += 2 {
+			served = append(served, slow.open(id, connWeight/2))
+			if slow.raw.isClosed() {
+				break
+			}
+		}
+		stranger, known := w.mustConnect("192.0.2.1"), w.mustConnect("192.0.2.1")
+		known.Know()
+		known.arrive()
+		done := make(chan error, 1)
+		go func() { _, err := stranger.Read(make([]byte, 10)); done <- err }()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Fatalf("the stranger does not wait while %d bytes are on their way", w.gone.Load())
+		}
+		for _, s := range served {
+			s.Returned()
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for _, p := range []*peer{slow, stranger, known} {
+			p.Close()
+		}
+	})
 }
 
 // TestHeaviestGoes ensures that strangers hold no more than their budget, that the one goes
