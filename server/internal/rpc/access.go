@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -43,6 +44,14 @@ type access struct {
 	// large tells that a request may be as long as Config.MaxMessage, and not only
 	// plainRequest. No open method is large.
 	large bool
+}
+
+// requestTime is how long the one request of a method with the row may take to come.
+func (a *access) requestTime() time.Duration {
+	if a.open {
+		return openRequestTime
+	}
+	return requestTime
 }
 
 // longest is the length in bytes of the longest request of a method with the row.

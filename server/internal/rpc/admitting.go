@@ -50,7 +50,7 @@ func (c *calls) unary(ctx context.Context, method string, receive func(ctx conte
 		resp, err = serve(ctx, func(m any) error {
 			req = m
 			if s := streamOf(ctx); !s.Whole() {
-				within(ctx, requestTime, id)
+				within(ctx, row.requestTime(), id)
 				defer s.Done()
 			}
 			if refused = receive(ctx, m, c.config.longest(&row)); refused == nil {

@@ -60,8 +60,12 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, asks: info.IsClientStream, answers: info.IsServerStream}
 		call := func() error { return next(srv, checked) }
 		if row.standard {
-			streamOf(ctx).Weigh(0, standardWaits)
-			within(ctx, standardTime, id)
+			streamOf(ctx).Weigh(standardWaits)
+			if most := c.config.MaxStreamAge; !isKnown(ctx) {
+				within(ctx, standardTime, id)
+			} else if most > 0 {
+				within(ctx, most, id)
+			}
 			call = func() error { return c.untilStopping(func() error { return next(srv, checked) }) }
 			if row.open {
 				return call()

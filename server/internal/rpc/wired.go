@@ -23,9 +23,11 @@ const (
 	maxHeaders = 32 << 10
 	// maxStreams is how many calls there may be at once on one connection.
 	maxStreams = 250
-	// requestTime is how long the one request of a call may take to come.
-	requestTime = 20 * time.Second
-	// standardTime is how long a stream of a standard service may last.
+	// openRequestTime is how long the one request of a call without a token may take to
+	// come, and requestTime that of another.
+	openRequestTime = 20 * time.Second
+	requestTime     = 2 * time.Minute
+	// standardTime is how long a stranger's stream of a standard service may last.
 	standardTime = 10 * time.Minute
 	// standardWaits is how many bytes of answers may wait in such a stream, whose caller
 	// needs no token: what grpc keeps of a stream before it lets the method wait.
@@ -85,9 +87,7 @@ func (w *wired) Value(key any) any {
 func tapped(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if p, ok := peer.FromContext(ctx); ok {
 		if on, ok := p.AuthInfo.(wiredInfo); ok {
-			w := &wired{ctx, on.conn, on.conn.Opened()}
-			w.stream.Weigh(len(info.Header), 0)
-			ctx = w
+			ctx = &wired{ctx, on.conn, on.conn.Opened(len(info.Header))}
 		}
 	}
 	return linger(ctx, info)
@@ -100,6 +100,12 @@ func streamOf(ctx context.Context) *wire.Stream {
 		return w.stream
 	}
 	return nil
+}
+
+// isKnown reports whether the call came on a connection of a caller with a good token.
+func isKnown(ctx context.Context) bool {
+	w, ok := ctx.Value(wiredKey{}).(*wired)
+	return ok && w.conn.Known()
 }
 
 // know notes that the call's connection is one of a caller with a good token.

@@ -49,12 +49,12 @@ type Conn struct {
 	heardAt   atomic.Int64  // when the caller last sent what is no answer to a ping
 	writingAt atomic.Int64  // since when a write waits; 0 for none
 	leftAt    atomic.Int64  // when the caller was asked to go; 0 for not yet
-	weight    atomic.Int64  // of which changes are made under mu
+	weight    atomic.Int64  // of which changes are made under mu, as of known
+	known     atomic.Bool
 
 	mu      sync.Mutex
-	closed  bool // it is closed, or will be as soon as grpc learns of it
-	freed   bool // grpc has closed it too
-	known   bool
+	closed  bool   // it is closed, or will be as soon as grpc learns of it
+	freed   bool   // grpc has closed it too
 	insert  []byte // frames that are written after the next write
 	newest  uint32
 	streams map[uint32]*Stream
@@ -72,6 +72,7 @@ type Stream struct {
 	whole   bool  // the caller has sent all
 	ended   bool  // on the wire
 	served  bool  // grpc has a method for it, which has not returned
+	waits   int64 // since when its answer waits to be sent; 0 for never
 	due     int64 // when end is called; 0 for never
 	endWith func()
 }
@@ -159,14 +160,15 @@ func (c *Conn) heard(f frame) {
 	}
 }
 
-// Opened returns the stream whose header list was read last, for which a method is called
-// now. Returned must be called when that has returned.
-func (c *Conn) Opened() *Stream {
+// Opened returns the stream whose header list was read last, with so many fields, for which
+// a method is called now. Returned must be called when that has returned.
+func (c *Conn) Opened(fields int) *Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[c.newest]
 	if s != nil {
 		s.served = true
+		c.add(s, int64(fields)*fieldWeight) // and the frames that come next see whether it is too much
 	}
 	return s
 }
@@ -181,7 +183,7 @@ func (c *Conn) add(s *Stream, n int64) {
 		c.gate.leaving(n)
 		return
 	}
-	k := kind(c.known)
+	k := kind(c.known.Load())
 	c.gate.held[k].Add(n)
 	c.from.held[k].Add(n)
 }
@@ -203,7 +205,7 @@ func (c *Conn) forget(s *Stream) {
 
 // over reports whether something is held beyond its limit. It needs mu.
 func (c *Conn) over() bool {
-	k := kind(c.known)
+	k := kind(c.known.Load())
 	return c.gate.held[k].Load() > c.gate.limits[k] || c.from.shares && c.from.held[k].Load() > c.gate.limits[k]/2
 }
 
@@ -249,8 +251,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Know says that a caller on the connection has shown a good token. The connection counts
 // among those of known callers from then on, and its streams get the window KnownWindow.
 func (c *Conn) Know() {
+	if c.known.Load() {
+		return
+	}
 	c.mu.Lock()
-	if c.known || c.closed {
+	if c.known.Load() || c.closed {
 		c.mu.Unlock()
 		return
 	}
@@ -259,7 +264,7 @@ func (c *Conn) Know() {
 		c.gate.held[k.kind].Add(k.sign * w)
 		c.from.held[k.kind].Add(k.sign * w)
 	}
-	c.known = true
+	c.known.Store(true)
 	c.insert = appendWindow(nil, KnownWindow)
 	over := c.over()
 	c.mu.Unlock()
@@ -269,11 +274,7 @@ func (c *Conn) Know() {
 }
 
 // Known reports whether Know was called.
-func (c *Conn) Known() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known
-}
+func (c *Conn) Known() bool { return c.known.Load() }
 
 // Close implements net.Conn.
 func (c *Conn) Close() error {
@@ -291,9 +292,7 @@ func (c *Conn) Close() error {
 
 // burden is what the connection weighs, and of a stranger's also for how many seconds.
 func (c *Conn) burden() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known {
+	if c.Known() {
 		return c.weight.Load()
 	}
 	return c.weight.Load() * (1 + (c.gate.now.Load()-c.admitted)/int64(time.Second))
@@ -308,7 +307,7 @@ func (c *Conn) leave() bool {
 	if c.closed {
 		return false
 	}
-	w, k := c.weight.Load(), kind(c.known)
+	w, k := c.weight.Load(), kind(c.known.Load())
 	c.gate.held[k].Add(-w)
 	c.from.held[k].Add(-w)
 	c.gate.leaving(w)
@@ -366,7 +365,8 @@ func (s *Stream) Returned() {
 	}
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if s.served = false; s.ended {
+	s.served, s.waits = false, s.conn.gate.now.Load()
+	if s.ended {
 		s.conn.forget(s)
 	}
 }
@@ -386,16 +386,15 @@ func (s *Stream) Took(n int) {
 	}
 }
 
-// Weigh adds to what the stream weighs: so many fields of its header list, and bytes that
-// may wait to be sent.
-func (s *Stream) Weigh(fields, bytes int) {
+// Weigh adds to what the stream weighs, such as bytes that may wait to be sent.
+func (s *Stream) Weigh(bytes int) {
 	if s == nil {
 		return
 	}
 	c := s.conn
 	c.mu.Lock()
 	if c.streams[s.id] == s {
-		c.add(s, int64(fields)*fieldWeight+int64(bytes))
+		c.add(s, int64(bytes))
 	}
 	over := !c.closed && c.over()
 	c.mu.Unlock()

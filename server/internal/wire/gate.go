@@ -219,7 +219,7 @@ func (g *Gate) makeRoom(from *address) bool {
 			continue
 		}
 		c.mu.Lock()
-		known, busy := c.known, len(c.streams) > 0
+		known, busy := c.Known(), len(c.streams) > 0
 		c.mu.Unlock()
 		if known && busy {
 			continue
@@ -384,8 +384,8 @@ func (g *Gate) lookAt(c *Conn, now int64) {
 		return
 	}
 	c.mu.Lock()
-	busy, idle := len(c.streams) > 0, idleStranger
-	if c.known {
+	busy, idle, deaf := len(c.streams) > 0, idleStranger, false
+	if c.Known() {
 		idle = idleKnown
 	}
 	var ends []func()
@@ -395,8 +395,14 @@ func (g *Gate) lookAt(c *Conn, now int64) {
 			ends = append(ends, s.endWith)
 			s.due, s.endWith = 0, nil
 		}
+		// A known connection may be that of many callers, of whom one is deaf.
+		deaf = deaf || s.waits != 0 && now-s.waits >= int64(slow) && !c.Known()
 	}
 	c.mu.Unlock()
+	if deaf {
+		g.cut(c, Slow)
+		return
+	}
 	for _, end := range ends {
 		go end()
 	}

@@ -136,7 +136,7 @@ func (p *peer) open(id uint32, size int) *Stream {
 		p.t.Fatal(err)
 	}
 	p.arrive()
-	s := p.Opened()
+	s := p.Opened(0)
 	for sent := 0; sent < size; {
 		n := min(size-sent, 16<<10)
 		if err := p.WriteData(id, false, make([]byte, n)); err != nil {
@@ -176,14 +176,14 @@ func TestWeights(t *testing.T) {
 	w.wantHeld(connWeight+stream+10_000, 0, 1)
 	s.Took(30_000)
 	w.wantHeld(connWeight+stream, 0, 1)
-	s.Weigh(3, 1000)
-	w.wantHeld(connWeight+stream+3*fieldWeight+1000, 0, 1)
+	s.Weigh(1000)
+	w.wantHeld(connWeight+stream+1000, 0, 1)
 	p.Know()
-	w.wantHeld(0, connWeight+stream+3*fieldWeight+1000, 1)
+	w.wantHeld(0, connWeight+stream+1000, 1)
 	p.answer(1)
 	w.wantHeld(0, connWeight, 1)
 	s.Took(1)
-	s.Weigh(1, 1) // it has ended
+	s.Weigh(1) // it has ended
 	s = p.open(3, 10)
 	p.open(5, 10)
 	if err := errors.Join(p.WriteRSTStream(3, http2.ErrCodeCancel), p.WriteData(3, true, []byte("late"))); err != nil {
@@ -193,14 +193,14 @@ func TestWeights(t *testing.T) {
 	w.wantHeld(0, connWeight+2*stream+20, 1) // for the method of 3 does not know yet
 	s.Returned()
 	w.wantHeld(0, connWeight+stream+10, 1)
-	if got := p.Opened(); got.id != 5 || got.Whole() {
+	if got := p.Opened(0); got.id != 5 || got.Whole() {
 		t.Errorf("got %+v", got)
 	}
 	if err := p.WriteData(5, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.arrive()
-	if !p.Opened().Whole() {
+	if !p.Opened(0).Whole() {
 		t.Error("the end of the request was not seen")
 	}
 	if err := p.Close(); err != nil {
@@ -210,7 +210,7 @@ func TestWeights(t *testing.T) {
 	if got := w.gone.Load(); got != stream+10 {
 		t.Errorf("%d bytes are on their way, want those of the method that has not returned", got)
 	}
-	p.Opened()
+	p.Opened(0)
 	w.mustConnect("192.0.2.2") // so that somebody looks
 	w.pass(dies)
 	if got := w.gone.Load(); got != 0 || len(w.dying) != 0 {
@@ -454,6 +454,28 @@ func TestSlow(t *testing.T) {
 			p.Close()
 		}
 	})
+}
+
+// TestDeafStreams ensures that a stranger goes who does not take an answer, and a known caller
+// stays, whose connection may be that of many.
+func TestDeafStreams(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, known := range []bool{false, true} {
+		p := w.mustConnect("192.0.2.1")
+		p.open(1, 0).Returned()
+		p.open(3, 0) // its method goes on
+		if known {
+			p.Know()
+		}
+		w.pass(slow - time.Second)
+		if p.raw.isClosed() {
+			t.Error("it was closed too early")
+		}
+		w.pass(time.Second)
+		if p.raw.isClosed() == known {
+			t.Errorf("known is %t, and closed is %t", known, p.raw.isClosed())
+		}
+	}
 }
 
 // TestWithin ensures that a stream ends whose time is over, unless it was done before.
