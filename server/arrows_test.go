@@ -37,7 +37,7 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/internal/testdisk":              {nil, []string{"golang.org/x/sys/unix"}},
 	"server/internal/accounts/oidctest":     {[]string{"server/internal/testbinary"}, []string{"golang.org/x/oauth2", "github.com/go-jose/go-jose/", "github.com/golang-jwt/jwt/"}},
 	"server/internal/mongostore/mongotest":  {[]string{"server/internal/testbinary"}, []string{"go.mongodb.org/mongo-driver/v2/"}},
-	"server/internal/accounts":              {[]string{"internal/texts", "ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/go-jose/go-jose/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup", "golang.org/x/text/secure/precis"}},
+	"server/internal/accounts":              {[]string{"internal/texts", "ledger", "sites"}, []string{"golang.org/x/crypto/argon2", "golang.org/x/time/rate", "github.com/google/uuid", "github.com/tidwall/btree", "github.com/go-jose/go-jose/", "github.com/golang-jwt/jwt/", "github.com/hashicorp/golang-lru/", "golang.org/x/sync/errgroup", "golang.org/x/text/secure/precis", "golang.org/x/text/unicode/norm", "github.com/coreos/go-oidc/"}},
 	"server/internal/accounts/accountstest": {[]string{"ledger", "server/internal/accounts"}, nil},
 	"server/internal/clock":                 {[]string{"ledger"}, []string{"golang.org/x/sys/unix"}},
 	"server/internal/clock/clocktest":       {[]string{"ledger", "server/internal/clock"}, nil},

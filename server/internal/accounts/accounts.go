@@ -27,7 +27,7 @@ var (
 	// ErrDisabled means that the account is disabled.
 	ErrDisabled = errors.New("the account is disabled")
 	// ErrWeakPassword means that a new password is too short, too long, the
-	// username or the old password.
+	// username or the old password, or a common one.
 	ErrWeakPassword = errors.New("this password cannot be used")
 	// ErrSignIn means that a username and a password do not sign anyone in. It
 	// does not say why.

@@ -41,11 +41,14 @@ const (
 	maxArgonLanes  = 16
 )
 
-// CheckPassword returns what is wrong with a new password.
+// CheckPassword returns what is wrong with a new password: an ErrWeakPassword of the field.
 func CheckPassword(field, password, username string) error {
 	n := utf8.RuneCountInString(password)
 	if n < MinPassword || n > MaxPassword || !utf8.ValidString(password) || strings.EqualFold(password, username) {
 		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: it must have %d to %d characters and not be the username", ErrWeakPassword, MinPassword, MaxPassword)}
+	}
+	if isCommon(password, username) {
+		return &sites.FieldError{Field: field, Err: fmt.Errorf("%w: it is made of what is commonly used", ErrWeakPassword)}
 	}
 	return nil
 }

@@ -30,6 +30,14 @@ func testAccounts(t *testing.T, store ...string) {
 	if err := create(store, "wang", "officer"); err == nil || !strings.Contains(err.Error(), "administrator") {
 		t.Errorf("a first account that is no administrator's: got %v", err)
 	}
+	common := filepath.Join(t.TempDir(), "common")
+	if err := os.WriteFile(common, []byte("Password1234567\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := xuncha(t, append([]string{"account", "create", "--role", "admin", "--username", "root", "--division", "511600", "--password-file", common}, store...)...)
+	if err == nil || !strings.Contains(err.Error(), "commonly used") {
+		t.Errorf("a common password: got %v", err)
+	}
 	if err := create(store, "root", "admin"); err != nil {
 		t.Fatal(err)
 	}

@@ -204,7 +204,7 @@ var meanings = []meaning{
 	{accounts.ErrPasswordChange, codes.FailedPrecondition, xunchav1.ErrorReason_ERROR_REASON_PASSWORD_CHANGE_REQUIRED, 0, false,
 		"Give a new password together with the one-time password.", "请在使用一次性密码时设置新密码。"},
 	{accounts.ErrWeakPassword, codes.InvalidArgument, xunchav1.ErrorReason_ERROR_REASON_WEAK_PASSWORD, 0, false,
-		"A new password has 15 to 128 characters, and is neither the username nor the old password.", "新密码须为15至128个字符，且不得与用户名或旧密码相同。"},
+		"A new password has 15 to 128 characters, is neither the username nor the old password, and is not a common one, such as a word or a name with digits after it. Several words that do not belong together are good.", "新密码须为15至128个字符，不得与用户名或旧密码相同，也不得过于常见（如单词或姓名拼音加数字、键盘顺序）。可以用几个互不相关的词。"},
 	{errRole, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED, 0, false,
 		"Your role may not do this.", "您的角色无权执行此操作。"},
 	{errNotWhole, codes.PermissionDenied, xunchav1.ErrorReason_ERROR_REASON_ROLE_NOT_ALLOWED, 0, false,
