@@ -6,12 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"xuncha/ledger"
 )
 
-func deviceSecret(account, device string) string { return "device/" + account + "/" + device }
+// devicesPrefix begins the names of all devices among the store's secrets.
+const devicesPrefix = "device/"
+
+func deviceSecret(account, device string) string { return devicesPrefix + account + "/" + device }
 
 // A deviceRecord is what is stored of a device that is signed in. Of its tokens
 // only hashes are; the tokens have 256 random bits, so a plain hash hides them.
@@ -58,6 +62,57 @@ func (s *Service) forgetDevices(ctx context.Context, account string, generation 
 	for _, name := range names {
 		_ = s.Secrets.DeleteSecret(ctx, name)
 	}
+}
+
+// forgottenAfter is how long a device stays stored that has expired: no clock that is put back
+// a little makes it one that has not.
+const forgottenAfter = 24 * time.Hour
+
+// A Forgetting is what ForgetDevices has done.
+type Forgetting struct {
+	// Seen is how many devices were looked at, and Removed how many are not stored any more.
+	Seen, Removed int
+	// Next is where to go on; empty where all were looked at.
+	Next string
+}
+
+// ForgetDevices looks at up to n devices after one that was returned as Next, and removes
+// those that are signed out: by another password, because their account is disabled, or
+// because they have not refreshed their tokens until a day before the time that is believed,
+// which is zero where none is.
+func (s *Service) ForgetDevices(ctx context.Context, after string, n int, believed time.Time) (f Forgetting, err error) {
+	st := s.projection.State() // before what is stored is read: it may be older than that, but not newer
+	page, err := s.Secrets.SecretsAfter(ctx, devicesPrefix, after, n)
+	if err != nil {
+		return f, err
+	}
+	for _, secret := range page {
+		if st.isOver(secret, believed) {
+			if err := s.Secrets.DeleteSecret(ctx, secret.Name); err != nil {
+				return f, err
+			}
+			f.Removed++
+		}
+		f.Seen++
+		f.Next = secret.Name
+	}
+	if len(page) < n {
+		f.Next = ""
+	}
+	return f, nil
+}
+
+// isOver reports whether a device is signed out for good. Of one that cannot be read, or is
+// nobody's, it says no: those are found by a check.
+func (st *state) isOver(secret Secret, believed time.Time) bool {
+	account, _, _ := strings.Cut(strings.TrimPrefix(secret.Name, devicesPrefix), "/")
+	a, ok := st.byID.Get(account)
+	d, err := readDevice(secret.Value)
+	if !ok || err != nil {
+		return false
+	}
+	expired := !believed.IsZero() && believed.Sub(d.Expires) > forgottenAfter
+	return expired || !a.Disabled.IsZero() || d.Generation < a.generation
 }
 
 // Logout signs the caller's device out. It is ErrKeptElsewhere for a caller whose

@@ -31,4 +31,16 @@ type Secrets interface {
 	// value, by name in the order of bytes, and stops at the first error, which it
 	// returns.
 	Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error
+
+	// SecretsAfter returns up to n secrets whose names begin with the prefix and go on
+	// behind it, by name in the order of bytes, after the name given; an empty one begins at
+	// the first. If there are fewer, there are no more. Its cost is that of the secrets
+	// returned.
+	SecretsAfter(ctx context.Context, prefix, after string, n int) ([]Secret, error)
+}
+
+// A Secret is one of the secrets.
+type Secret struct {
+	Name  string
+	Value []byte
 }

@@ -126,3 +126,42 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 	}
 	return nil
 }
+
+// SecretsAfter implements accounts.Secrets.
+func (s *Store) SecretsAfter(ctx context.Context, prefix, after string, n int) (out []accounts.Secret, err error) {
+	last := len(prefix) - 1
+	end := prefix[:last] + string(rune(prefix[last]+1))
+	err = s.do(ctx, func(ctx context.Context) error {
+		out = nil
+		for from, more := max(prefix, after), true; more && len(out) < n; {
+			limit := n - len(out)
+			cursor, err := s.secrets.Find(ctx, bson.D{is("name", bson.D{{Key: "$gt", Value: from}, {Key: "$lt", Value: end}})},
+				options.Find().SetSort(bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: 1}}).SetLimit(int64(limit)))
+			if err != nil {
+				return err
+			}
+			var docs []bson.Raw
+			if err := cursor.All(ctx, &docs); err != nil {
+				return err
+			}
+			more = len(docs) == limit
+			for i, raw := range docs {
+				if i+1 < len(docs) && docs[i+1].Lookup("name").Equal(raw.Lookup("name")) {
+					continue // a newer revision of it follows
+				}
+				d, _ := readSecret(raw) // whatever its revision
+				from = d.Name
+				if more && i+1 == len(docs) { // and may lie behind the limit
+					if d, err = s.newestSecret(ctx, d.Name); err != nil {
+						return err
+					}
+				}
+				if from == d.Name { // it was not deleted meanwhile
+					out = append(out, accounts.Secret{Name: d.Name, Value: d.Value})
+				}
+			}
+		}
+		return nil
+	})
+	return out, err
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 
 	"zombiezen.com/go/sqlite"
 
@@ -20,8 +19,10 @@ const secretsSince = 2
 
 const (
 	secretByName = `SELECT value, revision FROM secrets WHERE name = +?`
-	// What is greater than a name and does not begin with it ends the walk.
-	secretsFrom = `SELECT name, value FROM secrets WHERE name >= ? ORDER BY name`
+	// What somebody has put another kind of name in is among all.
+	allSecrets   = `SELECT name, value FROM secrets ORDER BY name`
+	secretsFrom  = `SELECT name, value FROM secrets WHERE name >= ? AND name < ? ORDER BY name`
+	secretsAfter = `SELECT name, value FROM secrets WHERE name > ? AND name < ? ORDER BY name LIMIT ?`
 )
 
 // Secret implements accounts.Secrets.
@@ -74,30 +75,52 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 
 // Secrets implements accounts.Secrets.
 func (s *Store) Secrets(ctx context.Context, prefix string, each func(name string, value []byte) error) error {
-	type secret struct {
-		name  string
-		value []byte
-	}
-	var all []secret
+	var all []accounts.Secret
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		if version, err := number(conn, `PRAGMA user_version`); err != nil || version < secretsSince {
 			return err
 		}
-		return query(conn, secretsFrom, math.MaxInt,
-			func(stmt *sqlite.Stmt) { stmt.BindText(1, prefix) },
-			func(stmt *sqlite.Stmt) {
-				if name := stmt.ColumnText(0); strings.HasPrefix(name, prefix) {
-					all = append(all, secret{name, bytesOf(stmt, 1)})
-				}
-			})
+		each := func(stmt *sqlite.Stmt) {
+			all = append(all, accounts.Secret{Name: stmt.ColumnText(0), Value: bytesOf(stmt, 1)})
+		}
+		if prefix == "" {
+			return query(conn, allSecrets, math.MaxInt, func(*sqlite.Stmt) {}, each)
+		}
+		return query(conn, secretsFrom, math.MaxInt, func(stmt *sqlite.Stmt) {
+			stmt.BindText(1, prefix)
+			stmt.BindText(2, endOf(prefix))
+		}, each)
 	})
 	if err != nil {
 		return err
 	}
 	for _, s := range all {
-		if err := each(s.name, s.value); err != nil {
+		if err := each(s.Name, s.Value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// endOf returns what is greater than all names that begin with the prefix, and than no other
+// that is greater than it. The prefix is not empty.
+func endOf(prefix string) string {
+	last := len(prefix) - 1
+	return prefix[:last] + string([]byte{prefix[last] + 1})
+}
+
+// SecretsAfter implements accounts.Secrets.
+func (s *Store) SecretsAfter(ctx context.Context, prefix, after string, n int) (out []accounts.Secret, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return query(conn, secretsAfter, n,
+			func(stmt *sqlite.Stmt) {
+				stmt.BindText(1, max(prefix, after))
+				stmt.BindText(2, endOf(prefix))
+				stmt.BindInt64(3, int64(n))
+			},
+			func(stmt *sqlite.Stmt) {
+				out = append(out, accounts.Secret{Name: stmt.ColumnText(0), Value: bytesOf(stmt, 1)})
+			})
+	})
+	return out, err
 }

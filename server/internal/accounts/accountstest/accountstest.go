@@ -23,6 +23,7 @@ func Run[S accounts.Secrets](t *testing.T, open func(testing.TB) S, reopen func(
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, open(t)) })
 	t.Run("OneOfMany", func(t *testing.T) { testOneOfMany(t, open(t)) })
 	t.Run("Prefix", func(t *testing.T) { testPrefix(t, open(t)) })
+	t.Run("Pages", func(t *testing.T) { testPages(t, open(t)) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
 }
 
@@ -138,6 +139,35 @@ func testPrefix(t *testing.T, s accounts.Secrets) {
 	err := s.Secrets(t.Context(), "", func(string, []byte) error { calls++; return stop })
 	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("got %v after %d calls, want the first call's error", err, calls)
+	}
+}
+
+func testPages(t *testing.T, s accounts.Secrets) {
+	for _, name := range []string{"device/2/b", "device/1/a", "device/10/a", "Device/1/a", "device", "device/", "device0", "device/1/张", "password/1"} {
+		put(t, s, name, 0, []byte("old"))
+	}
+	for _, name := range []string{"device/1/a", "device/1/张", "device/2/b"} { // each page has the newest value
+		put(t, s, name, 1, []byte("older"))
+		put(t, s, name, 2, []byte("new"))
+	}
+	const want = "device/1/a=new device/1/张=new device/10/a=old device/2/b=new"
+	for _, n := range []int{1, 2, 3, 4, 100} {
+		var got []string
+		for after := ""; ; {
+			page, err := s.SecretsAfter(t.Context(), "device/", after, n)
+			if err != nil || len(page) > n {
+				t.Fatalf("a page of %d: got %d, %v", n, len(page), err)
+			}
+			for _, x := range page {
+				got, after = append(got, x.Name+"="+string(x.Value)), x.Name
+			}
+			if len(page) < n {
+				break
+			}
+		}
+		if all := strings.Join(got, " "); all != want {
+			t.Errorf("pages of %d: got %s, want %s", n, all, want)
+		}
 	}
 }
 

@@ -102,3 +102,14 @@ func (m *MemorySecrets) Secrets(_ context.Context, prefix string, each func(name
 	}
 	return nil
 }
+
+// SecretsAfter implements accounts.Secrets.
+func (m *MemorySecrets) SecretsAfter(ctx context.Context, prefix, after string, n int) (out []accounts.Secret, err error) {
+	err = m.Secrets(ctx, prefix, func(name string, value []byte) error {
+		if name > after && name != prefix && len(out) < n {
+			out = append(out, accounts.Secret{Name: name, Value: value})
+		}
+		return ctx.Err()
+	})
+	return out, err
+}

@@ -233,6 +233,7 @@ func (r *Running) begin(begun time.Time) error {
 		return err
 	}
 	r.tendPhotos(r.keeper)
+	r.tendDevices(r.people)
 	if r.store.Shared() {
 		r.follow(r.store, at, r.people, r.roster, r.checkIns)
 	}
