@@ -33,7 +33,7 @@ func (s *Service) Held(username string) int {
 	s.throttle.mu.Lock()
 	defer s.throttle.mu.Unlock()
 	if g := s.throttle.gates["name/"+username]; g != nil {
-		return g.held
+		return g.next.held
 	}
 	return 0
 }

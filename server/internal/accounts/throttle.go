@@ -82,9 +82,17 @@ type counter interface {
 // A gate is a bucket with tries under way: they are to fail until the contrary is known, or
 // many at once would go uncounted.
 type gate struct {
-	pending, held int
-	changed       chan struct{} // closed when one of them has ended
+	pending int
+	next    *ending
 }
+
+// An ending is that of the next try that ends at a gate.
+type ending struct {
+	held int // how many wait for it
+	done chan struct{}
+}
+
+func newEnding() *ending { return &ending{done: make(chan struct{})} }
 
 // of returns the buckets of a try to sign in to an account, which is nil where there is none
 // with the name.
@@ -142,7 +150,7 @@ func (t *throttle) begin(ctx context.Context, now func() time.Time, buckets []bu
 			return &try{t: t, now: now, buckets: buckets}, nil
 		}
 		select {
-		case <-before.changed:
+		case <-before.done:
 		case <-ctx.Done():
 			t.mu.Lock()
 			before.held--
@@ -152,8 +160,8 @@ func (t *throttle) begin(ctx context.Context, now func() time.Time, buckets []bu
 	}
 }
 
-// enter counts a try, or returns a gate at which it has to wait.
-func (t *throttle) enter(now time.Time, buckets []bucket) (before *gate, err error) {
+// enter counts a try, or returns for what it has to wait.
+func (t *throttle) enter(now time.Time, buckets []bucket) (before *ending, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var wait time.Duration
@@ -161,7 +169,7 @@ func (t *throttle) enter(now time.Time, buckets []bucket) (before *gate, err err
 		f := b.counts.get(b.key, now)
 		wait = max(wait, f.wait(now, b))
 		if g := t.gates[b.key]; g != nil && f.n+g.pending >= b.free {
-			before = g
+			before = g.next
 		}
 	}
 	switch {
@@ -176,7 +184,7 @@ func (t *throttle) enter(now time.Time, buckets []bucket) (before *gate, err err
 	for _, b := range buckets {
 		g := t.gates[b.key]
 		if g == nil {
-			g = &gate{changed: make(chan struct{})}
+			g = &gate{next: newEnding()}
 			t.gates[b.key] = g
 		}
 		g.pending++
@@ -218,8 +226,8 @@ func (y *try) end(count func(b bucket, now time.Time)) {
 		if g.pending--; g.pending == 0 {
 			delete(y.t.gates, b.key)
 		}
-		close(g.changed)
-		g.held, g.changed = 0, make(chan struct{})
+		close(g.next.done)
+		g.next = newEnding()
 	}
 }
 

@@ -202,10 +202,46 @@ func TestCutOff(t *testing.T) {
 	group.Wait()
 	_, _, err := w.Login(t.Context(), of("li.wei", "10.4.0.1"))
 	wantError(t, "the next", err, accounts.ErrThrottled)
-	// And whoever waits for those before is gone without a trace.
 	w.advance(time.Hour)
 	if _, _, err := w.Login(t.Context(), of("li.wei", "10.4.0.1")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCutOffBehindOthers ensures that whoever waits to know what becomes of others' tries is
+// gone without a trace once the call is cut off.
+func TestCutOffBehindOthers(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	w := newQuickWorld(t, func(password string) {
+		if password == "hold" {
+			<-goOn
+		}
+	})
+	var group sync.WaitGroup
+	for i := range 5 {
+		group.Go(func() {
+			_, _, err := w.Login(t.Context(), accounts.SignIn{Username: "li.wei", Password: "hold", Address: fmt.Sprintf("10.3.%d.1", i)})
+			wantError(t, "a holder", err, accounts.ErrSignIn)
+		})
+	}
+	eventually(t, "all five are under way", func() bool { return w.Waiting() == 3 })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, _, err := w.Login(ctx, of("li.wei", "10.4.0.1"))
+		done <- err
+	}()
+	eventually(t, "the sixth waits", func() bool { return w.Held("li.wei") == 1 })
+	cancel()
+	wantError(t, "the sixth", <-done, context.Canceled)
+	if n := w.Held("li.wei"); n != 0 {
+		t.Errorf("%d wait still", n)
+	}
+	close(goOn)
+	group.Wait()
+	if got := w.Remembered("li.wei"); got != 5 {
+		t.Errorf("%d failures are remembered, want those of the five", got)
 	}
 }
 
