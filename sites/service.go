@@ -85,14 +85,22 @@ func (s *Service) Refresh(ctx context.Context) error {
 // checkRestored drops a restored roster whose newest entry the history does not
 // have in its place.
 func (s *Service) checkRestored(ctx context.Context) error {
-	s.pastMu.Lock()
-	defer s.pastMu.Unlock()
+	restored := func() bool {
+		s.pastMu.Lock()
+		defer s.pastMu.Unlock()
+		return s.restored
+	}
 	r := s.Roster()
-	if !s.restored || r.Revision() == 0 {
+	if !restored() || r.Revision() == 0 {
 		return nil
 	}
 	newest := r.event(r.Revision())
-	e, err := s.projection.Entry(ctx, newest.Sequence)
+	e, err := s.projection.Entry(ctx, newest.Sequence) // whoever asks for a roster need not wait for it
+	s.pastMu.Lock()
+	defer s.pastMu.Unlock()
+	if !s.restored {
+		return nil // somebody else was quicker
+	}
 	switch {
 	case errors.Is(err, ledger.ErrBroken), err == nil && (e.ID != newest.ID || e.Kind != newest.Kind || !e.Time.Equal(newest.Time)):
 		s.projection.Begin(newRoster(), 0)

@@ -136,17 +136,35 @@ func TestPlace(t *testing.T) {
 // Two files of one lock are kept apart; others are not.
 func TestLocks(t *testing.T) {
 	var l Locks
-	unlock := l.Lock([32]byte{1})
-	l.Lock([32]byte{2})()
+	take := func(sum [32]byte) (unlock func()) {
+		unlock, err := l.Lock(t.Context(), sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unlock
+	}
+	unlock := take([32]byte{1})
+	take([32]byte{2})()
 	taken := make(chan struct{})
 	go func() {
-		defer l.Lock([32]byte{1, 9})()
+		defer take([32]byte{1, 9})()
 		close(taken)
 	}()
 	select {
 	case <-taken:
 		t.Error("both have the lock")
 	default:
+	}
+	// Whoever has no more time leaves, though the other one never gives it back.
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		_, err := l.Lock(ctx, [32]byte{1, 2})
+		left <- err
+	}()
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the caller's own end", err)
 	}
 	unlock()
 	<-taken

@@ -60,7 +60,11 @@ func (p *photoStore) Keep(ctx context.Context, k photos.Kept, content io.WriterT
 // keep keeps the photo with the file that the job has written, or with one that is
 // there. Where somebody else has kept or purged the photo meanwhile, that is returned.
 func (p *photoStore) keep(ctx context.Context, job *photoJob, k photos.Kept) (out photos.Kept, err error) {
-	defer p.storing.Lock(k.Stored)()
+	unlock, err := p.storing.Lock(ctx, k.Stored)
+	if err != nil {
+		return photos.Kept{}, err
+	}
+	defer unlock()
 	for range holdTries {
 		var doc photoDoc
 		var finished bool

@@ -36,7 +36,8 @@ type telling struct {
 	told atomic.Pointer[time.Time]
 	// toldOf is the greatest number that others were told of.
 	toldOf atomic.Int64
-	lock   sync.Mutex // held by who tells
+	// lock has one in it while somebody tells.
+	lock chan struct{}
 	// hurry asks for telling before the next beat.
 	hurry chan struct{}
 
@@ -84,8 +85,10 @@ func (w *writer) stored(numbers []int64) {
 // this server for a while do so only now and then, until they hear of it.
 func (w *writer) ready(ctx context.Context) error {
 	if w.told.Load() == nil {
-		w.lock.Lock()
-		defer w.lock.Unlock()
+		if err := w.takeLock(ctx); err != nil {
+			return err
+		}
+		defer w.giveLock()
 		if w.told.Load() == nil {
 			return w.begin(ctx)
 		}
@@ -95,6 +98,19 @@ func (w *writer) ready(ctx context.Context) error {
 	}
 	return nil
 }
+
+// takeLock takes the lock, unless the context ends before: whoever has it may wait for a
+// database that does not answer.
+func (w *writer) takeLock(ctx context.Context) error {
+	select {
+	case w.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *writer) giveLock() { <-w.lock }
 
 // tellSoon has others told before the next beat.
 func (w *writer) tellSoon() {
@@ -154,8 +170,10 @@ var exists = bson.D{{Key: "$exists", Value: true}}
 // tell says to other servers that this one is there, how far it is, and what else it
 // is given.
 func (w *writer) tell(ctx context.Context, more ...bson.E) error {
-	w.lock.Lock()
-	defer w.lock.Unlock()
+	if err := w.takeLock(ctx); err != nil {
+		return err
+	}
+	defer w.giveLock()
 	now, at := time.Now(), w.series.standing()
 	set := append(bson.D{is("seen", now.UnixNano()), is("one", true), is("settled", at.settled.String())}, more...)
 	err := w.store.timed(ctx, func(ctx context.Context) error {

@@ -33,7 +33,7 @@ type writer struct {
 func newWriter(s *Store) *writer {
 	return &writer{
 		store: s, heads: s.heads, turns: newTurns(), lanes: map[ledger.History]*lane{},
-		telling: telling{fresh: uuid.NewString(), hurry: make(chan struct{}, 1)},
+		telling: telling{fresh: uuid.NewString(), hurry: make(chan struct{}, 1), lock: make(chan struct{}, 1)},
 	}
 }
 

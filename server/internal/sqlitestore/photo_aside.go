@@ -17,7 +17,11 @@ import (
 func (p *photoStore) SetAside(ctx context.Context, today photos.Day, drop func(inspections.Digest, photos.Day) (bool, error)) (a photos.Aside, err error) {
 	a.Where = filepath.Join(p.dir, unknownFolder, string(today))
 	errStray := p.eachStored(func(stored inspections.Digest, path string) error {
-		defer p.storing.Lock(stored)()
+		unlock, err := p.storing.Lock(ctx, stored)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		used, err := p.used(ctx, stored)
 		if err != nil || used {
 			return err
@@ -26,7 +30,11 @@ func (p *photoStore) SetAside(ctx context.Context, today photos.Day, drop func(i
 		return p.setAside(stored, today)
 	})
 	errAside := p.eachAside(func(day photos.Day, stored inspections.Digest, path string) error {
-		defer p.storing.Lock(stored)()
+		unlock, err := p.storing.Lock(ctx, stored)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		used, err := p.used(ctx, stored)
 		if err != nil {
 			return err
@@ -159,8 +167,12 @@ func (p *photoStore) setAside(stored inspections.Digest, today photos.Day) error
 // putBack puts the file back to its place if it was set aside, and returns where it is
 // to be read. On a disk that is full, or in a folder that is only read, that is where it was
 // set aside.
-func (p *photoStore) putBack(stored inspections.Digest) (path string, err error) {
-	defer p.storing.Lock(stored)()
+func (p *photoStore) putBack(ctx context.Context, stored inspections.Digest) (path string, err error) {
+	unlock, err := p.storing.Lock(ctx, stored)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	paths, err := p.asides(stored)
 	if err != nil {
 		return "", err

@@ -85,7 +85,11 @@ func (p *photoStore) path(stored inspections.Digest) string {
 // Receive implements photos.Store.
 func (p *photoStore) Receive(ctx context.Context, r photos.Ref, offset int64, b []byte) error {
 	return p.onWrites(ctx, func() (err error) {
-		defer p.receiving.Lock(r.SHA256)()
+		unlock, err := p.receiving.Lock(ctx, r.SHA256)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		flags := os.O_WRONLY
 		if offset == 0 {
 			flags |= os.O_CREATE
@@ -186,7 +190,7 @@ func (p *photoStore) Open(ctx context.Context, stored inspections.Digest) (photo
 	}
 	var path string
 	err = p.onFiles(ctx, func() (err error) {
-		path, err = p.putBack(stored)
+		path, err = p.putBack(ctx, stored)
 		return err
 	})
 	if err != nil {

@@ -216,7 +216,11 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 		return photos.Kept{}, err
 	}
 	k.Stored, k.Size, k.Purged = file.sum, file.size, false
-	defer p.storing.Lock(k.Stored)()
+	unlock, err := p.storing.Lock(ctx, k.Stored)
+	if err != nil {
+		return photos.Kept{}, errors.Join(err, engine.Remove(file.path))
+	}
+	defer unlock()
 	if err := p.onWrites(ctx, func() error { return p.place(file) }); err != nil {
 		// Also where the caller has left and nothing was tried.
 		return photos.Kept{}, errors.Join(err, engine.Remove(file.path))
@@ -243,7 +247,11 @@ func (p *photoStore) keep(ctx context.Context, k photos.Kept, write func() (newF
 
 // Purge implements photos.Store.
 func (p *photoStore) Purge(ctx context.Context, k photos.Kept) error {
-	defer p.storing.Lock(k.Stored)()
+	unlock, err := p.storing.Lock(ctx, k.Stored)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	// The row first: a file that no photo has is found by Tidy.
 	if err := p.write(ctx, func(w *writer) error { return w.note(photoPurge, k) }); err != nil {
 		return err
@@ -296,7 +304,11 @@ func (p *photoStore) any(ctx context.Context, sql string, stored inspections.Dig
 // removed when the folder is opened; here the files go of photos that were purged.
 func (p *photoStore) Tidy(ctx context.Context) (removed int, err error) {
 	finish := func(stored inspections.Digest, path string) error {
-		defer p.storing.Lock(stored)()
+		unlock, err := p.storing.Lock(ctx, stored)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		used, err := p.used(ctx, stored)
 		if err != nil || used {
 			return err
