@@ -125,9 +125,11 @@ const (
 	// says.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 45
 	// PERMISSION_DENIED: the identity provider's token is right, but says nothing
-	// that can be used as a username, a role or divisions.
+	// that can be used as a username, a role or divisions, is valid for longer than 24
+	// hours, or has more than 16 KiB. The message names the claim.
 	ErrorReason_ERROR_REASON_IDENTITY_UNUSABLE ErrorReason = 46
-	// UNAVAILABLE: the identity provider's keys cannot be fetched.
+	// UNAVAILABLE: the identity provider has not given the keys by which the token could be
+	// judged. The token may be right: keep it, and try again as RetryInfo says.
 	ErrorReason_ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE ErrorReason = 47
 	// FAILED_PRECONDITION: the identity provider keeps the account, and only there
 	// can that be changed.

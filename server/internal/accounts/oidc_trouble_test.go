@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -331,5 +332,72 @@ func TestUnknownKeyJudged(t *testing.T) {
 	w.ahead.Add(int64(31 * time.Second))
 	if _, err := w.Verify(t.Context(), signed); err != nil {
 		t.Errorf("a new key half a minute later: %v", err)
+	}
+}
+
+// A roundTripper answers requests within the test.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A drip gives a byte a second, for ever.
+type drip struct{ ctx context.Context }
+
+func (d drip) Read(b []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+		b[0] = ' '
+		return 1, nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+}
+
+func (drip) Close() error { return nil }
+
+// TestProviderSlow ensures that a question to the provider ends after ten seconds, whether
+// nothing comes or a byte now and then, and that the next one follows two seconds later.
+func TestProviderSlow(t *testing.T) {
+	for name, answer := range map[string]roundTripper{
+		"Silent": func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		},
+		"Dripping": func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: drip{r.Context()}, Request: r}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			provider := oidctest.NewScripted(t, false)
+			synctest.Test(t, func(t *testing.T) {
+				asked, w := 0, &scriptedWorld{store: newStore(t), provider: provider}
+				w.Service = w.open(t, func(c *accounts.Config) {
+					c.Provider.Client = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+						asked++
+						return answer(r)
+					})}
+				})
+				token := w.token(t, nil, nil)
+				verify := func(want time.Duration, questions int) {
+					t.Helper()
+					began := time.Now()
+					_, err := w.Verify(t.Context(), token)
+					wantError(t, "a good token", err, accounts.ErrProvider)
+					if took := time.Since(began); took != want || asked != questions {
+						t.Errorf("it took %s and %d questions, want %s and %d", took, asked, want, questions)
+					}
+				}
+				verify(10*time.Second, 1)
+				verify(0, 1)
+				if got := w.reported(); !strings.Contains(got, "within 10s") {
+					t.Errorf("reported was %q", got)
+				}
+				time.Sleep(2 * time.Second)
+				verify(10*time.Second, 2)
+				if got := w.reported(); strings.Contains(got, ";") {
+					t.Errorf("reported was %q, want one line a minute", got)
+				}
+			})
+		})
 	}
 }
