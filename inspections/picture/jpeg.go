@@ -36,7 +36,8 @@ type jpegFile struct {
 	jfif, adobe []byte
 	oriented    bool
 	profile     []profilePart
-	body        Picture // all that is kept in its place
+	parts       []jpegPart // all that is kept in its place
+	latest      map[jpegTable]int
 	components  int
 	areas       map[byte]int64 // of each component's blocks, by its id
 	scans       int
@@ -148,19 +149,20 @@ func (p *Picture) readParts(r *reader, f *jpegFile) error {
 			}
 			p.work += f.samplesOf(p, data)
 			if f.scans == 1 && !f.walk.defined() {
-				if err := f.body.add(standardCodes); err != nil {
+				if err := f.keep(piece{bytes: standardCodes}, true); err != nil {
 					return err
 				}
 				f.walk.define(standardCodes[4:])
 			}
-			if err := f.body.keep(segment, 2+n); err != nil {
+			f.uses(data)
+			if err := f.keep(piece{at: segment, n: 2 + n, joined: true}, true); err != nil {
 				return err
 			}
 			from := r.at
 			if err := f.goOver(r, bytes.Clone(data)); err != nil {
 				return err
 			}
-			if err := f.body.keep(from, r.at-from); err != nil {
+			if err := f.keep(piece{at: from, n: r.at - from, joined: true}, true); err != nil {
 				return err
 			}
 		case app0, app1, app2, app14:
@@ -171,7 +173,11 @@ func (p *Picture) readParts(r *reader, f *jpegFile) error {
 			}
 		}
 		if keep {
-			if err := f.body.keep(segment, 2+n); err != nil {
+			tables, once := tablesOf(code, data)
+			if !once && !p.limits.Kept {
+				return wrong("has a table twice")
+			}
+			if err := f.keep(piece{at: segment, n: 2 + n, joined: true}, p.limits.Kept || len(tables) == 0, tables...); err != nil {
 				return err
 			}
 		}
@@ -307,7 +313,10 @@ func (p *Picture) assemble(f *jpegFile) error {
 	if err := p.add(head); err != nil {
 		return err
 	}
-	for _, q := range f.body.pieces {
+	for _, q := range f.parts {
+		if !q.needed {
+			continue
+		}
 		var err error
 		if q.joined {
 			err = p.keep(q.at, q.n)
@@ -319,38 +328,6 @@ func (p *Picture) assemble(f *jpegFile) error {
 		}
 	}
 	return p.add([]byte{0xff, eoi})
-}
-
-// wholeHuffman reports whether the bytes are Huffman tables (T.81, B.2.4.2) and
-// nothing else.
-func wholeHuffman(b []byte) bool {
-	for len(b) > 0 {
-		if len(b) < 17 || b[0]>>4 > 1 || b[0]&15 > 3 {
-			return false
-		}
-		n := 17
-		for _, k := range b[1:17] {
-			n += int(k)
-		}
-		if n > 17+256 || n > len(b) {
-			return false
-		}
-		b = b[n:]
-	}
-	return true
-}
-
-// wholeQuantization reports whether the bytes are quantization tables (T.81,
-// B.2.4.1) and nothing else.
-func wholeQuantization(b []byte) bool {
-	for len(b) > 0 {
-		n := 1 + 64<<(b[0]>>4)
-		if b[0]>>4 > 1 || b[0]&15 > 3 || n > len(b) {
-			return false
-		}
-		b = b[n:]
-	}
-	return true
 }
 
 // areasOf returns how many blocks of each of a frame's components belong together, by the

@@ -90,6 +90,28 @@ func TestBehindScan(t *testing.T) {
 	}
 }
 
+// TestPlantedTables holds that tables which no scan uses are left out, and that no segment has
+// one twice.
+func TestPlantedTables(t *testing.T) {
+	text := strings.Repeat("Deng Xiaolan 30.456789N 106.632145E ", 20)
+	for _, name := range walkable {
+		file := testFile(t, name)
+		head, rest := file[:2], file[2:]
+		codes := "\x10" + strings.Repeat("\x00", 15) + "\xff" + text[:255]
+		planted := slices.Concat(head,
+			segment(dqt, "\x00"+text[:64]), segment(dqt, "\x00"+text[64:128]), segment(dqt, "\x13"+text[:128]),
+			segment(dht, codes), segment(dht, "\x03"+codes[1:]), segment(dri, "\x00\x07"), segment(dri, "\x00\x00"), rest)
+		if _, kept := clean(t, planted); bytes.Contains(kept, []byte("Deng")) {
+			t.Errorf("%s: a table that no scan uses is left", name)
+		}
+		for _, twice := range [][]byte{segment(dqt, "\x00"+text[:64]+"\x00"+text[:64]), segment(dht, codes+codes)} {
+			if _, err := readAll(slices.Concat(head, twice, rest), Limits{}); !errors.Is(err, ErrNotPicture) || !strings.Contains(err.Error(), "a table twice") {
+				t.Errorf("%s: got %v, want it to say that a table comes twice", name, err)
+			}
+		}
+	}
+}
+
 // TestMended holds that files which every viewer shows are kept, as files that are whole.
 func TestMended(t *testing.T) {
 	want, err := decode(testFile(t, "icc_planted.jpg"))
