@@ -149,7 +149,8 @@ func (p *Picture) readParts(r *reader, f *jpegFile) error {
 			}
 			p.work += f.samplesOf(p, data)
 			if f.scans == 1 && !f.walk.defined() {
-				if err := f.keep(piece{bytes: standardCodes}, true); err != nil {
+				tables, _ := tablesOf(dht, standardCodes[4:])
+				if err := f.keep(piece{bytes: standardCodes}, p.limits.Kept, tables...); err != nil {
 					return err
 				}
 				f.walk.define(standardCodes[4:])
