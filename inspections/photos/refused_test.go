@@ -1,9 +1,15 @@
 package photos_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
+	"image"
+	"image/jpeg"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
@@ -64,4 +70,40 @@ func TestAcceptedUnderLargerLimits(t *testing.T) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 	wantFiles(t, w, 1, 0)
+}
+
+// TestOnlyPictures holds that a file which has no more of a picture than its header is refused
+// once it has come, and leaves nothing; and that one which cannot be gone over in time is kept.
+func TestOnlyPictures(t *testing.T) {
+	m := image.NewGray(image.Rect(0, 0, 1600, 1600)) // so many blocks that it is asked for the time
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * i >> 5)
+	}
+	var whole bytes.Buffer
+	must(t, jpeg.Encode(&whole, m, nil))
+	text := []byte(strings.Repeat("Deng Xiaolan at 30.456789N 106.632145E ", 9000))
+	var spent time.Duration
+	w := newWorld(t)
+	w.Stopwatch = func() (func() time.Duration, func()) {
+		return func() time.Duration { return spent }, func() {}
+	}
+	for i, c := range []struct {
+		from  int // where the text begins
+		spent time.Duration
+		kept  bool
+	}{
+		{1000, 0, false}, {whole.Len() * 9 / 10, picture.MaxEffort, false}, {whole.Len() * 9 / 10, picture.MaxEffort + 1, true},
+	} {
+		spent = c.spent
+		file := slices.Concat(whole.Bytes()[:c.from], text[i:], []byte{0xff, 0xd9})
+		_, err := w.send(t, refOf(w.declare(t, i, file), 0), 0, file)
+		if c.kept && err != nil || !c.kept && !errors.Is(err, picture.ErrNotPicture) {
+			t.Errorf("text from byte %d, after %v: got %v, want it kept: %v", c.from, c.spent, err, c.kept)
+		}
+		files := 0
+		if c.kept {
+			files = 1
+		}
+		wantFiles(t, w, files, 0)
+	}
 }
