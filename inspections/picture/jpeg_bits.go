@@ -194,11 +194,15 @@ func readHuffman(lengths, values []byte, ac bool) *huffman {
 	return h
 }
 
+// maxSize is how many bits follow a code at most. There are 11 for a DC coefficient of 8 bits,
+// and 10 for others, but decoders take as many as can be said.
+const maxSize = 15
+
 // entryOf is the entry of a symbol of a sequential scan (T.81, F.2.2.1 and F.2.2.2), or 0
 // where there is no such symbol.
 func entryOf(length int, value byte, ac bool) entry {
 	if !ac {
-		if value > 11 {
+		if value > maxSize {
 			return 0
 		}
 		return entry(length+int(value)) | 1<<6
@@ -207,7 +211,7 @@ func entryOf(length int, value byte, ac bool) entry {
 	switch {
 	case size == 0 && run == 0:
 		return entry(length) | entryEnds
-	case size == 0 && run < 15, size > 10:
+	case size == 0 && run < 15:
 		return 0
 	}
 	return entry(length+size) | entry(run+1)<<6

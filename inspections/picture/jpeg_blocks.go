@@ -85,7 +85,7 @@ func firstDC(s *bitReader, group []blockCodes) error {
 			}
 		}
 		size, ok := group[i].dc.symbol(s)
-		if !ok || size > 11 {
+		if !ok || size > maxSize {
 			return errScan(s.r.at, "have a code that is none")
 		}
 		if s.drop(int(size)); s.n < 0 {

@@ -69,7 +69,7 @@ func difference(s *bitReader, h *huffman) (int32, error) {
 		}
 	}
 	size, ok := h.symbol(s)
-	if !ok || size > 11 {
+	if !ok || size > maxSize {
 		return 0, errScan(s.r.at, "have a code that is none")
 	}
 	if size == 0 {
