@@ -173,8 +173,10 @@ func (w *vp8Walk) header() (parts int) {
 		}
 	}
 	d.number(1 + 6 + 3) // the filter
-	if d.bit(128) && d.bit(128) {
-		d.skipIf(8, 6)
+	if d.bit(128) {     // it differs by block, and how is said anew
+		if d.bit(128) {
+			d.skipIf(8, 6)
+		}
 	}
 	parts = 1 << d.number(2)
 	d.number(7)

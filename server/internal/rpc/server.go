@@ -141,9 +141,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaders),
 		// The gate has a buffer of its own, and must know to which frame grpc has come.
-		// A connection on which nothing happens holds no buffer to write.
 		grpc.ReadBufferSize(0),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 		// Goroutines that live on keep the stack that a call needs, which new
 		// ones have to grow anew for each call. Calls beyond get new ones.
