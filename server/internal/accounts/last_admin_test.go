@@ -77,7 +77,7 @@ func TestLastAdministrator(t *testing.T) {
 	} {
 		for name, change := range changes {
 			t.Run(test.name+" "+name, func(t *testing.T) {
-				w := newWorld(t)
+				w := newQuickWorld(t, unnoticed)
 				test.other(t, w)
 				root := w.idOf("root")
 				err := change(w, by("root"), root)
@@ -108,7 +108,7 @@ func TestLastAdministrator(t *testing.T) {
 // of the last one.
 func TestNotTheLastAdministrator(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newQuickWorld(t, unnoticed)
 	name, admin := "罗特", accounts.Admin
 	county, _ := w.administrator(t, "county", password, "511602")
 	head := accounts.Head
@@ -131,7 +131,7 @@ func TestNotTheLastAdministrator(t *testing.T) {
 func TestLastAdministratorsAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 20 {
-		w := newWorld(t)
+		w := newQuickWorld(t, unnoticed)
 		a, _ := w.administrator(t, "second", password, "511600")
 		root, there := w.idOf("root"), w.open(t)
 		if err := w.follow(t, there); err != nil {
@@ -146,7 +146,7 @@ func TestLastAdministratorsAtOnce(t *testing.T) {
 			t.Fatalf("got %v, want one to succeed", errs)
 		}
 		// And where each of them leaves by oneself.
-		w = newWorld(t)
+		w = newQuickWorld(t, unnoticed)
 		a, _ = w.administrator(t, "second", password, "511600")
 		root, there = w.idOf("root"), w.open(t)
 		group.Go(func() { _, errs[0] = w.Disable(context.Background(), by("root"), root) })

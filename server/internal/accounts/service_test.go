@@ -95,11 +95,22 @@ func (w *world) follow(t testing.TB, s *accounts.Service) error {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return emptyWorld(t).people(t)
+}
+
+func emptyWorld(t testing.TB) *world {
+	t.Helper()
 	w := &world{store: newStore(t), now: time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)}
 	w.Service = w.open(t)
 	if w.Any() {
 		t.Error("an empty store has accounts")
 	}
+	return w
+}
+
+// people creates an administrator and the officer.
+func (w *world) people(t testing.TB) *world {
+	t.Helper()
 	_, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{Username: "li.wei", Role: accounts.Officer, Divisions: []sites.DivisionCode{"511602"}})
 	wantError(t, "a first account that is no administrator's", err, sites.ErrInvalid)
 	if _, _, err := w.Create(t.Context(), accounts.By{Account: "local"}, accounts.NewAccount{

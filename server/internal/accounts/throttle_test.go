@@ -17,16 +17,9 @@ import (
 // newQuickWorld is newWorld with passwords that are compared in no time, which hashed is told.
 func newQuickWorld(t *testing.T, hashed func(password string)) *world {
 	t.Helper()
-	w := newWorld(t)
+	w := emptyWorld(t)
 	w.OnHash(true, func(password string, _ accounts.Hash) { hashed(password) })
-	for _, a := range []string{"li.wei", "root"} { // whose hashes take no time from here on
-		oneTime, err := w.ResetPassword(t.Context(), accounts.By{Account: "root"}, w.idOf(a))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.login(t, accounts.SignIn{Username: a, Password: oneTime, NewPassword: password + " of " + a})
-	}
-	return w
+	return w.people(t)
 }
 
 // idOf returns the id of the account with the username.
@@ -41,7 +34,11 @@ func (w *world) idOf(username string) string {
 
 // of returns the right sign-in of newQuickWorld.
 func of(username, address string) accounts.SignIn {
-	return accounts.SignIn{Username: username, Password: password + " of " + username, Address: address}
+	in := accounts.SignIn{Username: username, Password: password, Address: address}
+	if username == "root" {
+		in.Password += " root"
+	}
+	return in
 }
 
 // eventually waits until what others do concurrently has come about.
