@@ -30,7 +30,8 @@ const (
 func (s *Service) finish(ctx context.Context, account string, c *inspections.Stored, photo inspections.Photo) error {
 	ref := Ref{c.Ref(), photo.SHA256}
 	key := string(ref.Site) + "/" + string(ref.CheckIn) + "/" + ref.SHA256.String()
-	_, err, _ := s.finishing.Do(key, func() (any, error) {
+	_, err, _ := s.finishing.Do(key, func() (_ any, err error) {
+		defer picture.Guard(&err)
 		// It is finished for all who wait, so whoever came first may leave.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 		defer cancel()

@@ -2,6 +2,7 @@ package photos_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"image"
@@ -106,4 +107,50 @@ func TestOnlyPictures(t *testing.T) {
 		}
 		wantFiles(t, w, files, 0)
 	}
+}
+
+// A faultyStore has what came of photos so that whoever reads it panics, as a fault of a decoder
+// would have it.
+type faultyStore struct {
+	photos.Store
+	faulty *bool
+}
+
+func (s faultyStore) Partial(ctx context.Context, p photos.Ref) (photos.File, error) {
+	f, err := s.Store.Partial(ctx, p)
+	return faultyFile{f, s.faulty}, err
+}
+
+type faultyFile struct {
+	photos.File
+	faulty *bool
+}
+
+func (f faultyFile) ReadAt(b []byte, at int64) (int, error) {
+	if *f.faulty && len(b) > picture.TypeSize {
+		panic("a fault")
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// TestPanicOfADecoder holds that a photo which shows a fault of what reads it ends its own call
+// and nothing else, also at a start, and is there still once the fault is mended.
+func TestPanicOfADecoder(t *testing.T) {
+	w := newWorld(t)
+	faulty := true
+	w.Service = w.open(t, faultyStore{w.store, &faulty})
+	file := photo(t, 1, "")
+	ref := refOf(w.declare(t, 1, file), 0)
+	if _, err := w.send(t, ref, 0, file); !errors.Is(err, picture.ErrPanicked) {
+		t.Errorf("got %v, want %v", err, picture.ErrPanicked)
+	}
+	if _, err := w.Tend(t.Context()); !errors.Is(err, picture.ErrPanicked) {
+		t.Errorf("at a start: got %v, want %v", err, picture.ErrPanicked)
+	}
+	wantFiles(t, w, 0, 1)
+	faulty = false
+	if got, err := w.Tend(t.Context()); err != nil || got.Finished != 1 {
+		t.Errorf("got %+v, %v; want it finished", got, err)
+	}
+	wantFiles(t, w, 1, 0)
 }

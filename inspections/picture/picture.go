@@ -79,7 +79,7 @@ type piece struct {
 func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 	src := &source{ReaderAt: file}
 	defer func() { err = src.blame(err) }()
-	defer guard(&err)
+	defer Guard(&err)
 	p := &Picture{limits: limits, src: src, whole: size, Orientation: 1}
 	r := &reader{src: src, end: size}
 	start, err := r.peek(TypeSize)
@@ -102,9 +102,9 @@ func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 	return p, nil
 }
 
-// guard turns a panic of what reads a file into an error with the stack. A file that somebody
-// has made must not end what goes on beside it.
-func guard(err *error) {
+// Guard, which is deferred, turns a panic of what reads a picture into ErrPanicked. A file that
+// somebody has made must not end what goes on beside it.
+func Guard(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: %v\n%s", ErrPanicked, p, debug.Stack())
 	}

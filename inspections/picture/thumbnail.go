@@ -59,7 +59,7 @@ func (p *Picture) thumbnailSize() (width, height int) {
 // nil never ends it. Not all that decoders do can be ended so: Memory and Work bound the rest.
 // A panic becomes ErrPanicked.
 func (p *Picture) Thumbnail(more func() error) (_ []byte, err error) {
-	defer guard(&err)
+	defer Guard(&err)
 	if more == nil {
 		more = func() error { return nil }
 	}
