@@ -168,7 +168,7 @@ func (f *fading) Err() error {
 func TestStopsAnywhere(t *testing.T) {
 	for name, bomb := range bombs(t) {
 		t.Run(name, func(t *testing.T) {
-			for left := 0; ; left++ {
+			for left := 0; ; left += 1 + left/4 {
 				held, ctx := 0, &fading{Context: t.Context(), left: left}
 				err := readerOf(ctx, bomb.data, usual, &held).read()
 				if ctx.after == 0 {
