@@ -78,6 +78,9 @@ func (p *Picture) readParts(r *reader, f *jpegFile) error {
 			}
 			return p.assemble(f)
 		}
+		if code >= rst0 && code <= rst7 && f.scans > 0 {
+			continue // behind compressed data, where some encoders leave one, and left out
+		}
 		if code < sof0 || code >= rst0 && code <= soi {
 			return wrong("does not belong there")
 		}

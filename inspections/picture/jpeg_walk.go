@@ -284,12 +284,11 @@ func (w *jpegWalk) groups(s *bitReader, total int64, each func(i, upTo int64) er
 // behind ends a scan. A few bytes behind its data are left out; longer padding stays, since
 // one byte again and again says nothing.
 func (w *jpegWalk) behind(s *bitReader) error {
-	clean, err := s.align()
-	if err != nil || clean {
+	if _, err := s.align(); err != nil {
 		return err
 	}
 	end := s.r.at
-	err = scan(s.r)
+	err := scan(s.r)
 	if errors.Is(err, errShort) && s.r.end-end <= maxBehindScan {
 		s.r.at = s.r.end
 	} else if err != nil {
