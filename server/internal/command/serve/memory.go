@@ -73,21 +73,44 @@ func gcPercent(heap uint64) int {
 	return int(min(mostPercent, max(leastPercent, 100*roomToGrow/max(heap, 1))))
 }
 
+const (
+	// smallest is the bound of a small server's memory, of which gcLimit keeps the
+	// collector from taking more than it needs.
+	smallest = 112 << 20
+	// limitStep is by how much the bound changes at least: to set it stops all calls for a
+	// moment.
+	limitStep = 16 << 20
+)
+
+// gcLimit returns what a server with a heap of so many bytes should stay below, in bytes
+// that Go has from the system. While callers do their worst, some of the heap is for them,
+// and garbage comes faster than the collector is done: with gcPercent alone a city's server
+// had twice as much then.
+func gcLimit(heap uint64) int64 {
+	return int64(max(smallest, (heap+heap*leastPercent/100+roomToGrow/2+limitStep-1)/limitStep*limitStep))
+}
+
 // paceCollector sets Go's collector by the size of the heap from now on, after each of its
 // runs, until the function that it returns is called. GOGC in the environment overrides
-// it.
+// it. A limit that is set before, by flag or GOMEMLIMIT, stays where it is less.
 func paceCollector() (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
 	var stopped atomic.Bool
-	now := 0
+	now, least := 0, debug.SetMemoryLimit(-1)
+	limit := least
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	set := func() {
 		metrics.Read(live)
-		if percent := gcPercent(live[0].Value.Uint64()); percent != now {
+		heap := live[0].Value.Uint64()
+		if percent := gcPercent(heap); percent != now {
 			now = percent
 			debug.SetGCPercent(percent)
+		}
+		if want := min(least, gcLimit(heap)); want != limit {
+			limit = want
+			debug.SetMemoryLimit(want)
 		}
 	}
 	var afterNext func()
@@ -103,7 +126,10 @@ func paceCollector() (stop func()) {
 	}
 	set()
 	afterNext()
-	return func() { stopped.Store(true) }
+	return func() {
+		stopped.Store(true)
+		debug.SetMemoryLimit(least)
+	}
 }
 
 // giveBack gives memory back to the system that reading what is stored has left. A small
