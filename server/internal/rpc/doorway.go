@@ -10,6 +10,7 @@ import (
 
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 )
 
 // This file holds the limit on calls from one address. It holds for every call whatever its
@@ -57,7 +58,11 @@ func (l *addressLimiter) take(now time.Time, who counted) error {
 		return nil
 	}
 	h := maphash.Comparable(l.seed, who)
-	first, second := l.takeOf(&l.full[h%cells], now), l.takeOf(&l.full[h>>32%cells], now)
+	i, j := h%cells, h>>32%cells
+	if i == j {
+		j = (j + 1) % cells
+	}
+	first, second := l.takeOf(&l.full[i], now), l.takeOf(&l.full[j], now)
 	if wait := min(first, second); wait > 0 {
 		return &limitedError{"address", max(time.Millisecond, wait)}
 	}
@@ -136,13 +141,39 @@ func (c *calls) knock(ctx context.Context, method string) error {
 	if from.direct && !strings.HasPrefix(method, healthPrefix) {
 		c.lines.forwarded(ctx, false)
 	}
-	who := counted{from: block(from.ip)}
-	if from.local {
-		if who.what = localCallOf(method); who.what == localToken {
-			return nil
-		}
+	who := from.counted(method)
+	if who.what == localToken {
+		return nil
 	}
 	return c.perAddress.take(c.now(), who)
+}
+
+// counted returns who shares the count of a call of the method.
+func (o origin) counted(method string) counted {
+	who := counted{from: block(o.ip)}
+	if o.local {
+		who.what = localCallOf(method)
+	}
+	return who
+}
+
+// answerCost is how many bytes of an answer of a standard service count as one call: a
+// question of few bytes may have an answer of hundreds of kilobytes.
+const answerCost = 16 << 10
+
+// answered takes more calls of the caller's address, one for each answerCost that an answer
+// has beyond the first.
+func (c *calls) answered(ctx context.Context, method string, m any) {
+	msg, ok := m.(proto.Message)
+	from, err := c.config.originOf(ctx)
+	if !ok || err != nil || c.perAddress == nil {
+		return
+	}
+	for range (proto.Size(msg) - 1) / answerCost {
+		if c.perAddress.take(c.now(), from.counted(method)) != nil {
+			return // and the next question is refused
+		}
+	}
 }
 
 // healthPrefix is what the methods of the standard health service begin with, whose callers

@@ -250,7 +250,13 @@ func (s *checkedStream) SendMsg(m any) error {
 		}
 		s.row.looks = nil
 	}
-	return s.ServerStream.SendMsg(m)
+	if err := s.ServerStream.SendMsg(m); err != nil {
+		return err
+	}
+	if s.row.standard {
+		s.calls.answered(s.ctx, s.method, m)
+	}
+	return nil
 }
 
 // record puts on record what the call is about to show, where its method's row

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/reflection"
 
 	// Phones may send compressed requests, and then get compressed answers.
 	_ "google.golang.org/grpc/encoding/gzip"
@@ -182,7 +181,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	}
 	healthv1.RegisterHealthServer(s, h)
 	if c.Reflection != ReflectionOff {
-		reflection.Register(s)
+		registerReflection(s)
 	}
 	calls.methods = methodNames(s.GetServiceInfo())
 	return s.Server, h, nil
