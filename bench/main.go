@@ -76,7 +76,14 @@ func main() {
 	uuid.EnableRandPool()
 	// Whatever ends the bench, its servers and its folders must go too: also when whoever
 	// reads its output has gone.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	end := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE}
+	if o.scale == "hostile" {
+		// Who asks for the keys of tokens here goes away amid the answer. That is such a signal
+		// too, once anybody waits for it.
+		end = end[:3]
+		signal.Ignore(syscall.SIGPIPE)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), end...)
 	missed, err := bench(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
