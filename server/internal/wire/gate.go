@@ -313,7 +313,7 @@ func (g *Gate) leaving(n int64) {
 	}
 }
 
-func (g *Gate) mostGone() int64 { return g.limits[strangers] / 2 }
+func (g *Gate) mostGone() int64 { return g.limits[strangers] / 3 }
 
 // pause lets a stranger wait while connections that were closed hold much: who comes again
 // as fast as it is closed would have the server hold any number of those.

@@ -16,7 +16,7 @@ type connectionConfig struct {
 const (
 	// strangersHold is how many bytes of memory all connections together may hold on which
 	// no good token was shown yet.
-	strangersHold = 40 << 20
+	strangersHold = 24 << 20
 	// knownHold is the same of all others: that of 5,000 phones, of which 1,000 upload.
 	knownHold = 512 << 20
 )
