@@ -36,12 +36,11 @@ func (s admitting) RegisterService(d *grpc.ServiceDesc, service any) {
 // caller is admitted, and serve does what the method does with what its read has read.
 func (c *calls) unary(ctx context.Context, method string, receive func(ctx context.Context, m any, most int) error,
 	serve func(ctx context.Context, read func(any) error) (any, error)) (resp any, err error) {
-	err = c.observe(ctx, method, func(id string, known *bool) error {
-		ctx, row, err := c.admit(ctx, method)
+	err = c.observe(ctx, method, func(o *observed) error {
+		ctx, row, err := c.admit(ctx, o, method)
 		if err != nil {
 			return err
 		}
-		*known = !row.open
 		defer c.settle(ctx)
 		var (
 			req     any
@@ -49,8 +48,8 @@ func (c *calls) unary(ctx context.Context, method string, receive func(ctx conte
 		)
 		resp, err = serve(ctx, func(m any) error {
 			req = m
-			if s := streamOf(ctx); !s.Whole() {
-				within(ctx, row.requestTime(), id)
+			if s := o.on.streamOf(); !s.Whole() {
+				o.within(ctx, row.requestTime())
 				defer s.Done()
 			}
 			if refused = receive(ctx, m, c.config.longest(&row)); refused == nil {
@@ -65,7 +64,7 @@ func (c *calls) unary(ctx context.Context, method string, receive func(ctx conte
 			return c.complete(req, err)
 		}
 		if row.open && !row.standard {
-			know(ctx) // it has got a token just now
+			o.on.know() // it has got a token just now
 		}
 		return c.record(ctx, method, row, req)
 	})

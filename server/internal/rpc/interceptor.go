@@ -50,28 +50,27 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	if srv == nil {
 		method = unknownMethod
 	}
-	return c.observe(stream.Context(), method, func(id string, known *bool) error {
-		ctx, row, err := c.admit(stream.Context(), method)
+	return c.observe(stream.Context(), method, func(o *observed) error {
+		ctx, row, err := c.admit(stream.Context(), o, method)
 		if err != nil {
 			return err
 		}
-		*known = !row.open
 		defer c.settle(ctx)
 		checked := &checkedStream{ServerStream: stream, ctx: ctx, method: method, row: row, calls: c, asks: info.IsClientStream, answers: info.IsServerStream}
 		call := func() error { return next(srv, checked) }
 		if row.standard {
-			streamOf(ctx).Weigh(standardWaits)
-			if most := c.config.MaxStreamAge; !isKnown(ctx) {
-				within(ctx, standardTime, id)
+			o.on.streamOf().Weigh(standardWaits)
+			if most := c.config.MaxStreamAge; !o.on.isKnown() {
+				o.within(ctx, standardTime)
 			} else if most > 0 {
-				within(ctx, most, id)
+				o.within(ctx, most)
 			}
 			call = func() error { return c.untilStopping(func() error { return next(srv, checked) }) }
 			if row.open {
 				return call()
 			}
 		}
-		checked.watch = c.watch(ctx, &row, id)
+		checked.watch = c.watch(ctx, &row, o.id)
 		scopeOf(ctx).watch = checked.watch
 		defer checked.watch.stop()
 		if err := call(); err != nil {
@@ -86,7 +85,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 const unknownMethod = "unknown"
 
 // admit returns the call's scope, once the caller may call the method.
-func (c *calls) admit(ctx context.Context, method string) (context.Context, access, error) {
+func (c *calls) admit(ctx context.Context, o *observed, method string) (context.Context, access, error) {
 	row := accesses[method]
 	if !strings.HasPrefix(method, "/xuncha.") {
 		if row = c.config.standard(method); row.open {
@@ -103,7 +102,8 @@ func (c *calls) admit(ctx context.Context, method string) (context.Context, acce
 		}
 	}
 	if !row.open {
-		know(ctx)
+		o.known = true
+		o.on.know()
 	}
 	return context.WithValue(ctx, scopeKey{}, s), row, nil
 }
@@ -312,26 +312,32 @@ func (c *calls) reread(ctx context.Context, s *scope) bool {
 	return true
 }
 
+// An observed call is one under way.
+type observed struct {
+	id    string // of the request
+	known bool   // the caller is one whom the server knows
+	on    *wired // how it came; nil where that was by no gate
+}
+
 // observe runs a call and logs it: method, code, duration and request id, and
-// never who called or what was said. The call is told its id, and tells whether its caller
-// is one whom the server knows.
-func (c *calls) observe(ctx context.Context, method string, call func(id string, known *bool) error) error {
-	defer streamOf(ctx).Returned()
+// never who called or what was said.
+func (c *calls) observe(ctx context.Context, method string, call func(o *observed) error) error {
+	o := observed{on: wiredOf(ctx)}
+	defer o.on.streamOf().Returned()
 	start := c.now()
-	id := c.requestID(ctx)
-	var known bool
-	err := guard(func() error { return call(id, &known) })
+	o.id = c.requestID(ctx)
+	err := guard(func() error { return call(&o) })
 	code := codes.OK
 	if err != nil {
-		st := statusOf(ctx, err, id)
+		st := statusOf(ctx, err, o.id)
 		code = st.Code()
 		if hides(err) || code == codes.Internal {
-			c.lines.failure(ctx, callLine{method: method, code: code.String(), id: id}, err)
+			c.lines.failure(ctx, callLine{method: method, code: code.String(), id: o.id}, err)
 		}
 		err = st.Err()
 	}
-	known = known || code == codes.OK && strings.HasPrefix(method, "/xuncha.")
-	c.lines.call(ctx, callLine{method, code.String(), c.now().Sub(start), id}, ownLine(known, code))
+	known := o.known || code == codes.OK && strings.HasPrefix(method, "/xuncha.")
+	c.lines.call(ctx, callLine{method, code.String(), c.now().Sub(start), o.id}, ownLine(known, code))
 	return err
 }
 

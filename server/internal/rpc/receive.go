@@ -29,6 +29,10 @@ type incoming interface {
 	RecvCompress() string
 }
 
+// tellTaken is how long a message must be for its connection to be told that it was read. What
+// is shorter weighs little, and counts no more once the call has ended.
+const tellTaken = 8 << 10
+
 // headLen is how long the prefix of a message is: a flag and a length
 // (PROTOCOL-HTTP2.md of grpc, Length-Prefixed-Message).
 const headLen = 5
@@ -63,7 +67,9 @@ func receive(ctx context.Context, m any, most int) error {
 		return broken(err)
 	}
 	defer func() { data.Free() }()
-	streamOf(ctx).Took(headLen + int(length))
+	if length > tellTaken {
+		wiredOf(ctx).streamOf().Took(headLen + int(length))
+	}
 	if packed {
 		plain, err := unpack(data, most)
 		if err != nil {

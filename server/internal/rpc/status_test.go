@@ -332,7 +332,7 @@ func TestCauses(t *testing.T) {
 	} {
 		var log syncBuffer
 		c := &calls{lines: NewCallLog(slog.New(slog.NewJSONHandler(&log, nil))), newID: func() string { return "id-7" }, now: (&world{}).clock}
-		err := c.observe(t.Context(), "/m", func(string, *bool) error { return fmt.Errorf("%s: %w", cause, test.err) })
+		err := c.observe(t.Context(), "/m", func(*observed) error { return fmt.Errorf("%s: %w", cause, test.err) })
 		if got := strings.Contains(log.String(), cause); got != test.want {
 			t.Errorf("%v: the log has the cause: %v, want %v", test.err, got, test.want)
 		}

@@ -93,36 +93,37 @@ func tapped(ctx context.Context, info *tap.Info) (context.Context, error) {
 	return linger(ctx, info)
 }
 
-// streamOf returns the stream of the call. Where it came on no connection of a gate, that is
-// nil, which has the methods of a stream too.
-func streamOf(ctx context.Context) *wire.Stream {
-	if w, ok := ctx.Value(wiredKey{}).(*wired); ok {
-		return w.stream
+// wiredOf returns how the call came. Where that was on no connection of a gate it is nil,
+// which has the methods too.
+func wiredOf(ctx context.Context) *wired {
+	w, _ := ctx.Value(wiredKey{}).(*wired)
+	return w
+}
+
+// streamOf returns the stream of the call, or nil, which has the methods of a stream.
+func (w *wired) streamOf() *wire.Stream {
+	if w == nil {
+		return nil
 	}
-	return nil
+	return w.stream
 }
 
 // isKnown reports whether the call came on a connection of a caller with a good token.
-func isKnown(ctx context.Context) bool {
-	w, ok := ctx.Value(wiredKey{}).(*wired)
-	return ok && w.conn.Known()
-}
+func (w *wired) isKnown() bool { return w != nil && w.conn.Known() }
 
 // know notes that the call's connection is one of a caller with a good token.
-func know(ctx context.Context) {
-	if w, ok := ctx.Value(wiredKey{}).(*wired); ok {
+func (w *wired) know() {
+	if w != nil {
 		w.conn.Know()
 	}
 }
 
-// within ends the call of the request with the id after so long, unless its stream is done
-// with that before.
-func within(ctx context.Context, d time.Duration, id string) {
-	s := streamOf(ctx)
-	if s == nil {
-		return
+// within ends the call after so long, unless its stream is done with that before.
+func (o *observed) within(ctx context.Context, d time.Duration) {
+	if s := o.on.streamOf(); s != nil {
+		id := o.id
+		s.Within(d, func() { endCall(ctx, fmt.Errorf("%w: %s", errAged, d), id) })
 	}
-	s.Within(d, func() { endCall(ctx, fmt.Errorf("%w: %s", errAged, d), id) })
 }
 
 // endCall tells the caller why its call has ended, and ends the context of its stream. grpc

@@ -38,6 +38,7 @@ type Conn struct {
 	small []byte            // where is read
 	large *[busyBuffer]byte // where is read instead, unless it is nil
 	ahead []byte            // what was read there and not given out
+	calm  int               // reads of little since the last one of much
 
 	// mayWrite is held while something is written, and guards out.
 	mayWrite sync.Mutex
@@ -51,6 +52,7 @@ type Conn struct {
 	leftAt    atomic.Int64  // when the caller was asked to go; 0 for not yet
 	weight    atomic.Int64  // of which changes are made under mu, as of known
 	known     atomic.Bool
+	untold    int64 // what of weight the gate does not know of, guarded by mu
 
 	mu      sync.Mutex
 	closed  bool   // it is closed, or will be as soon as grpc learns of it
@@ -68,12 +70,12 @@ type Stream struct {
 	// All below are guarded by conn.mu.
 	id      uint32
 	weight  int64
-	unread  int64 // bytes of weight that came and were not taken
-	whole   bool  // the caller has sent all
-	ended   bool  // on the wire
-	served  bool  // grpc has a method for it, which has not returned
-	waits   int64 // since when its answer waits to be sent; 0 for never
-	due     int64 // when end is called; 0 for never
+	unread  int64       // bytes of weight that came and were not taken
+	whole   atomic.Bool // the caller has sent all
+	ended   bool        // on the wire
+	served  bool        // grpc has a method for it, which has not returned
+	waits   int64       // since when its answer waits to be sent; 0 for never
+	due     int64       // when end is called; 0 for never
 	endWith func()
 }
 
@@ -100,8 +102,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readAhead reads what there is. Only where a known caller has sent much at once it takes a
-// large buffer, and gives it back as soon as less comes: nobody can hold those.
+// calmReads is after how many reads in turn of little a connection gives its large buffer
+// back.
+const calmReads = 16
+
+// readAhead reads what there is. Only where a known caller sends much at once it takes a
+// large buffer, and gives it back when less comes: nobody can hold those for long.
 func (c *Conn) readAhead() error {
 	b := c.small
 	if c.large != nil {
@@ -109,14 +115,17 @@ func (c *Conn) readAhead() error {
 	}
 	n, err := c.Conn.Read(b)
 	c.ahead = b[:n]
-	switch {
-	case n > 0 && n < len(c.small) && c.large != nil:
-		copy(c.small, c.ahead)
-		c.ahead = c.small[:n]
-		busyBuffers.Put(c.large)
-		c.large = nil
-	case n == len(c.small) && c.large == nil && c.Known():
-		c.large = busyBuffers.Get().(*[busyBuffer]byte) // for the next time
+	if n >= len(c.small) {
+		c.calm = 0
+		if c.large == nil && c.Known() {
+			c.large = busyBuffers.Get().(*[busyBuffer]byte) // for the next time
+		}
+	} else if c.large != nil && n > 0 {
+		if c.calm++; c.calm == calmReads {
+			c.ahead = c.small[:copy(c.small, c.ahead)]
+			busyBuffers.Put(c.large)
+			c.large = nil
+		}
 	}
 	if n > 0 {
 		return nil // and the error comes again
@@ -151,7 +160,7 @@ func (c *Conn) heard(f frame) {
 		c.add(s, 2*int64(f.length))
 	}
 	if s != nil && f.kind != frameReset && f.ends() {
-		s.whole = true
+		s.whole.Store(true)
 	}
 	over := !c.closed && c.over()
 	c.mu.Unlock()
@@ -183,9 +192,22 @@ func (c *Conn) add(s *Stream, n int64) {
 		c.gate.leaving(n)
 		return
 	}
+	c.untold += n
+	if most := int64(tellKnown); !c.known.Load() || c.untold > most || c.untold < -most {
+		c.tell()
+	}
+}
+
+// tellKnown is by how many bytes the weight of a known caller's connection changes before the
+// gate is told. Calls come and go on those, and all connections tell the same gate.
+const tellKnown = 32 << 10
+
+// tell tells the gate what it does not know of the weight. It needs mu.
+func (c *Conn) tell() {
 	k := kind(c.known.Load())
-	c.gate.held[k].Add(n)
-	c.from.held[k].Add(n)
+	c.gate.held[k].Add(c.untold)
+	c.from.held[k].Add(c.untold)
+	c.untold = 0
 }
 
 // end notes that the stream has ended on the wire. It needs mu.
@@ -259,6 +281,7 @@ func (c *Conn) Know() {
 		c.mu.Unlock()
 		return
 	}
+	c.tell()
 	w := c.weight.Load()
 	for _, k := range []struct{ kind, sign int64 }{{strangers, -1}, {acquainted, 1}} {
 		c.gate.held[k.kind].Add(k.sign * w)
@@ -307,6 +330,7 @@ func (c *Conn) leave() bool {
 	if c.closed {
 		return false
 	}
+	c.tell()
 	w, k := c.weight.Load(), kind(c.known.Load())
 	c.gate.held[k].Add(-w)
 	c.from.held[k].Add(-w)
@@ -408,9 +432,7 @@ func (s *Stream) Whole() bool {
 	if s == nil {
 		return true
 	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	return s.whole
+	return s.whole.Load()
 }
 
 // Within calls end, in a goroutine of its own, unless Done is called within the time.

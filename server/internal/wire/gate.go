@@ -13,8 +13,10 @@ package wire
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -423,6 +425,14 @@ func (g *Gate) lookAt(c *Conn, now int64) {
 // how many connections there are.
 func (g *Gate) Held() (strange, known int64, conns int) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.held[strangers].Load(), g.held[acquainted].Load(), len(g.conns)
+	all := slices.Collect(maps.Keys(g.conns))
+	g.mu.Unlock() // or what is held would grow meanwhile, and nothing be closed
+	for _, c := range all {
+		c.mu.Lock()
+		if !c.closed {
+			c.tell()
+		}
+		c.mu.Unlock()
+	}
+	return g.held[strangers].Load(), g.held[acquainted].Load(), len(all)
 }
