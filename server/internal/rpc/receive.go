@@ -40,12 +40,26 @@ const headLen = 5
 // receive reads the call's next message into m. It is io.EOF where there is none, and
 // errTooLarge where the message is longer than most, of which nothing is read then.
 func receive(ctx context.Context, m any, most int) error {
-	call, ok := grpc.ServerTransportStreamFromContext(ctx).(incoming)
-	if !ok {
-		return fmt.Errorf("grpc's stream cannot be read: it is a %T", grpc.ServerTransportStreamFromContext(ctx))
+	call, err := incomingOf(ctx)
+	if err != nil {
+		return err
 	}
-	var head [headLen]byte
-	if err := call.ReadMessageHeader(head[:]); err != nil {
+	return receiveFrom(ctx, call, make([]byte, headLen), m, most)
+}
+
+// incomingOf returns what the messages of the call are read from.
+func incomingOf(ctx context.Context) (incoming, error) {
+	stream := grpc.ServerTransportStreamFromContext(ctx)
+	call, ok := stream.(incoming)
+	if !ok {
+		return nil, fmt.Errorf("grpc's stream cannot be read: it is a %T", stream)
+	}
+	return call, nil
+}
+
+// receiveFrom is receive with what the call is read from, and memory for the prefix.
+func receiveFrom(ctx context.Context, call incoming, head []byte, m any, most int) error {
+	if err := call.ReadMessageHeader(head); err != nil {
 		return broken(err)
 	}
 	packed := head[0] == 1
@@ -87,14 +101,18 @@ func receive(ctx context.Context, m any, most int) error {
 
 // receiveOnly is receive for a call that has exactly one message.
 func receiveOnly(ctx context.Context, m any, most int) error {
-	switch err := receive(ctx, m, most); {
+	call, err := incomingOf(ctx)
+	if err != nil {
+		return err
+	}
+	head := make([]byte, headLen)
+	switch err := receiveFrom(ctx, call, head, m, most); {
 	case err == io.EOF:
 		return fmt.Errorf("%w: it has none", errMalformed)
 	case err != nil:
 		return err
 	}
-	call, _ := grpc.ServerTransportStreamFromContext(ctx).(incoming)
-	switch err := call.ReadMessageHeader(make([]byte, 1)); {
+	switch err := call.ReadMessageHeader(head[:1]); {
 	case err == io.EOF:
 		return nil
 	case err != nil:

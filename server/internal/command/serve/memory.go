@@ -76,7 +76,7 @@ func gcPercent(heap uint64) int {
 const (
 	// smallest is the bound of a small server's memory, of which gcLimit keeps the
 	// collector from taking more than it needs.
-	smallest = 104 << 20
+	smallest = 112 << 20
 	// limitStep is by how much the bound changes at least: to set it stops all calls for a
 	// moment.
 	limitStep = 16 << 20

@@ -37,7 +37,7 @@ func TestGCPercent(t *testing.T) {
 
 // A city's server stays small whatever callers do, and a large one has what it needs.
 func TestGCLimit(t *testing.T) {
-	for heap, want := range map[uint64]int64{0: 104, 40: 104, 64: 128, 100: 176, 1000: 1344} {
+	for heap, want := range map[uint64]int64{0: 112, 40: 112, 64: 128, 100: 176, 1000: 1344} {
 		if got := gcLimit(heap<<20) >> 20; got != want {
 			t.Errorf("a heap of %d MiB: got %d MiB, want %d", heap, got, want)
 		}
@@ -69,7 +69,7 @@ func TestPaceCollector(t *testing.T) {
 	limit := debug.SetMemoryLimit(-1)
 	heap := make([]byte, 300<<20)
 	large := setting(func(p int) bool { return p <= 50 })
-	if more := debug.SetMemoryLimit(-1); limit < 104<<20 || limit > 200<<20 || more < limit+300<<20 {
+	if more := debug.SetMemoryLimit(-1); limit < 112<<20 || limit > 200<<20 || more < limit+300<<20 {
 		t.Errorf("the limit is %d MiB, and with 300 MiB more %d", limit>>20, more>>20)
 	}
 	runtime.KeepAlive(heap)
