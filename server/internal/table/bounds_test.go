@@ -113,6 +113,7 @@ func bombs(t testing.TB) map[string]struct {
 		"a tag":               {xlsx(sheet, headXML+"<row "+strings.Repeat(`a="" `, 10_000)+"/>"), []string{"row 1", "8 KiB", ".csv"}},
 		"a comment":           {xlsx(sheet, headXML+"<!--"+strings.Repeat("a", 50<<10)+"-->"), []string{"row 1", "8 KiB"}},
 		"a doctype":           {xlsx(sheet, "<!DOCTYPE a ["+strings.Repeat("<!ENTITY a 'b'>", 3000)+"]>"), []string{"8 KiB"}},
+		"encodings":           {xlsx(sheet, strings.Repeat(`<?xml encoding="gbk"?>`, 1000)+headXML+rowXML), []string{"sheet1.xml", "encoding twice"}},
 		"cells":               {xlsx(sheet, headXML+strings.Repeat("<row>"+strings.Repeat("<c/>", 100)+"</row>", 50)), []string{"row 41", "4000 cells", ".csv"}},
 		"cells in a row":      {xlsx(sheet, headXML+"<row>"+strings.Repeat("<c/>", 300)), []string{"row 2", "256 columns"}},
 		"a cell far out":      {xlsx(sheet, headXML+`<row><c r="XFD2"><v>1</v></c></row>`), []string{"row 2", "256 columns"}},

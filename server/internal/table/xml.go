@@ -131,6 +131,7 @@ type part struct {
 	text    *bounded
 	decoder *xml.Decoder
 	depth   int
+	decoded bool // text is read in another encoding than UTF-8
 }
 
 // next returns the next tag or text, which is valid until next is called again.
@@ -153,8 +154,16 @@ func (p *part) next() (xml.Token, error) {
 	return token, err
 }
 
-// charset lets the decoder read on in another encoding than UTF-8.
+// errEncodings means that a part names more than one encoding.
+var errEncodings = errors.New("names its encoding twice")
+
+// charset lets the decoder read on in another encoding than UTF-8. The decoder asks for it at
+// each declaration, wherever that stands, and each would put one more buffer before the others.
 func (p *part) charset(label string, _ io.Reader) (io.Reader, error) {
+	if p.decoded {
+		return nil, errEncodings
+	}
+	p.decoded = true
 	e, err := htmlindex.Get(label)
 	if err != nil {
 		return nil, err
