@@ -152,16 +152,16 @@ func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
 	g.conns[c] = struct{}{}
 	g.addresses[from.name] = from
 	from.conns++
+	if g.empty == nil { // before anything is closed, which may be the only connection
+		g.empty = make(chan struct{})
+		go g.look(g.empty)
+	}
 	c.mu.Lock()
 	c.add(nil, connWeight)
 	over := c.over()
 	c.mu.Unlock()
 	if over {
 		g.shedLocked()
-	}
-	if g.empty == nil {
-		g.empty = make(chan struct{})
-		go g.look(g.empty)
 	}
 	return c, nil
 }

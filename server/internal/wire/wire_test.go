@@ -282,6 +282,19 @@ func TestHeaviestGoes(t *testing.T) {
 	}
 }
 
+// TestNoRoomForOne ensures that a gate whose limits leave no room for a single connection
+// closes each that comes, and goes on.
+func TestNoRoomForOne(t *testing.T) {
+	w := newWorld(t, Config{Strangers: connWeight - 1})
+	for range 2 {
+		raw := &rawConn{from: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7)}}
+		if _, err := w.Admit(raw); err != nil || !raw.isClosed() {
+			t.Errorf("got %v, want the connection closed", err)
+		}
+		w.wantHeld(0, 0, 0)
+	}
+}
+
 // TestStrangersForLongGo ensures that callers who have a token get in beside many who hold
 // little, from the same address, and for long.
 func TestStrangersForLongGo(t *testing.T) {
