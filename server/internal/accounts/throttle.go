@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"xuncha/server/internal/addresses"
 )
 
 // After some failures to sign in, each further one doubles how long the next try has to
@@ -111,21 +113,13 @@ func (t *throttle) ofDevice(account, device string) []bucket {
 	return []bucket{{deviceKey(account, device), triesOfDevice, longestOfDevice, t.devices}}
 }
 
-// network returns what an address is counted as: whoever has one of IPv6 has all of its /64
-// (RFC 4291, section 2.5.4).
+// network returns what an address is counted as. One that is none of IP counts as it is.
 func network(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
 		return address
 	}
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		return ip.String()
-	}
-	prefix, err := ip.Prefix(64)
-	if err != nil {
-		return address
-	}
-	return prefix.String()
+	return addresses.Block(ip).String()
 }
 
 // A try is one attempt to sign in that may be compared. It counts as a failure from its

@@ -96,16 +96,3 @@ func (c *Config) addressOf(ctx context.Context) string {
 	}
 	return ""
 }
-
-// block returns the addresses that count as one: an address of IPv4 alone, and the 64 bits of
-// IPv6 of which whoever has one address has all (RFC 4291 section 2.5.1).
-func block(ip netip.Addr) netip.Addr {
-	if !ip.Is6() {
-		return ip
-	}
-	p, err := ip.Prefix(64)
-	if err != nil {
-		return ip
-	}
-	return p.Addr()
-}

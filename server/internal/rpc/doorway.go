@@ -11,6 +11,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
+
+	"xuncha/server/internal/addresses"
 )
 
 // This file holds the limit on calls from one address. It holds for every call whatever its
@@ -150,7 +152,7 @@ func (c *calls) knock(ctx context.Context, method string) error {
 
 // counted returns who shares the count of a call of the method.
 func (o origin) counted(method string) counted {
-	who := counted{from: block(o.ip)}
+	who := counted{from: addresses.Block(o.ip)}
 	if o.local {
 		who.what = localCallOf(method)
 	}
@@ -196,7 +198,7 @@ func (c *calls) another(ctx context.Context, method string) error {
 // is refused. Others have been counted before.
 func (c *calls) unidentified(ctx context.Context, err error) error {
 	if from, _ := c.config.originOf(ctx); from.local {
-		if limited := c.perAddress.take(c.now(), counted{block(from.ip), localAnother}); limited != nil {
+		if limited := c.perAddress.take(c.now(), counted{addresses.Block(from.ip), localAnother}); limited != nil {
 			return limited
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"xuncha/server/internal/addresses"
 )
 
 // Windows of streams, in bytes: how much may come of a stream that nobody has read.
@@ -103,7 +105,7 @@ type Gate struct {
 	mu        sync.Mutex
 	conns     map[*Conn]struct{}
 	dying     map[*Conn]int64 // those that were closed and hold something yet, and since when
-	addresses map[string]*address
+	addresses map[netip.Addr]*address
 	closed    map[string]int // since the last report
 	reported  int64
 	empty     chan struct{} // closed once there is no connection any more; nil while there is none
@@ -111,8 +113,8 @@ type Gate struct {
 
 // An address is where connections come from.
 type address struct {
-	name   string
-	shares bool // it has only a share of what is held
+	block  netip.Addr // none where the address is not known
+	shares bool       // it has only a share of what is held
 	conns  int
 	held   [2]atomic.Int64
 }
@@ -120,7 +122,7 @@ type address struct {
 // New returns a gate without connections.
 func New(c Config) *Gate {
 	const unlimited = 1 << 62
-	g := &Gate{config: c, conns: map[*Conn]struct{}{}, dying: map[*Conn]int64{}, addresses: map[string]*address{}, closed: map[string]int{}}
+	g := &Gate{config: c, conns: map[*Conn]struct{}{}, dying: map[*Conn]int64{}, addresses: map[netip.Addr]*address{}, closed: map[string]int{}}
 	if c.Now == nil {
 		begun := time.Now()
 		g.config.Now = func() time.Time { return begun.Add(time.Since(begun)) }
@@ -150,7 +152,7 @@ func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
 	c := &Conn{gate: g, raw: raw, from: from, admitted: g.now.Load(), cutOff: make(chan struct{}), streams: map[uint32]*Stream{}}
 	c.heardAt.Store(g.now.Load())
 	g.conns[c] = struct{}{}
-	g.addresses[from.name] = from
+	g.addresses[from.block] = from
 	from.conns++
 	if g.empty == nil { // before anything is closed, which may be the only connection
 		g.empty = make(chan struct{})
@@ -168,22 +170,17 @@ func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
 
 // address returns where the connection comes from. It needs mu.
 func (g *Gate) address(raw net.Conn) *address {
-	var name string
+	var block netip.Addr
 	shares := false
 	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok && !g.config.BehindProxy {
 		if ip, ok := netip.AddrFromSlice(tcp.IP); ok {
-			ip = ip.Unmap()
-			shares, name = !ip.IsLoopback(), ip.String()
-			if ip.Is6() {
-				net, _ := ip.Prefix(64) // which an IPv6 address always has
-				name = net.String()
-			}
+			shares, block = !ip.Unmap().IsLoopback(), addresses.Block(ip)
 		}
 	}
-	if a := g.addresses[name]; a != nil {
+	if a := g.addresses[block]; a != nil {
 		return a
 	}
-	return &address{name: name, shares: shares}
+	return &address{block: block, shares: shares}
 }
 
 // remove takes out a connection that was closed. It needs mu.
@@ -191,7 +188,7 @@ func (g *Gate) remove(c *Conn) {
 	delete(g.conns, c)
 	g.dying[c] = g.now.Load()
 	if c.from.conns--; c.from.conns == 0 {
-		delete(g.addresses, c.from.name)
+		delete(g.addresses, c.from.block)
 	}
 	if len(g.conns) == 0 {
 		close(g.empty)
