@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// What things weigh, in bytes of memory, with what grpc has for them.
+// What things weigh, in bytes of memory, with what grpc keeps for them.
 const (
-	// connWeight is of a connection without streams.
+	// connWeight is the weight of a connection without streams.
 	connWeight = 24 << 10
-	// streamWeight is of a stream whose method waits for a message.
+	// streamWeight is that of a stream whose method waits for a message.
 	streamWeight = 12 << 10
-	// fieldWeight is of a field of a header list.
+	// fieldWeight is that of a field of a header list.
 	fieldWeight = 128
 
 	// readBuffer is how many bytes of a connection are read ahead, and busyBuffer how many
@@ -24,7 +24,7 @@ const (
 
 var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
 
-// A Conn is a connection, as grpc has it. It follows the frames that pass in either
+// A Conn is a connection, as grpc reads and writes it. It follows the frames that pass in either
 // direction, and changes none but the first: until the caller is known, a stream has the
 // window StrangerWindow.
 type Conn struct {
@@ -33,11 +33,11 @@ type Conn struct {
 	raw      net.Conn
 	from     *address
 
-	// These are of the goroutine that reads.
+	// These belong to the goroutine that reads.
 	in    follower
-	small []byte            // where is read
-	large *[busyBuffer]byte // where is read instead, unless it is nil
-	ahead []byte            // what was read there and not given out
+	small []byte            // the buffer
+	large *[busyBuffer]byte // the buffer in its place; nil for none
+	ahead []byte            // what was read into it and not given out
 	calm  int               // reads of little since the last one of much
 
 	// mayWrite is held while something is written, and guards out.
@@ -50,33 +50,16 @@ type Conn struct {
 	heardAt   atomic.Int64  // when the caller last sent what is no answer to a ping
 	writingAt atomic.Int64  // since when a write waits; 0 for none
 	leftAt    atomic.Int64  // when the caller was asked to go; 0 for not yet
-	weight    atomic.Int64  // of which changes are made under mu, as of known
+	weight    atomic.Int64  // changed only with mu held, as known is
 	known     atomic.Bool
 	untold    int64 // what of weight the gate does not know of, guarded by mu
 
 	mu      sync.Mutex
 	closed  bool   // it is closed, or will be as soon as grpc learns of it
-	freed   bool   // grpc has closed it too
+	freed   bool   // grpc has closed it
 	insert  []byte // frames that are written after the next write
 	newest  uint32
 	streams map[uint32]*Stream
-}
-
-// A Stream is one that holds something: it has not ended on the wire, or its method has not
-// returned.
-type Stream struct {
-	conn *Conn
-
-	// All below are guarded by conn.mu.
-	id      uint32
-	weight  int64
-	unread  int64       // bytes of weight that came and were not taken
-	whole   atomic.Bool // the caller has sent all
-	ended   bool        // on the wire
-	served  bool        // grpc has a method for it, which has not returned
-	waits   int64       // since when its answer waits to be sent; 0 for never
-	due     int64       // when end is called; 0 for never
-	endWith func()
 }
 
 // Over lets the connection go on over inner, which is raw or what encrypts it. It must be
@@ -106,8 +89,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 // back.
 const calmReads = 16
 
-// readAhead reads what there is. Only where a known caller sends much at once it takes a
-// large buffer, and gives it back when less comes: nobody can hold those for long.
+// readAhead reads what there is. It takes a large buffer only where a known caller has sent
+// much at once, and gives it back once less comes.
 func (c *Conn) readAhead() error {
 	b := c.small
 	if c.large != nil {
@@ -133,7 +116,7 @@ func (c *Conn) readAhead() error {
 	return err
 }
 
-// heard takes in a frame that the caller sends.
+// heard takes note of a frame that the caller sends.
 func (c *Conn) heard(f frame) {
 	if f.kind != framePing || f.flags&flagAck == 0 {
 		c.heardAt.Store(c.gate.now.Load())
@@ -189,7 +172,7 @@ func (c *Conn) add(s *Stream, n int64) {
 	}
 	c.weight.Add(n)
 	if c.closed {
-		c.gate.leaving(n)
+		c.gate.addGone(n)
 		return
 	}
 	c.untold += n
@@ -313,7 +296,7 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// burden is what the connection weighs, and of a stranger's also for how many seconds.
+// burden is what the connection weighs; a stranger's is multiplied by its age in seconds.
 func (c *Conn) burden() int64 {
 	if c.Known() {
 		return c.weight.Load()
@@ -322,7 +305,7 @@ func (c *Conn) burden() int64 {
 }
 
 // leave takes the connection out of the gate, and reports whether it was there. What it
-// holds is leaving until grpc has closed it and its methods have returned. It needs the
+// holds counts as gone until grpc has closed it and its methods have returned. It needs the
 // gate's mu.
 func (c *Conn) leave() bool {
 	c.mu.Lock()
@@ -334,7 +317,7 @@ func (c *Conn) leave() bool {
 	w, k := c.weight.Load(), kind(c.known.Load())
 	c.gate.held[k].Add(-w)
 	c.from.held[k].Add(-w)
-	c.gate.leaving(w)
+	c.gate.addGone(w)
 	c.closed = true
 	close(c.cutOff)
 	for _, s := range c.streams {
@@ -354,8 +337,8 @@ func (c *Conn) free() {
 	}
 }
 
-// dead reports whether a connection that was closed holds nothing any more. Where it must
-// be, it counts as such.
+// dead reports whether a closed connection holds nothing any more. With must, it counts as
+// such whatever it holds.
 func (c *Conn) dead(must bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -380,79 +363,4 @@ func (c *Conn) askToGo() {
 	c.writingAt.Store(c.gate.now.Load())
 	_, _ = c.Conn.Write(appendGoAway(nil))
 	c.writingAt.Store(0)
-}
-
-// Returned says that the stream's method has returned.
-func (s *Stream) Returned() {
-	if s == nil {
-		return
-	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	s.served, s.waits = false, s.conn.gate.now.Load()
-	if s.ended {
-		s.conn.forget(s)
-	}
-}
-
-// Took says that so many bytes of the stream were taken from grpc.
-func (s *Stream) Took(n int) {
-	if s == nil {
-		return
-	}
-	c := s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.streams[s.id] == s {
-		taken := min(int64(n), s.unread)
-		s.unread -= taken
-		c.add(s, -taken)
-	}
-}
-
-// Weigh adds to what the stream weighs, such as bytes that may wait to be sent.
-func (s *Stream) Weigh(bytes int) {
-	if s == nil {
-		return
-	}
-	c := s.conn
-	c.mu.Lock()
-	if c.streams[s.id] == s {
-		c.add(s, int64(bytes))
-	}
-	over := !c.closed && c.over()
-	c.mu.Unlock()
-	if over {
-		c.gate.shed()
-	}
-}
-
-// Whole reports whether the caller has sent all that it will send.
-func (s *Stream) Whole() bool {
-	if s == nil {
-		return true
-	}
-	return s.whole.Load()
-}
-
-// Within calls end, in a goroutine of its own, unless Done is called within the time.
-func (s *Stream) Within(d time.Duration, end func()) {
-	if s == nil {
-		return
-	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	if !s.ended {
-		s.due, s.endWith = s.conn.gate.now.Load()+int64(d), end
-	}
-}
-
-// Done says that what Within waits for has come.
-func (s *Stream) Done() {
-	if s == nil {
-		return
-	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	s.due, s.endWith = 0, nil
 }

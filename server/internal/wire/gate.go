@@ -1,10 +1,10 @@
 // Package wire bounds what callers can make a server hold, below grpc: connections, streams
-// and bytes. It follows the frames of HTTP/2 as they pass, and so knows of each connection
-// what it weighs. A connection on which no good token was shown is a stranger's. Strangers
-// share one budget and known callers another, and one address has at most half of either.
-// Whoever goes beyond it, nobody new is refused: the heaviest connection of the heaviest
-// address is closed. Of strangers the time counts too, because a caller with a token is one
-// for a moment only.
+// and bytes. It follows the frames of HTTP/2 as they pass, and so knows what each connection
+// weighs. A connection on which no good token was shown is a stranger's. Strangers share one
+// budget and known callers another, and one address has at most half of either. Where a
+// budget is exceeded, the heaviest connection of the heaviest address is closed, and nobody
+// new is refused. A stranger's connection weighs more the longer it lasts, because a caller
+// with a token is a stranger for a moment only.
 //
 //	gate := wire.New(wire.Config{Connections: 5000})
 //	conn, err := gate.Admit(raw) // raw may be encrypted from here on
@@ -24,26 +24,28 @@ import (
 	"xuncha/server/internal/addresses"
 )
 
-// Windows of streams, in bytes: how much may come of a stream that nobody has read.
+// Windows of streams, in bytes: how much of a stream may arrive before somebody reads it.
 const (
 	StrangerWindow = 64 << 10
-	// KnownWindow is the one that grpc must be told.
-	KnownWindow = 256 << 10
+	// KnownWindow is the one that grpc must be told. grpc gives back a window once a quarter
+	// of it was read, so StrangerWindow must be at least that: a stranger's stream would
+	// stop for ever otherwise.
+	KnownWindow = 4 * StrangerWindow
 )
 
 const (
-	// idleKnown and idleStranger are for how long a connection stays without a stream and
-	// without a word from its caller but answers to pings.
+	// idleKnown and idleStranger are how long a connection stays that has no stream, and
+	// whose caller sends nothing but answers to pings.
 	idleKnown    = 5 * time.Minute
 	idleStranger = time.Minute
-	// leaving is for how long a caller may take to go that was asked to.
-	leaving = 10 * time.Second
-	// slow is for how long a caller may take nothing of what is sent to it.
+	// timeToGo is how long a caller that was asked to go may take.
+	timeToGo = 10 * time.Second
+	// slow is how long a caller may leave unread what is sent to it.
 	slow = time.Minute
-	// dies is after how long a connection that was closed counts for nothing, whatever is
-	// not known to have ended of it.
+	// dies is how long a closed connection counts at most, also where its methods have not
+	// returned.
 	dies = 30 * time.Second
-	// reportEvery is how often is told what was closed.
+	// reportEvery is how often Report is called at most.
 	reportEvery = time.Minute
 )
 
@@ -52,14 +54,14 @@ const (
 	Crowded = "crowded" // there are too many connections
 	Heavy   = "heavy"   // the connections hold too much
 	Slow    = "slow"    // the caller does not take what is sent to it
-	Idle    = "idle"    // nothing was heard from it for long
-	Trickle = "trickle" // a stream, whose request or whose end did not come
+	Idle    = "idle"    // nothing was heard from the caller for long
+	Trickle = "trickle" // of a stream alone: its request or its end did not come in time
 )
 
 // errCrowded means that there are too many connections, and none of them can go.
 var errCrowded = errors.New("too many connections")
 
-// Config says what a gate lets in. What is 0 sets no limit.
+// Config says what a gate lets in. A field that is 0 sets no limit.
 type Config struct {
 	// Connections and PerAddress are how many connections there may be, in all and from
 	// one address. An IPv6 address is its /64. This machine's own counts only in all.
@@ -68,8 +70,8 @@ type Config struct {
 	Strangers, Known int64
 	// BehindProxy says that all connections are a proxy's, so that addresses say nothing.
 	BehindProxy bool
-	// Now returns the time; nil for one that never jumps. Ticks says when to look after
-	// connections; nil for every second.
+	// Now returns the time; nil for one that never jumps. Ticks says when Look is called; nil
+	// for every second.
 	Now   func() time.Time
 	Ticks <-chan time.Time
 	// Report is told, once a minute at most, how often each reason has closed something
@@ -96,7 +98,7 @@ type Gate struct {
 	limits [2]int64
 	held   [2]atomic.Int64
 	now    atomic.Int64 // in Unix nanoseconds, as of the last look
-	// gone is what connections still hold that were closed: grpc needs time to learn of it.
+	// gone is what closed connections still hold: grpc needs time to learn that they are.
 	gone atomic.Int64
 
 	waiting sync.Mutex
@@ -104,11 +106,11 @@ type Gate struct {
 
 	mu        sync.Mutex
 	conns     map[*Conn]struct{}
-	dying     map[*Conn]int64 // those that were closed and hold something yet, and since when
+	dying     map[*Conn]int64 // those that are closed and still hold something, and since when
 	addresses map[netip.Addr]*address
 	closed    map[string]int // since the last report
 	reported  int64
-	empty     chan struct{} // closed once there is no connection any more; nil while there is none
+	empty     chan struct{} // closed once the last connection has left; nil while there is none
 }
 
 // An address is where connections come from.
@@ -196,145 +198,6 @@ func (g *Gate) remove(c *Conn) {
 	}
 }
 
-// makeRoom closes a connection of the address, or of the one that has most strangers: the one
-// that is a stranger's for longest, or else the known caller's without a call that was silent
-// for longest. It needs mu.
-func (g *Gate) makeRoom(from *address) bool {
-	if from == nil {
-		count := map[*address]int{}
-		for c := range g.conns {
-			if !c.Known() {
-				if count[c.from]++; from == nil || count[c.from] > count[from] {
-					from = c.from
-				}
-			}
-		}
-	}
-	var out *Conn
-	var outKnown bool
-	var outSince int64
-	for c := range g.conns {
-		if from != nil && c.from != from {
-			continue
-		}
-		c.mu.Lock()
-		known, busy := c.Known(), len(c.streams) > 0
-		c.mu.Unlock()
-		if known && busy {
-			continue
-		}
-		since := c.admitted
-		if known {
-			since = c.heardAt.Load()
-		}
-		if out == nil || outKnown && !known || known == outKnown && since < outSince {
-			out, outKnown, outSince = c, known, since
-		}
-	}
-	if out == nil {
-		return false
-	}
-	g.cut(out, Crowded)
-	return true
-}
-
-// cut closes a connection. It needs mu.
-func (g *Gate) cut(c *Conn, reason string) {
-	if !c.leave() {
-		return
-	}
-	g.closed[reason]++
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // what waits to be sent is given up
-	}
-	_ = c.raw.Close() // and whoever reads or writes learns of it
-}
-
-// shed closes connections until nothing is held beyond its limit.
-func (g *Gate) shed() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shedLocked()
-}
-
-// shedLocked is shed for who has mu.
-func (g *Gate) shedLocked() {
-	for k := range g.limits {
-		for {
-			from := g.beyond(k)
-			if from == nil {
-				break
-			}
-			var out *Conn
-			var most int64
-			for c := range g.conns {
-				if c.from == from && kind(c.Known()) == int64(k) {
-					if n := c.burden(); out == nil || n > most {
-						out, most = c, n
-					}
-				}
-			}
-			if out == nil {
-				break
-			}
-			g.cut(out, Heavy)
-		}
-	}
-}
-
-// beyond returns the address that holds too much, or else the one that holds most where all
-// together do. It is nil where nothing is held beyond its limit. It needs mu.
-func (g *Gate) beyond(k int) (heaviest *address) {
-	for _, a := range g.addresses {
-		if a.shares && a.held[k].Load() > g.limits[k]/2 {
-			return a
-		}
-		if heaviest == nil || a.held[k].Load() > heaviest.held[k].Load() {
-			heaviest = a
-		}
-	}
-	if g.held[k].Load() <= g.limits[k] {
-		return nil
-	}
-	return heaviest
-}
-
-// leaving changes what connections hold that were closed.
-func (g *Gate) leaving(n int64) {
-	if g.gone.Add(n) > g.mostGone() || n > 0 {
-		return
-	}
-	g.waiting.Lock()
-	defer g.waiting.Unlock()
-	if g.less != nil {
-		close(g.less)
-		g.less = nil
-	}
-}
-
-func (g *Gate) mostGone() int64 { return g.limits[strangers] / 3 }
-
-// pause lets a stranger wait while connections that were closed hold much: who comes again
-// as fast as it is closed would have the server hold any number of those.
-func (g *Gate) pause(c *Conn) {
-	for g.gone.Load() > g.mostGone() && !c.Known() {
-		g.waiting.Lock()
-		if g.less == nil {
-			g.less = make(chan struct{})
-		}
-		less := g.less
-		g.waiting.Unlock()
-		if g.gone.Load() <= g.mostGone() {
-			return
-		}
-		select {
-		case <-less:
-		case <-c.cutOff:
-			return
-		}
-	}
-}
-
 // look looks after the connections until there are none.
 func (g *Gate) look(empty <-chan struct{}) {
 	ticks := g.config.Ticks
@@ -408,10 +271,10 @@ func (g *Gate) lookAt(c *Conn, now int64) {
 	left := c.leftAt.Load()
 	switch {
 	case busy:
-	case left != 0 && now-left >= int64(leaving):
+	case left != 0 && now-left >= int64(timeToGo):
 		g.cut(c, Idle)
 	case left != 0 || now-c.heardAt.Load() < int64(idle):
-	case !c.began.Load(): // and never will
+	case !c.began.Load(): // the handshake is not over, and will not be
 		g.cut(c, Idle)
 	case c.writingAt.Load() == 0:
 		go c.askToGo()
