@@ -115,9 +115,9 @@ const (
 	// MaxTokenLife is the longest life of a provider's token: what nobody can call back
 	// for longer is not taken.
 	MaxTokenLife = 24 * time.Hour
-	// maxSubject is the greatest length of the claim sub in bytes (OpenID Connect Core
-	// 1.0 section 2).
-	maxSubject = 255
+	// MaxSubject is the greatest length of the claim sub, and of a subject that an operator
+	// gives, in characters (OpenID Connect Core 1.0 section 2).
+	MaxSubject = 255
 )
 
 // External reports whether an identity provider keeps the account.

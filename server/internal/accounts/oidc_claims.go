@@ -25,8 +25,8 @@ func (p *provider) read(span tokenSpan, claims map[string]any) (*identity, error
 	switch {
 	case sub == "":
 		return nil, unusable("sub", "is missing")
-	case len(sub) > maxSubject:
-		return nil, unusable("sub", "has %d bytes, more than %d", len(sub), maxSubject)
+	case utf8.RuneCountInString(sub) > MaxSubject:
+		return nil, unusable("sub", "has more than %d characters", MaxSubject)
 	case span.issued.IsZero(): // nobody could tell which of two tokens has the role of today
 		return nil, unusable("iat", "is missing")
 	case span.expires.Sub(span.issued) > MaxTokenLife:

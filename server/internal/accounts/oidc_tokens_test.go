@@ -147,6 +147,7 @@ func TestIdentityTokensRefused(t *testing.T) {
 		"no sub":                       {claims: m{"sub": nil}, want: accounts.ErrIdentity, says: "claims.sub"},
 		"a sub of another kind":        {claims: m{"sub": 7}, want: accounts.ErrIdentity, says: "claims.sub"},
 		"a sub that is long":           {claims: m{"sub": strings.Repeat("s", 256)}, want: accounts.ErrIdentity, says: "claims.sub"},
+		"a sub as long as may be":      {claims: m{"sub": strings.Repeat("主", 255), "preferred_username": "long"}},
 		"more than is read":            {claims: m{"groups": strings.Repeat("g", 16<<10)}, want: accounts.ErrIdentity, says: "at most 16384"},
 		"far more than is read":        {claims: m{"groups": strings.Repeat("g", 64<<10)}, want: accounts.ErrToken, says: "at most 16384"},
 		"a claim twice in other cases": {claims: m{"ISS": "x", "Aud": "x", "EXP": 1}},

@@ -14,13 +14,8 @@ import (
 // ErrSubjectTaken means that the identity provider's subject is another account's.
 var ErrSubjectTaken = errors.New("the subject is another account's")
 
-const (
-	// MaxSubject is the greatest length of a subject in characters, by OpenID Connect Core
-	// 1.0, section 2. The least is 1.
-	MaxSubject = 255
-	// maxIssuer is the greatest length of an issuer in characters.
-	maxIssuer = 1000
-)
+// maxIssuer is the greatest length of an issuer in characters.
+const maxIssuer = 1000
 
 // A Link says who the account with the username is for an identity provider.
 type Link struct{ Username, Subject string }

@@ -61,9 +61,6 @@ func logTaken(log *slog.Logger, now func() time.Time) func(username, issuer, sub
 		if !said.IsZero() && now().Sub(said) < takenEvery {
 			return
 		}
-		if runes := []rune(subject); len(runes) > accounts.MaxSubject {
-			subject = string(runes[:accounts.MaxSubject])
-		}
 		log.Warn("tokens of the identity provider are refused because other accounts have their usernames; where they are the same people, move the accounts with: xuncha account relink",
 			"refused", refused, "username", username, "issuer", issuer, "subject", subject)
 		said, refused = now(), 0
