@@ -289,11 +289,12 @@ func TestForgedTokensNamingTheIssuer(t *testing.T) {
 	w.provider.SetKeys(oidctest.Silent(t))
 	gone, cancel := context.WithCancel(t.Context())
 	asked := make(chan error, 1)
+	before := w.provider.KeySets.Load()
 	go func() {
 		_, err := w.Verify(gone, w.forged(t, stranger))
 		asked <- err
 	}()
-	for n := w.provider.KeySets.Load(); w.provider.KeySets.Load() == n; {
+	for w.provider.KeySets.Load() == before {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := w.Verify(t.Context(), w.token(t, nil, nil)); err != nil {
