@@ -39,12 +39,14 @@ type Conn struct {
 	large *[busyBuffer]byte // the buffer in its place; nil for none
 	ahead []byte            // what was read into it and not given out
 	calm  int               // reads of little since the last one of much
+	begun bool              // a frame has come
 
 	// mayWrite is held while something is written, and guards out.
 	mayWrite sync.Mutex
 	out      follower
 	began    atomic.Bool
 
+	settled   atomic.Bool   // grpc has taken the caller's first frame, and goes on by itself
 	cutOff    chan struct{} // closed when the connection leaves the gate
 	admitted  int64         // when, in Unix nanoseconds as the times below
 	heardAt   atomic.Int64  // when the caller last sent what is no answer to a ping
@@ -72,6 +74,9 @@ func (c *Conn) Over(inner net.Conn) {
 // Read implements net.Conn. It never reads beyond the end of a frame, so that Opened knows
 // which stream grpc has come to.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.begun && !c.settled.Load() && c.in.between() {
+		c.settled.Store(true)
+	}
 	c.gate.pause(c)
 	p = p[:min(len(p), c.in.next())]
 	if len(c.ahead) == 0 {
@@ -118,6 +123,7 @@ func (c *Conn) readAhead() error {
 
 // heard takes note of a frame that the caller sends.
 func (c *Conn) heard(f frame) {
+	c.begun = true
 	if f.kind != framePing || f.flags&flagAck == 0 {
 		c.heardAt.Store(c.gate.now.Load())
 	}

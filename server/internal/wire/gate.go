@@ -58,8 +58,11 @@ const (
 	Trickle = "trickle" // of a stream alone: its request or its end did not come in time
 )
 
-// errCrowded means that there are too many connections, and none of them can go.
-var errCrowded = errors.New("too many connections")
+var (
+	// errCrowded means that there are too many connections, and none of them can go.
+	errCrowded = errors.New("too many connections")
+	errStopped = errors.New("the server is stopping")
+)
 
 // Config says what a gate lets in. A field that is 0 sets no limit.
 type Config struct {
@@ -108,6 +111,7 @@ type Gate struct {
 	conns     map[*Conn]struct{}
 	dying     map[*Conn]int64 // those that are closed and still hold something, and since when
 	addresses map[netip.Addr]*address
+	stopped   bool
 	closed    map[string]int // since the last report
 	reported  int64
 	empty     chan struct{} // closed once the last connection has left; nil while there is none
@@ -143,6 +147,9 @@ func New(c Config) *Gate {
 func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.stopped {
+		return nil, errStopped
+	}
 	g.now.Store(g.config.Now().UnixNano())
 	from := g.address(raw)
 	if most := g.config.PerAddress; most > 0 && from.shares && from.conns >= most && !g.makeRoom(from) {
@@ -195,6 +202,20 @@ func (g *Gate) remove(c *Conn) {
 	if len(g.conns) == 0 {
 		close(g.empty)
 		g.empty = nil
+	}
+}
+
+// Stop lets nobody in any more, and closes the connections with which grpc has not begun:
+// before it tells the others that the server stops, it waits for the end of every
+// handshake, and who says nothing would let it wait for long.
+func (g *Gate) Stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	for c := range g.conns {
+		if !c.settled.Load() && c.leave() {
+			c.abort()
+		}
 	}
 }
 

@@ -48,10 +48,14 @@ func (g *Gate) makeRoom(from *address) bool {
 
 // cut closes a connection. It needs mu.
 func (g *Gate) cut(c *Conn, reason string) {
-	if !c.leave() {
-		return
+	if c.leave() {
+		g.closed[reason]++
+		c.abort()
 	}
-	g.closed[reason]++
+}
+
+// abort closes a connection that has left.
+func (c *Conn) abort() {
 	if tcp, ok := c.raw.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // what waits to be sent is given up
 	}

@@ -21,6 +21,7 @@ import (
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/clock"
 	"xuncha/server/internal/rpc"
+	"xuncha/server/internal/wire"
 	"xuncha/sites"
 )
 
@@ -37,6 +38,7 @@ type Running struct {
 	log      *slog.Logger
 	logged   *logWriter
 	lines    *rpc.CallLog
+	gate     *wire.Gate
 	grpc     *grpc.Server
 	vitals   *vitals
 	problems *rpc.Problems
@@ -188,7 +190,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	}
 	r = &Running{
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
-		log: log, logged: out, lines: lines, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
+		log: log, logged: out, lines: lines, gate: gate, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
 		stopping: stopping, unpace: paceCollector(),
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, time: keeping,
 		verification: newVerification(log, altered, keeping.Now),
@@ -264,6 +266,7 @@ func (r *Running) Stop() error {
 	r.running.Wait()
 	r.vitals.shutdown()
 	close(r.stopping)
+	r.gate.Stop()
 	done := make(chan struct{})
 	go func() {
 		r.grpc.GracefulStop()

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -131,5 +132,25 @@ func TestStopWithoutCalls(t *testing.T) {
 	}
 	if got := log.String(); !strings.Contains(got, "calls that were cut do not end") {
 		t.Errorf("the log has %s", got)
+	}
+}
+
+// TestStopWithoutHandshake ensures that who connects and says nothing keeps no server from
+// stopping.
+func TestStopWithoutHandshake(t *testing.T) {
+	r, _, log := startWith(t, func(c *Config) { c.ShutdownTimeout = 5 * time.Second }, OpenEngine)
+	silent, err := net.Dial("tcp", r.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if _, err := silent.Read(make([]byte, 9)); err != nil { // the server awaits the caller's preface now
+		t.Fatal(err)
+	}
+	if err := r.Stop(); err != nil {
+		t.Error(err)
+	}
+	if got := log.String(); strings.Contains(got, "are cut") {
+		t.Errorf("the server has waited for the caller: %s", got)
 	}
 }
