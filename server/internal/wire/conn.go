@@ -280,7 +280,7 @@ func (c *Conn) Know() {
 	c.insert = appendWindow(nil, KnownWindow)
 	over := c.over()
 	c.mu.Unlock()
-	if over {
+	if over || c.gate.waited.Load() {
 		c.gate.shed()
 	}
 }
@@ -295,6 +295,7 @@ func (c *Conn) Close() error {
 	if c.free(); c.dead(false) {
 		delete(c.gate.dying, c)
 	}
+	c.gate.letIn(false)
 	c.gate.mu.Unlock()
 	if c.Conn == nil {
 		return c.raw.Close()

@@ -4,7 +4,8 @@
 // budget and known callers another, and one address has at most half of either. Where a
 // budget is exceeded, the heaviest connection of the heaviest address is closed, and nobody
 // new is refused. A stranger's connection weighs more the longer it lasts, because a caller
-// with a token is a stranger for a moment only.
+// with a token is a stranger for a moment only. Where many come at once, such as all phones
+// after a restart, they wait for each other before their handshakes.
 //
 //	gate := wire.New(wire.Config{Connections: 5000})
 //	conn, err := gate.Admit(raw) // raw may be encrypted from here on
@@ -104,6 +105,9 @@ type Gate struct {
 	// gone is what closed connections still hold: grpc needs time to learn that they are.
 	gone atomic.Int64
 
+	// waited tells that somebody waits to be let in.
+	waited atomic.Bool
+
 	waiting sync.Mutex
 	less    chan struct{} // closed when less is gone; nil while nobody waits for it
 
@@ -111,6 +115,7 @@ type Gate struct {
 	conns     map[*Conn]struct{}
 	dying     map[*Conn]int64 // those that are closed and still hold something, and since when
 	addresses map[netip.Addr]*address
+	queue     []*newcomer // in the order in which they came
 	stopped   bool
 	closed    map[string]int // since the last report
 	reported  int64
@@ -142,41 +147,6 @@ func New(c Config) *Gate {
 	return g
 }
 
-// Admit lets a connection in. Where there are too many, another one is closed for it; its
-// error means that all others have calls under way.
-func (g *Gate) Admit(raw net.Conn) (*Conn, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped {
-		return nil, errStopped
-	}
-	g.now.Store(g.config.Now().UnixNano())
-	from := g.address(raw)
-	if most := g.config.PerAddress; most > 0 && from.shares && from.conns >= most && !g.makeRoom(from) {
-		return nil, errCrowded
-	}
-	if most := g.config.Connections; most > 0 && len(g.conns) >= most && !g.makeRoom(nil) {
-		return nil, errCrowded
-	}
-	c := &Conn{gate: g, raw: raw, from: from, admitted: g.now.Load(), cutOff: make(chan struct{}), streams: map[uint32]*Stream{}}
-	c.heardAt.Store(g.now.Load())
-	g.conns[c] = struct{}{}
-	g.addresses[from.block] = from
-	from.conns++
-	if g.empty == nil { // before anything is closed, which may be the only connection
-		g.empty = make(chan struct{})
-		go g.look(g.empty)
-	}
-	c.mu.Lock()
-	c.add(nil, connWeight)
-	over := c.over()
-	c.mu.Unlock()
-	if over {
-		g.shedLocked()
-	}
-	return c, nil
-}
-
 // address returns where the connection comes from. It needs mu.
 func (g *Gate) address(raw net.Conn) *address {
 	var block netip.Addr
@@ -202,20 +172,6 @@ func (g *Gate) remove(c *Conn) {
 	if len(g.conns) == 0 {
 		close(g.empty)
 		g.empty = nil
-	}
-}
-
-// Stop lets nobody in any more, and closes the connections with which grpc has not begun:
-// before it tells the others that the server stops, it waits for the end of every
-// handshake, and who says nothing would let it wait for long.
-func (g *Gate) Stop() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.stopped = true
-	for c := range g.conns {
-		if !c.settled.Load() && c.leave() {
-			c.abort()
-		}
 	}
 }
 
@@ -250,6 +206,7 @@ func (g *Gate) Look() {
 			delete(g.dying, c)
 		}
 	}
+	g.letIn(true)
 	var report map[string]int
 	if len(g.closed) > 0 && now-g.reported >= int64(reportEvery) {
 		report, g.closed, g.reported = g.closed, map[string]int{}, now

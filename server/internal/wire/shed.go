@@ -67,6 +67,7 @@ func (g *Gate) shed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shedLocked()
+	g.letIn(false)
 }
 
 // shedLocked is shed for callers that hold mu.

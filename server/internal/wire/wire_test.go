@@ -255,17 +255,17 @@ func TestStrangersWait(t *testing.T) {
 // TestHeaviestGoes ensures that strangers hold no more than their budget, that the one goes
 // who holds most, and that known callers and newcomers stay.
 func TestHeaviestGoes(t *testing.T) {
-	w := newWorld(t, Config{Strangers: 20 * connWeight})
+	w := newWorld(t, Config{Strangers: 100 * connWeight})
 	known, small := w.mustConnect("192.0.2.9"), w.mustConnect("192.0.2.9")
 	known.open(1, 5*connWeight)
 	known.Know()
 	var hostile []*peer
 	for i := range 4 {
 		p := w.mustConnect("192.0.2.1")
-		p.open(1, (i+1)*connWeight)
+		p.open(1, (i+1)*7*connWeight)
 		hostile = append(hostile, p)
 	}
-	if s, _, _ := w.Held(); s > 20*connWeight {
+	if s, _, _ := w.Held(); s > 100*connWeight {
 		t.Errorf("strangers hold %d", s)
 	}
 	for i, p := range hostile {
@@ -299,10 +299,10 @@ func TestNoRoomForOne(t *testing.T) {
 // little, from the same address, and for long.
 func TestStrangersForLongGo(t *testing.T) {
 	w := newWorld(t, Config{Strangers: 10 * connWeight, BehindProxy: true})
-	for range 10 {
+	for range 6 {
 		w.mustConnect("192.0.2.1")
 	}
-	w.pass(5 * time.Second)
+	w.pass(7 * time.Second)
 	for i := range 30 {
 		p := w.mustConnect("192.0.2.1")
 		p.open(1, 1000)

@@ -1,0 +1,146 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// come lets so many callers connect at once, and returns what becomes of each.
+func (w *world) come(n int, from func(i int) string) []chan *peer {
+	out := make([]chan *peer, n)
+	for i := range n {
+		out[i] = make(chan *peer, 1)
+		go func() {
+			p, err := w.connect(from(i))
+			if err != nil && !errors.Is(err, errCrowded) && !errors.Is(err, errStopped) {
+				w.t.Error(err)
+			}
+			out[i] <- p // nil for one that was refused
+		}()
+	}
+	return out
+}
+
+// TestAllAtOnce ensures that phones which all come back at once wait for each other, and do
+// not close each other amid their handshakes.
+func TestAllAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Strangers: 100 * connWeight})
+		phones := w.come(150, func(i int) string { return fmt.Sprint("192.0.2.", i%5) })
+		var in []*peer
+		for len(in) < len(phones) {
+			synctest.Wait()
+			var come []*peer
+			for _, p := range phones {
+				if len(p) > 0 {
+					come = append(come, <-p)
+				}
+			}
+			if len(come) == 0 {
+				t.Fatalf("%d phones of %d got in", len(in), len(phones))
+			}
+			for _, p := range come {
+				if p == nil {
+					t.Fatal("one was refused")
+				}
+				p.open(1, 100) // a call with its token, of all that have shaken hands
+			}
+			for _, p := range come {
+				p.Know()
+			}
+			in = append(in, come...)
+		}
+		for _, p := range in {
+			if p.raw.isClosed() {
+				t.Error("one was closed")
+			}
+			p.Close()
+		}
+	})
+}
+
+// TestNewcomersWait ensures who waits for whom, and for how long.
+func TestNewcomersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Strangers: 100 * connWeight})
+		var all []*peer
+		defer func() {
+			for _, p := range all {
+				p.Close()
+			}
+		}()
+		crowd := w.come(300, func(i int) string { return fmt.Sprint("192.0.2.", i%2) })
+		synctest.Wait()
+		in, refused := 0, 0
+		for _, c := range crowd {
+			if len(c) > 0 {
+				if p := <-c; p == nil {
+					refused++
+				} else {
+					in++
+					all = append(all, p)
+				}
+			}
+		}
+		if in != 62 || refused != 300-62-100 {
+			t.Errorf("of the crowd %d are in and %d were refused; only 100 may wait", in, refused)
+		}
+		other := w.come(1, func(int) string { return "198.51.100.1" })
+		synctest.Wait()
+		if len(other) == 0 || len(other[0]) == 0 {
+			t.Error("who comes from another address waits for the crowd")
+		} else {
+			all = append(all, <-other[0])
+		}
+		// A few seconds later those of the crowd that went in say nothing yet.
+		w.pass(8 * time.Second)
+		synctest.Wait()
+		for _, p := range all[:62] {
+			if !p.raw.isClosed() {
+				t.Error("one of the crowd keeps others waiting for long")
+				break
+			}
+		}
+		if all[62].raw.isClosed() {
+			t.Error("the one from another address was closed")
+		}
+		for _, c := range crowd {
+			if len(c) > 0 {
+				all = append(all, <-c)
+			}
+		}
+		w.pass(3 * time.Second)
+		synctest.Wait()
+		for _, c := range crowd {
+			if len(c) > 0 {
+				all = append(all, <-c)
+			}
+		}
+		if len(all) != 163 {
+			t.Errorf("%d are in or were; nobody waits for more than 10 s", len(all))
+		}
+	})
+}
+
+// TestStopWaiting ensures that a gate which stops lets nobody wait on.
+func TestStopWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Strangers: 10 * connWeight})
+		crowd := w.come(12, func(int) string { return "127.0.0.1" })
+		synctest.Wait()
+		w.Stop()
+		var group sync.WaitGroup
+		for _, c := range crowd {
+			group.Go(func() {
+				if p := <-c; p != nil {
+					p.Close()
+				}
+			})
+		}
+		group.Wait()
+	})
+}
