@@ -110,6 +110,9 @@ const (
 	// maxProviderKeys is how many keys a provider may have, and maxTried how many of them
 	// are tried for a token that does not name one.
 	maxProviderKeys, maxTried = 500, 10
+	// longestAhead is how long whoever has a token of a clock that is ahead waits at most
+	// before the next try: the clock may have been set right.
+	longestAhead = time.Minute
 	// troubleEvery is how often at most is told what is wrong with a provider.
 	troubleEvery = time.Minute
 	// MaxTokenLife is the longest life of a provider's token: what nobody can call back

@@ -21,7 +21,7 @@ func (s *Service) verifyIdentity(ctx context.Context, token string, sum tokenSum
 		}
 		s.identities.Add(sum, id)
 	}
-	if err := id.span.holds(s.Now()); err != nil {
+	if err := s.provider.holds(id.span); err != nil {
 		return Caller{}, err
 	}
 	a := s.projection.State().of(subject{s.provider.Issuer, id.subject})

@@ -246,7 +246,7 @@ func TestIdentityFromTheFuture(t *testing.T) {
 	token := w.provider.SignIn(t, oidctest.Audience, u).ID
 	w.ahead.Store(-int64(3 * time.Minute))
 	_, err := w.Verify(t.Context(), token)
-	wantError(t, "a token from the future", err, accounts.ErrToken)
+	wantError(t, "a token from the future", err, accounts.ErrProvider)
 	if got := w.kinds(t); got != "" {
 		t.Errorf("it left %s", got)
 	}
@@ -256,7 +256,7 @@ func TestIdentityFromTheFuture(t *testing.T) {
 	}
 	w.ahead.Store(-int64(3 * time.Minute))
 	_, err = w.Verify(t.Context(), token)
-	wantError(t, "a known token from the future", err, accounts.ErrToken)
+	wantError(t, "a known token from the future", err, accounts.ErrProvider)
 }
 
 // TestIdentityClaims ensures that the error names the claim that cannot be used,

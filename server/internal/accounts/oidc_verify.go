@@ -95,7 +95,25 @@ func (p *provider) parse(token string) (*identityToken, error) {
 	if t.span.expires.IsZero() {
 		return wrong("it does not say when it expires")
 	}
-	return t, t.span.holds(p.now())
+	return t, t.span.lasts(p.now())
+}
+
+// holds returns an error where a token that the provider has signed is not valid now. One
+// that was given in the future says that one of both clocks is wrong, and not that its
+// caller is: the same token is good a little later.
+func (p *provider) holds(span tokenSpan) error {
+	now := p.now()
+	ahead := span.ahead(now)
+	if ahead == 0 {
+		return span.lasts(now)
+	}
+	err := &providerError{
+		why:  fmt.Sprintf("it gives tokens that are %s ahead of this server's clock; set the one of both that is wrong", span.issued.Sub(now).Round(time.Second)),
+		wait: min(ahead, longestAhead),
+	}
+	p.refused.Add(1)
+	p.report(err)
+	return err
 }
 
 // checkParty returns ErrToken where the token was given to another app, although it is for
@@ -122,10 +140,11 @@ func (p *provider) checkParty(claims jwt.MapClaims, audiences int) error {
 // little enough to be reckoned with.
 const latestDate = 1 << 38
 
-// numericDate returns the time that a claim says in seconds (RFC 7519 section 2).
+// numericDate returns the time that a claim says in seconds (RFC 7519 section 2). That may
+// be 0, by which earlier Keycloaks say of nbf that a token holds from the first.
 func numericDate(claim any) (time.Time, bool) {
 	seconds, ok := claim.(float64)
-	if !ok || !(seconds > 0 && seconds < latestDate) {
+	if !ok || !(seconds >= 0 && seconds < latestDate) {
 		return time.Time{}, false
 	}
 	return time.Unix(int64(seconds), 0), true
@@ -179,6 +198,9 @@ func (p *provider) verify(ctx context.Context, token string) (*identity, error) 
 		p.refused.Add(1)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := p.holds(t.span); err != nil {
 		return nil, err
 	}
 	id, err := p.read(t.span, t.claims)

@@ -274,16 +274,30 @@ func (c *claims) span() tokenSpan {
 // outlast later ones. What has expired gets no allowance: the server's own tokens come
 // from its own clock, and a phone renews in time.
 func (s tokenSpan) holds(now time.Time) error {
-	latest := now.Add(clockAllowance)
+	if s.ahead(now) > 0 {
+		return fmt.Errorf("%w: it was given in the future, by the server's clock", ErrToken)
+	}
+	return s.lasts(now)
+}
+
+// lasts is holds without what a clock that is ahead does to a good token.
+func (s tokenSpan) lasts(now time.Time) error {
 	switch {
 	case !now.Before(s.expires):
 		return fmt.Errorf("%w: it has expired", ErrToken)
-	case s.issued.After(latest):
-		return fmt.Errorf("%w: it was given in the future, by the server's clock", ErrToken)
-	case s.begins.After(latest):
+	case s.ahead(now) == 0 && s.begins.After(now.Add(clockAllowance)):
 		return fmt.Errorf("%w: it is not valid yet", ErrToken)
 	}
 	return nil
+}
+
+// ahead returns how long it is until the token was given no further ahead than clocks may
+// differ; 0 where that is so.
+func (s tokenSpan) ahead(now time.Time) time.Duration {
+	if latest := now.Add(clockAllowance); s.issued.After(latest) {
+		return s.issued.Sub(latest)
+	}
+	return 0
 }
 
 // maxToken is the length in bytes beyond which nothing is an access token.
