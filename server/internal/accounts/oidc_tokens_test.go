@@ -140,7 +140,7 @@ func TestIdentityTokensRefused(t *testing.T) {
 		"for longer":                   {claims: m{"iat": at(0), "exp": at(24*time.Hour + time.Minute)}, want: accounts.ErrIdentity, says: "claims.exp: the identity provider's token cannot be used: it lies more than 24 hours after iat"},
 		"for ten years":                {claims: m{"exp": at(87600 * time.Hour)}, want: accounts.ErrIdentity, says: "claims.exp"},
 		"given 50 seconds ahead":       {claims: m{"iat": at(50 * time.Second)}},
-		"given two minutes ahead":      {claims: m{"iat": at(2 * time.Minute)}, want: accounts.ErrProvider, says: "2m0s ahead of this server's clock"},
+		"given two minutes ahead":      {claims: m{"iat": at(2 * time.Minute)}, want: accounts.ErrProvider, says: "ahead of this server's clock"},
 		"expired and given ahead":      {claims: m{"iat": at(2 * time.Minute), "exp": at(-time.Second)}, want: accounts.ErrToken, says: "expired"},
 		"begins from the first":        {claims: m{"nbf": 0}},
 		"times with a fraction":        {claims: m{"iat": float64(now.UnixMilli()) / 1000, "nbf": float64(now.UnixMilli()) / 1000, "exp": float64(now.UnixMilli())/1000 + 60.5}},
