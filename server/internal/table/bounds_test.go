@@ -34,6 +34,17 @@ const (
 // archiveOf returns an XLSX file with the parts, and others that it needs where they lack.
 func archiveOf(t testing.TB, parts map[string]string) []byte {
 	t.Helper()
+	return zipped(t, zip.Deflate, parts)
+}
+
+// archiveStored is archiveOf without compression.
+func archiveStored(t testing.TB, parts map[string]string) []byte {
+	t.Helper()
+	return zipped(t, zip.Store, parts)
+}
+
+func zipped(t testing.TB, method uint16, parts map[string]string) []byte {
+	t.Helper()
 	all := map[string]string{
 		"xl/workbook.xml": bookXML, "xl/_rels/workbook.xml.rels": relsXML, "xl/styles.xml": "<styleSheet/>",
 		"xl/sharedStrings.xml": "<sst><si><t>1</t></si></sst>", "xl/worksheets/sheet1.xml": headXML + rowXML,
@@ -41,7 +52,7 @@ func archiveOf(t testing.TB, parts map[string]string) []byte {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	write := func(name, text string) {
-		w, err := z.Create(name)
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: method})
 		if err == nil {
 			_, err = io.WriteString(w, text)
 		}
@@ -126,6 +137,7 @@ func bombs(t testing.TB) map[string]struct {
 		"sheets":              {xlsx("xl/workbook.xml", "<workbook>"+strings.Repeat("<sheet/>", 200)), []string{"100 sheets"}},
 		"relationships":       {xlsx("xl/_rels/workbook.xml.rels", "<a>"+strings.Repeat("<Relationship/>", 200)), []string{"100 relationships"}},
 		"styles":              {xlsx("xl/styles.xml", "<a><cellXfs>"+strings.Repeat("<xf/>", 200)), []string{"100 styles", ".csv"}},
+		"much behind a sheet": {xlsx(sheet, headXML+rowXML+strings.Repeat(" ", 1<<20)), []string{"256 KiB", "50 times", ".csv"}},
 	}
 }
 
@@ -222,7 +234,7 @@ func FuzzRead(f *testing.F) {
 func FuzzSheet(f *testing.F) {
 	f.Add(headXML+rowXML, "<sst><si><t>1</t></si></sst>", "<styleSheet/>", bookXML, relsXML)
 	f.Add(headXML+`<row r="3"><c s="1"><v>43830</v></c><c t="b"><v>1</v></c><c t="e"><v>#N/A</v></c><c><v>1e5</v></c></row>`,
-		"<sst><si><r><t>1</t></r><rPh><t>2</t></rPh></si></sst>", `<a><numFmt numFmtId="164" formatCode="yyyy"/><cellXfs><xf/><xf numFmtId="164"/></cellXfs></a>`,
+		"<sst><si><r><t>1</t></r><rPh><t>2</t></rPh></si></sst>", `<a><numFmts><numFmt numFmtId="164" formatCode="yyyy"/></numFmts><cellXfs><xf/><xf numFmtId="164"/></cellXfs></a>`,
 		`<workbook><workbookPr date1904="1"/><sheet id="rId1"/></workbook>`, relsXML)
 	f.Fuzz(func(t *testing.T, sheet, shared, styles, book, rels string) {
 		checkFuzzed(t, archiveOf(t, map[string]string{

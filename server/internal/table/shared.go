@@ -65,9 +65,6 @@ func (s *sharedTexts) at(i int) (text []byte, ok bool) {
 
 // readShared reads the texts that cells share.
 func (w *workbook) readShared() error {
-	if w.sharedPart == "" {
-		return nil
-	}
 	var text cellText
 	err := w.each(w.sharedPart, func(_ *part, token xml.Token) error {
 		if item, ended := text.take(token, "si"); item != "si" || !ended {

@@ -81,6 +81,8 @@ func (t *reader) openWorkbook() (*workbook, error) {
 		return nil, err
 	}
 	sheets := map[string]string{}
+	// Some programs do not say where these two are.
+	w.sharedPart, w.stylesPart = partName(path.Dir(book), "sharedStrings.xml"), partName(path.Dir(book), "styles.xml")
 	err = w.eachRelationship(path.Dir(book), path.Base(book), func(r relationship) {
 		switch {
 		case r.is("worksheet"):
@@ -141,43 +143,42 @@ func (a *archive) eachRelationship(folder, name string, f func(relationship)) er
 }
 
 // readStyles finds which styles of cells show a date. The built-in formats 14 to 17, 22, 27
-// to 36 and 50 to 58 do, by ECMA-376 part 1, 18.8.30.
+// to 36 and 50 to 58 do, by ECMA-376 part 1, 18.8.30, and formats of the file that say so,
+// whatever number they have: some programs give them one below 164.
 func (w *workbook) readStyles() error {
-	if w.stylesPart == "" {
-		return nil
-	}
-	custom := map[int]bool{} // by number of the format, which stands before the styles
-	within := false          // in the styles of cells
+	own := map[int]bool{} // by number of the format, whether it shows a date
+	var formats []int     // of each style
+	within := ""          // the list that is being read
 	err := w.each(w.stylesPart, func(_ *part, token xml.Token) error {
 		switch e := token.(type) {
 		case xml.StartElement:
 			n, _ := strconv.Atoi(attr(&e, "numFmtId"))
-			switch {
-			case e.Name.Local == "numFmt":
-				custom[n] = isDateFormat(attr(&e, "formatCode"))
-			case e.Name.Local == "cellXfs":
-				within = true
-			case within && e.Name.Local == "xf":
-				is, known := custom[n]
-				if !known {
-					is = n >= 14 && n <= 17 || n == 22 || n >= 27 && n <= 36 || n >= 50 && n <= 58
-				}
-				w.isDate = append(w.isDate, is)
+			switch name := e.Name.Local; {
+			case name == "numFmts" || name == "cellXfs":
+				within = name
+			case name == "numFmt" && within == "numFmts":
+				own[n] = isDateFormat(attr(&e, "formatCode"))
+			case name == "xf" && within == "cellXfs":
+				formats = append(formats, n)
 			}
-			if len(custom) > w.most.names || len(w.isDate) > w.most.names {
+			if len(own) > w.most.names || len(formats) > w.most.names {
 				return beyond("has more than %d styles%s", w.most.names, asCSV)
 			}
 		case xml.EndElement:
-			if e.Name.Local == "cellXfs" {
-				return errEnough
+			if e.Name.Local == within {
+				within = ""
 			}
 		}
 		return nil
 	})
-	if errors.Is(err, errNoPart) {
-		return nil
+	if err != nil && !errors.Is(err, errNoPart) {
+		return err
 	}
-	return err
+	w.isDate = make([]bool, len(formats))
+	for i, n := range formats {
+		w.isDate[i] = own[n] || n >= 14 && n <= 17 || n == 22 || n >= 27 && n <= 36 || n >= 50 && n <= 58
+	}
+	return nil
 }
 
 // quoted matches what in a number format is not a code: texts in quotation

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
 )
 
@@ -85,9 +86,7 @@ func (a *archive) each(name string, f func(*part, xml.Token) error) error {
 		return fmt.Errorf("%s: %w", clip(name), err)
 	}
 	defer r.Close()
-	p := &part{most: a.most, text: &bounded{r: bufio.NewReaderSize(&unpacked{a, stopped{a.ctx, r}}, 32<<10), most: a.most.token}}
-	p.decoder = xml.NewDecoder(p.text)
-	p.decoder.CharsetReader = p.charset
+	p := newPart(&unpacked{a, stopped{a.ctx, r}}, a.most)
 	for {
 		token, err := p.next()
 		if err == io.EOF {
@@ -99,7 +98,14 @@ func (a *archive) each(name string, f func(*part, xml.Token) error) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, errEnough):
-			return nil
+			// Whether the part is as it was written is only known at its end.
+			if _, err = io.Copy(io.Discard, p.text.r); err == nil {
+				return nil
+			}
+			if isStop(err) {
+				return err
+			}
+			return fmt.Errorf("%s: %w", clip(name), err)
 		case errors.Is(err, errStop), isStop(err), errors.As(err, new(*callerError)):
 			return err
 		default:
@@ -108,7 +114,7 @@ func (a *archive) each(name string, f func(*part, xml.Token) error) error {
 	}
 }
 
-// errEnough ends the reading of a part.
+// errEnough ends the reading of a part of which no more is needed.
 var errEnough = errors.New("enough")
 
 // An unpacked reader counts what is read of an archive's parts.
@@ -131,7 +137,23 @@ type part struct {
 	text    *bounded
 	decoder *xml.Decoder
 	depth   int
-	decoded bool // text is read in another encoding than UTF-8
+	decoded bool // the encoding that the part names was taken
+	isUTF16 bool // and its text was decoded, whatever it says of its encoding
+}
+
+// newPart returns the part that r reads. It is in UTF-8 or, with a byte-order mark, in UTF-16
+// (ECMA-376 part 2, 8.1.4), unless it says otherwise.
+func newPart(r io.Reader, most *limits) *part {
+	buffered := bufio.NewReaderSize(r, 32<<10)
+	p := &part{most: most}
+	if mark, _ := buffered.Peek(2); string(mark) == "\xFE\xFF" || string(mark) == "\xFF\xFE" {
+		p.isUTF16 = true
+		buffered = bufio.NewReader(transform.NewReader(buffered, unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder()))
+	}
+	p.text = &bounded{r: buffered, most: most.token}
+	p.decoder = xml.NewDecoder(p.text)
+	p.decoder.CharsetReader = p.charset
+	return p
 }
 
 // next returns the next tag or text, which is valid until next is called again.
@@ -142,6 +164,9 @@ func (p *part) next() (xml.Token, error) {
 	if err != nil && p.text.err != nil {
 		// Where reading ends amid a character, the decoder says that it is none.
 		return nil, p.text.err
+	}
+	if err == io.EOF && p.depth > 0 { // of a sheet, rows would lack
+		return nil, io.ErrUnexpectedEOF
 	}
 	switch token.(type) {
 	case xml.StartElement:
@@ -164,6 +189,9 @@ func (p *part) charset(label string, _ io.Reader) (io.Reader, error) {
 		return nil, errEncodings
 	}
 	p.decoded = true
+	if p.isUTF16 {
+		return p.text, nil
+	}
 	e, err := htmlindex.Get(label)
 	if err != nil {
 		return nil, err
