@@ -102,8 +102,8 @@ func Read(file io.ReaderAt, size int64, limits Limits) (_ *Picture, err error) {
 	return p, nil
 }
 
-// Guard, which is deferred, turns a panic of what reads a picture into ErrPanicked. A file that
-// somebody has made must not end what goes on beside it.
+// Guard turns a panic of what reads a picture into ErrPanicked; it must be deferred. A file
+// that somebody has made must not end what goes on beside it.
 func Guard(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: %v\n%s", ErrPanicked, p, debug.Stack())
