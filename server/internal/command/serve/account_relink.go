@@ -76,16 +76,7 @@ func (c *AccountRelinkCommand) check() error {
 func (c *AccountRelinkCommand) links(ctx context.Context, people *accounts.Service) (links []accounts.Link, rows []int, err error) {
 	switch {
 	case c.Table != "":
-		f, shut, err := table.Open(ctx, c.Table)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer shut()
-		err = table.Read(ctx, filepath.Base(c.Table), f, table.Links, func(r table.Row) error {
-			links, rows = append(links, accounts.Link{Username: r.Cells[0], Subject: r.Cells[1]}), append(rows, r.Number)
-			return nil
-		})
-		return links, rows, err
+		return readLinks(ctx, c.Table, maxLinksBytes)
 	case c.FromIssuer != "":
 		if links = people.LinksOf(c.FromIssuer); len(links) == 0 {
 			return nil, nil, fmt.Errorf("--from-issuer %s: it has no account; %s", c.FromIssuer, issuersOf(people))
@@ -93,6 +84,27 @@ func (c *AccountRelinkCommand) links(ctx context.Context, people *accounts.Servi
 		return links, nil, nil
 	}
 	return []accounts.Link{{Username: c.Username, Subject: c.Subject}}, nil, nil
+}
+
+// maxLinksBytes is how many bytes the rows of a table of accounts may have together: those of
+// a million accounts have less, and are held until it is known that all can be moved.
+const maxLinksBytes = 64 << 20
+
+// readLinks reads a table of accounts, whose rows have at most so many bytes.
+func readLinks(ctx context.Context, name string, most int) (links []accounts.Link, rows []int, err error) {
+	f, shut, err := table.Open(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer shut()
+	err = table.Read(ctx, filepath.Base(name), f, table.Links, func(r table.Row) error {
+		if most -= len(r.Cells[0]) + len(r.Cells[1]); most < 0 {
+			return fmt.Errorf("%s, row %d: the table has too much text; split it", filepath.Base(name), r.Number)
+		}
+		links, rows = append(links, accounts.Link{Username: r.Cells[0], Subject: r.Cells[1]}), append(rows, r.Number)
+		return nil
+	})
+	return links, rows, err
 }
 
 // issuersOf says which identity providers have accounts.
