@@ -11,8 +11,9 @@
 // Formats are JPEG (ITU-T T.81; JFIF 1.02; ICC.1:2022 annex B.4), PNG (W3C PNG,
 // third edition) and WebP (RFC 9649).
 //
-// The picture is read where it lies, a piece at a time, and its pixels are not
-// decoded but for those of a PNG, whose stream is unpacked to see where it ends.
+// The picture is read where it lies, a piece at a time. Its compressed data are gone over to
+// their end before it is kept, so that nothing passes as a picture that only begins like one.
+// No pixels are kept meanwhile, but for those of a lossless WebP, which is decoded.
 package picture
 
 import (

@@ -12,6 +12,7 @@ import (
 
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/engine"
 )
 
 var _ accounts.Secrets = (*Store)(nil)
@@ -129,13 +130,11 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 
 // SecretsAfter implements accounts.Secrets.
 func (s *Store) SecretsAfter(ctx context.Context, prefix, after string, n int) (out []accounts.Secret, err error) {
-	last := len(prefix) - 1
-	end := prefix[:last] + string(rune(prefix[last]+1))
 	err = s.do(ctx, func(ctx context.Context) error {
 		out = nil
 		for from, more := max(prefix, after), true; more && len(out) < n; {
 			limit := n - len(out)
-			cursor, err := s.secrets.Find(ctx, bson.D{is("name", bson.D{{Key: "$gt", Value: from}, {Key: "$lt", Value: end}})},
+			cursor, err := s.secrets.Find(ctx, bson.D{is("name", bson.D{{Key: "$gt", Value: from}, {Key: "$lt", Value: engine.Beyond(prefix)}})},
 				options.Find().SetSort(bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: 1}}).SetLimit(int64(limit)))
 			if err != nil {
 				return err

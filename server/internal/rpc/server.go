@@ -36,11 +36,9 @@ const Account = "local"
 // disk together, so it is far more than there are processors.
 const streamWorkers = 128
 
-const (
-	// connWindow is how many bytes a client may send of all calls on a connection before
-	// the server has seen them. Those of a stream are bounded by the gate.
-	connWindow = 1 << 20
-)
+// connWindow is how many bytes a client may send of all calls on a connection before the
+// server has read them.
+const connWindow = 1 << 20
 
 // Config is what a server works with. All fields down to
 // MaxMessage are required.
@@ -56,12 +54,12 @@ type Config struct {
 	// Zone is the time zone in which the deployment's days begin.
 	Zone *time.Location
 	Log  *slog.Logger
-	// Lines writes the lines of calls to the log; nil for one whose last counts are not
-	// written when the server ends.
-	Lines *CallLog
 	// MaxMessage is the length in bytes of the longest request of methods that take
 	// large ones, once unpacked (access.large).
 	MaxMessage int
+	// Lines writes the lines of calls to the log; nil for one whose last counts are not
+	// written when the server ends.
+	Lines *CallLog
 	// Ready is closed once the services have read what is stored. Until then every
 	// call of the API is refused with UNAVAILABLE. nil means that they have.
 	Ready <-chan struct{}
@@ -81,10 +79,10 @@ type Config struct {
 	// nil where none is known.
 	Altered  *ledger.Alterations
 	Problems *Problems
-	// ConfirmClock says that the clock is right and returns the time by it,
+	// ConfirmClock says that the clock is right and returns the time by it.
 	// CheckHistories checks every history from its first entry on and returns how many
-	// there are and what does not verify; it calls progress from one goroutine. VerifyTime is when that was last done beside
-	// the calls. What is nil is not offered.
+	// there are and what does not verify; it calls progress from one goroutine. VerifyTime
+	// is when that was last done beside the calls. What is nil is not offered.
 	ConfirmClock   func() time.Time
 	CheckHistories func(ctx context.Context, progress func(checked, total int64)) (histories int64, faults []ledger.Fault, err error)
 	VerifyTime     func() time.Time
@@ -124,8 +122,10 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 	if lines == nil {
 		lines = NewCallLog(c.Log)
 	}
-	calls := &calls{config: &c, perAccount: perAccount, perAddress: newAddressLimiter(c.CallsPerAddress), lines: lines, validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping,
-		questions: newQuestions()}
+	calls := &calls{
+		config: &c, perAccount: perAccount, perAddress: newAddressLimiter(c.CallsPerAddress), lines: lines,
+		validator: validator, newID: c.NewID, now: c.Now, stopping: c.Stopping, questions: newQuestions(),
+	}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.StreamInterceptor(calls.stream),
@@ -139,7 +139,7 @@ func New(c Config) (*grpc.Server, *health.Server, error) {
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaders),
-		// The gate has a buffer of its own, and must know to which frame grpc has come.
+		// The gate reads ahead by itself, and has to know which frame grpc has come to.
 		grpc.ReadBufferSize(0),
 		grpc.WaitForHandlers(true),
 		// Goroutines that live on keep the stack that a call needs, which new

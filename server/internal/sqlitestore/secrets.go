@@ -9,6 +9,7 @@ import (
 
 	"xuncha/ledger"
 	"xuncha/server/internal/accounts"
+	"xuncha/server/internal/engine"
 )
 
 var _ accounts.Secrets = (*Store)(nil)
@@ -88,7 +89,7 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 		}
 		return query(conn, secretsFrom, math.MaxInt, func(stmt *sqlite.Stmt) {
 			stmt.BindText(1, prefix)
-			stmt.BindText(2, endOf(prefix))
+			stmt.BindText(2, engine.Beyond(prefix))
 		}, each)
 	})
 	if err != nil {
@@ -102,20 +103,13 @@ func (s *Store) Secrets(ctx context.Context, prefix string, each func(name strin
 	return nil
 }
 
-// endOf returns what is greater than all names that begin with the prefix, and than no other
-// that is greater than it. The prefix is not empty.
-func endOf(prefix string) string {
-	last := len(prefix) - 1
-	return prefix[:last] + string([]byte{prefix[last] + 1})
-}
-
 // SecretsAfter implements accounts.Secrets.
 func (s *Store) SecretsAfter(ctx context.Context, prefix, after string, n int) (out []accounts.Secret, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		return query(conn, secretsAfter, n,
 			func(stmt *sqlite.Stmt) {
 				stmt.BindText(1, max(prefix, after))
-				stmt.BindText(2, endOf(prefix))
+				stmt.BindText(2, engine.Beyond(prefix))
 				stmt.BindInt64(3, int64(n))
 			},
 			func(stmt *sqlite.Stmt) {
