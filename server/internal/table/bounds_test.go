@@ -104,7 +104,7 @@ func bombs(t testing.TB) map[string]struct {
 		want []string
 	}
 	return map[string]bomb{
-		"commas":               {[]byte(header + strings.Repeat(",", 1<<20)), []string{"row 2", "256 columns"}},
+		"commas":               {[]byte(header + strings.Repeat(",", 1<<20)), []string{"row 2", "256 columns", "line break"}},
 		"commas without a row": {[]byte(strings.Repeat(",", 1<<20)), []string{"row 1", "256 columns"}},
 		"a line":               {[]byte(header + "1,2,3,4\n" + strings.Repeat("a", 1<<20)), []string{"row 3", "8 KiB", "quotation mark"}},
 		"an open quotation":    {[]byte(header + "1,\"2,3,4\n" + strings.Repeat("1,2,3,4\n", 1<<17)), []string{"row 2", "8 KiB", "quotation mark"}},
@@ -124,7 +124,7 @@ func bombs(t testing.TB) map[string]struct {
 		"a tag":               {xlsx(sheet, headXML+"<row "+strings.Repeat(`a="" `, 10_000)+"/>"), []string{"row 1", "8 KiB", ".csv"}},
 		"a comment":           {xlsx(sheet, headXML+"<!--"+strings.Repeat("a", 50<<10)+"-->"), []string{"row 1", "8 KiB"}},
 		"a doctype":           {xlsx(sheet, "<!DOCTYPE a ["+strings.Repeat("<!ENTITY a 'b'>", 3000)+"]>"), []string{"8 KiB"}},
-		"encodings":           {xlsx(sheet, strings.Repeat(`<?xml encoding="gbk"?>`, 1000)+headXML+rowXML), []string{"sheet1.xml", "encoding twice"}},
+		"encodings":           {xlsx(sheet, strings.Repeat(`<?xml encoding="gbk"?>`, 1000)+headXML+rowXML), []string{"sheet1.xml", "encoding twice", ".csv"}},
 		"cells":               {xlsx(sheet, headXML+strings.Repeat("<row>"+strings.Repeat("<c/>", 100)+"</row>", 50)), []string{"row 41", "4000 cells", ".csv"}},
 		"cells in a row":      {xlsx(sheet, headXML+"<row>"+strings.Repeat("<c/>", 300)), []string{"row 2", "256 columns"}},
 		"a cell far out":      {xlsx(sheet, headXML+`<row><c r="XFD2"><v>1</v></c></row>`), []string{"row 2", "256 columns"}},
@@ -134,8 +134,8 @@ func bombs(t testing.TB) map[string]struct {
 		"a row beyond":        {xlsx(sheet, headXML+`<row r="2001"/>`), []string{"row 2001", "1 to 2000"}},
 		"rows in disorder":    {xlsx(sheet, headXML+`<row r="9"/><row r="8"/>`), []string{"row 8 follows row 9"}},
 		"a text that lacks":   {xlsx(sheet, headXML+`<row><c t="s"><v>7</v></c></row>`), []string{"row 2, column A", "does not have"}},
-		"sheets":              {xlsx("xl/workbook.xml", "<workbook>"+strings.Repeat("<sheet/>", 200)), []string{"100 sheets"}},
-		"relationships":       {xlsx("xl/_rels/workbook.xml.rels", "<a>"+strings.Repeat("<Relationship/>", 200)), []string{"100 relationships"}},
+		"sheets":              {xlsx("xl/workbook.xml", "<workbook>"+strings.Repeat("<sheet/>", 200)), []string{"100 sheets", ".csv"}},
+		"relationships":       {xlsx("xl/_rels/workbook.xml.rels", "<a>"+strings.Repeat("<Relationship/>", 200)), []string{"100 relationships", ".csv"}},
 		"styles":              {xlsx("xl/styles.xml", "<a><cellXfs>"+strings.Repeat("<xf/>", 200)), []string{"100 styles", ".csv"}},
 		"encodings":           {xlsx(sheet, strings.Repeat(`<?xml encoding="gbk"?>`, 100)), []string{"sheet1.xml", "more than once"}},
 		"much behind a sheet": {xlsx(sheet, headXML+rowXML+strings.Repeat(" ", 1<<20)), []string{"256 KiB", "50 times", ".csv"}},

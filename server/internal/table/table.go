@@ -153,7 +153,7 @@ func ended(err error) error {
 
 var errLongCell = beyond("has a text of more than %d bytes; shorten it", MaxCellBytes)
 
-var errColumns = beyond("has more than %d columns", MaxColumns)
+var errColumns = beyond("has more than %d columns; see whether a line break or a quotation mark is missing", MaxColumns)
 
 // record takes in one record of the file.
 func (t *reader) record(number int, cells []string) error {

@@ -71,7 +71,7 @@ func (t *reader) openWorkbook() (*workbook, error) {
 			w.is1904 = isTrue(attr(&e, "date1904"))
 		case ok && e.Name.Local == "sheet":
 			if len(tabs) == w.most.names {
-				return beyond("has more than %d sheets", w.most.names)
+				return beyond("has more than %d sheets%s", w.most.names, asCSV)
 			}
 			tabs = append(tabs, clip(attr(&e, "id")))
 		}
@@ -129,7 +129,7 @@ func (a *archive) eachRelationship(folder, name string, f func(relationship)) er
 			return nil
 		}
 		if n++; n > a.most.names {
-			return beyond("has more than %d relationships", a.most.names)
+			return beyond("has more than %d relationships%s", a.most.names, asCSV)
 		}
 		if target := attr(&e, "Target"); len(target) <= maxPartName {
 			f(relationship{clip(attr(&e, "Id")), attr(&e, "Type"), partName(folder, target)})

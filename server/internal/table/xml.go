@@ -181,7 +181,7 @@ func (p *part) next() (xml.Token, error) {
 }
 
 // errEncodings means that a part names more than one encoding.
-var errEncodings = errors.New("names its encoding twice")
+var errEncodings = errors.New("names its encoding twice" + asCSV)
 
 // charset lets the decoder read on in another encoding than UTF-8. The decoder asks for it at
 // each declaration, wherever that stands, and each would put one more buffer before the others.
