@@ -139,7 +139,6 @@ type part struct {
 	depth   int
 	decoded bool // the encoding that the part names was taken
 	isUTF16 bool // and its text was decoded, whatever it says of its encoding
-	decoded bool // because it says what its encoding is
 }
 
 // newPart returns the part that r reads. It is in UTF-8 or, with a byte-order mark, in UTF-16
@@ -193,14 +192,10 @@ func (p *part) charset(label string, _ io.Reader) (io.Reader, error) {
 	if p.isUTF16 {
 		return p.text, nil
 	}
-	if p.decoded { // a file could have a million, each of which would decode the one before
-		return nil, errors.New("says more than once in which encoding it is")
-	}
 	e, err := htmlindex.Get(label)
 	if err != nil {
 		return nil, err
 	}
-	p.decoded = true
 	p.text = &bounded{r: bufio.NewReader(transform.NewReader(p.text.r, e.NewDecoder())), most: p.most.token}
 	return p.text, nil
 }
