@@ -259,6 +259,9 @@ func (g *Gate) lookAt(c *Conn, now int64) {
 	}
 }
 
+// Pressed reports whether strangers hold a quarter of what they may.
+func (g *Gate) Pressed() bool { return g.held[strangers].Load() > g.limits[strangers]/4 }
+
 // Held returns what the connections of strangers and of known callers weigh, in bytes, and
 // how many connections there are.
 func (g *Gate) Held() (strange, known int64, conns int) {

@@ -74,26 +74,32 @@ func gcPercent(heap uint64) int {
 }
 
 const (
-	// smallest is the bound of a small server's memory, of which gcLimit keeps the
-	// collector from taking more than it needs.
-	smallest = 112 << 20
+	// smallest is the bound of a small server's memory, and smallestPressed that while
+	// strangers hold much of it.
+	smallest        = 112 << 20
+	smallestPressed = 96 << 20
 	// limitStep is by how much the bound changes at least: to set it stops all calls for a
 	// moment.
 	limitStep = 16 << 20
 )
 
 // gcLimit returns what a server with a heap of so many bytes should stay below, in bytes
-// that Go has from the system. While callers do their worst, some of the heap is for them,
-// and garbage comes faster than the collector is done: with gcPercent alone a city's server
-// had twice as much then.
-func gcLimit(heap uint64) int64 {
-	return int64(max(smallest, (heap+heap*leastPercent/100+roomToGrow/2+limitStep-1)/limitStep*limitStep))
+// that Go has from the system. Callers can make garbage faster than the collector is done,
+// and those without a token do so for nothing. With gcPercent alone a city's server had
+// twice as much while they did.
+func gcLimit(heap uint64, pressed bool) int64 {
+	least, room := uint64(smallest), uint64(roomToGrow/2)
+	if pressed {
+		least, room = smallestPressed, roomToGrow/4
+	}
+	return int64(max(least, (heap+heap*leastPercent/100+room+limitStep-1)/limitStep*limitStep))
 }
 
 // paceCollector sets Go's collector by the size of the heap from now on, after each of its
-// runs, until the function that it returns is called. GOGC in the environment overrides
-// it. A limit that is set before, by flag or GOMEMLIMIT, stays where it is less.
-func paceCollector() (stop func()) {
+// runs, until the function that it returns is called. pressed says whether strangers hold
+// much. GOGC in the environment overrides it. A limit that is set before, by flag or
+// GOMEMLIMIT, stays where it is less.
+func paceCollector(pressed func() bool) (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
@@ -108,7 +114,7 @@ func paceCollector() (stop func()) {
 			now = percent
 			debug.SetGCPercent(percent)
 		}
-		if want := min(least, gcLimit(heap)); want != limit {
+		if want := min(least, gcLimit(heap, pressed())); want != limit {
 			limit = want
 			debug.SetMemoryLimit(want)
 		}

@@ -37,9 +37,13 @@ func TestGCPercent(t *testing.T) {
 
 // A city's server stays small whatever callers do, and a large one has what it needs.
 func TestGCLimit(t *testing.T) {
-	for heap, want := range map[uint64]int64{0: 112, 40: 112, 64: 128, 100: 176, 1000: 1344} {
-		if got := gcLimit(heap<<20) >> 20; got != want {
-			t.Errorf("a heap of %d MiB: got %d MiB, want %d", heap, got, want)
+	for _, test := range []struct {
+		heap          uint64
+		calm, pressed int64
+	}{{0, 112, 96}, {40, 112, 96}, {64, 128, 112}, {100, 176, 160}, {1000, 1344, 1328}} {
+		calm, pressed := gcLimit(test.heap<<20, false)>>20, gcLimit(test.heap<<20, true)>>20
+		if calm != test.calm || pressed != test.pressed {
+			t.Errorf("a heap of %d MiB: got %d MiB, and %d while strangers hold much, want %d and %d", test.heap, calm, pressed, test.calm, test.pressed)
 		}
 	}
 }
@@ -48,7 +52,7 @@ func TestGCLimit(t *testing.T) {
 func TestPaceCollector(t *testing.T) {
 	t.Setenv("GOGC", "")
 	before := debug.SetGCPercent(100)
-	stop := paceCollector()
+	stop := paceCollector(func() bool { return false })
 	t.Cleanup(func() {
 		stop()
 		debug.SetGCPercent(before)

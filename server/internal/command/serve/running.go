@@ -191,7 +191,7 @@ func start(ctx context.Context, stored StoreConfig, c Config, stderr io.Writer, 
 	r = &Running{
 		Address: listener.Addr().String(), Ready: ready, Failed: make(chan error, 2),
 		log: log, logged: out, lines: lines, gate: gate, grpc: server, vitals: newVitals(health, server.GetServiceInfo()), problems: problems, store: store, where: where, patient: c.ShutdownTimeout,
-		stopping: stopping, unpace: paceCollector(),
+		stopping: stopping, unpace: paceCollector(gate.Pressed),
 		people: people, roster: roster, checkIns: checkIns, keeper: keeper, snapshots: snapshots, time: keeping,
 		verification: newVerification(log, altered, keeping.Now),
 	}
