@@ -41,9 +41,9 @@ func (s *Service) Held(username string) int {
 // Remembered returns how many failures count for a username.
 func (s *Service) Remembered(username string) int {
 	t := s.throttle
+	b := t.of(s.projection.State().named(username), username, "")[0]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := t.of(s.projection.State().named(username), username, "")[0]
 	return b.counts.get(b.key, s.Now()).n
 }
 

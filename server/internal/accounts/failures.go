@@ -171,6 +171,23 @@ func (s *sketch) get(key string, now time.Time) failures {
 	return least
 }
 
+// forgive takes back up to n failures of the key, and reports whether there were any. Keys
+// that share a cell with it may count too few by as many, where they have as many as it has;
+// nobody can choose such keys.
+func (s *sketch) forgive(key string, n int, now time.Time) bool {
+	least := s.get(key, now)
+	if least.n == 0 {
+		return false
+	}
+	for row := range s.rows {
+		cell := s.cell(row, key)
+		if f := failuresOf(*cell, now); f.n == least.n {
+			*cell = cellOf(failures{max(0, f.n-n), f.last})
+		}
+	}
+	return true
+}
+
 func (s *sketch) put(key string, f failures, now time.Time) {
 	for row := range s.rows {
 		cell := s.cell(row, key)

@@ -20,14 +20,16 @@ func TestKnownDevice(t *testing.T) {
 	w := newQuickWorld(t, unnoticed)
 	locked := func() {
 		for i := range 12 { // of the name and of the address
-			_, _, err := w.Login(t.Context(), accounts.SignIn{Username: "root", Password: "wrong", Address: "10.0.0.9"})
+			_, _, err := w.Login(t.Context(), accounts.SignIn{Username: "root", Password: "wrong", Address: "10.0.0.8"})
 			if !errors.Is(err, accounts.ErrSignIn) && !errors.Is(err, accounts.ErrThrottled) {
 				t.Fatal(err)
 			}
-			_, _, _ = w.Login(t.Context(), accounts.SignIn{Username: fmt.Sprint("name", i), Password: "wrong", Address: "10.0.0.9"})
+			for j := range 3 {
+				_, _, _ = w.Login(t.Context(), accounts.SignIn{Username: fmt.Sprint("name", i, j), Password: "wrong", Address: "10.0.0.9"})
+			}
 			w.advance(time.Second)
 		}
-		_, _, err := w.Login(t.Context(), of("root", "10.0.0.9"))
+		_, _, err := w.Login(t.Context(), of("root", "10.0.0.10")) // where it never was
 		wantError(t, "root from nowhere", err, accounts.ErrThrottled)
 	}
 	with := func(in accounts.SignIn, token string) accounts.SignIn {

@@ -136,6 +136,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	if !right {
 		return nil, Tokens{}, ErrSignIn
 	}
+	s.throttle.signedIn(a.ID, in.Address, s.Now())
 	if record.OneTime {
 		if in.NewPassword == "" {
 			return nil, Tokens{}, &sites.FieldError{Field: "new_password", Err: ErrPasswordChange}

@@ -57,14 +57,15 @@ type throttle struct {
 	// names are those of accounts, and nobodys all others: who has an account is not told by
 	// what is remembered of others.
 	names              *failureTable
-	devices            *deviceTable
+	devices, placed    *deviceTable
 	nobodys, addresses *sketch
+	places             *places
 	// gates are where tries are under way, by the buckets' keys.
 	gates map[string]*gate
 }
 
 func newThrottle() *throttle {
-	return &throttle{names: newFailureTable(), devices: newDeviceTable(), nobodys: newSketch(), addresses: newSketch(), gates: map[string]*gate{}}
+	return &throttle{names: newFailureTable(), devices: newDeviceTable(), placed: newDeviceTable(), nobodys: newSketch(), addresses: newSketch(), places: newPlaces(), gates: map[string]*gate{}}
 }
 
 // A bucket is where the failures are counted of all tries that have something in common.
@@ -97,13 +98,12 @@ type ending struct {
 func newEnding() *ending { return &ending{done: make(chan struct{})} }
 
 // of returns the buckets of a try to sign in to an account, which is nil where there is none
-// with the name.
+// with the name. From a network where it was signed in to before, and from the server's own
+// machine, what strangers fail elsewhere does not count.
 func (t *throttle) of(a *Account, name, address string) []bucket {
-	n := bucket{"name/" + name, triesOfName, longestOfName, t.nobodys}
-	if a != nil {
-		n.counts = t.names
-	}
-	return []bucket{n, {"address/" + network(address), triesOfAddress, longestOfAddress, t.addresses}}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return []bucket{t.nameBucket(a, name, address), {"address/" + network(address), triesOfAddress, longestOfAddress, t.addresses}}
 }
 
 // ofDevice returns the buckets of a try by a device that has been signed in to the account.
