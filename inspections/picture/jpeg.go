@@ -321,10 +321,14 @@ func (p *Picture) assemble(f *jpegFile) error {
 		if !q.needed {
 			continue
 		}
-		var err error
-		if q.joined {
+		anew, err := q.assembleTables(p.src)
+		switch {
+		case err != nil:
+		case anew != nil:
+			err = p.add(anew)
+		case q.joined:
 			err = p.keep(q.at, q.n)
-		} else {
+		default:
 			err = p.add(q.bytes)
 		}
 		if err != nil {

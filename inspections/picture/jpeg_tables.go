@@ -1,6 +1,11 @@
 package picture
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+)
 
 // maxJPEGParts bounds the segments and scans of a JPEG that may be kept.
 const maxJPEGParts = 4 * maxPieces
@@ -9,6 +14,16 @@ const maxJPEGParts = 4 * maxPieces
 type jpegPart struct {
 	piece
 	needed bool
+	tables []jpegDefined
+	whole  bool // whether all of it is kept where any of it is
+}
+
+// A jpegDefined is a table in a segment, whose bytes are from up to to of what follows the
+// segment's length.
+type jpegDefined struct {
+	jpegTable
+	from, to int
+	needed   bool
 }
 
 // A jpegTable names what a segment defines for the scans behind it: a table of its class and
@@ -23,9 +38,9 @@ const (
 	restartInterval
 )
 
-// keep adds a part. Where it defines tables it is needed once a scan needs one of them, so
+// keep adds a part. Where it defines tables, those of them are needed that a scan needs, so
 // that nothing can be put into tables which no scan uses.
-func (f *jpegFile) keep(q piece, needed bool, tables ...jpegTable) error {
+func (f *jpegFile) keep(q piece, needed bool, tables ...jpegDefined) error {
 	if len(f.parts) == maxJPEGParts {
 		return fmt.Errorf("%w: JPEG: it has too many parts", ErrNotPicture)
 	}
@@ -33,38 +48,75 @@ func (f *jpegFile) keep(q piece, needed bool, tables ...jpegTable) error {
 		f.latest = map[jpegTable]int{}
 	}
 	for _, t := range tables {
-		f.latest[t] = len(f.parts)
+		f.latest[t.jpegTable] = len(f.parts)
 	}
-	f.parts = append(f.parts, jpegPart{q, needed})
+	f.parts = append(f.parts, jpegPart{q, needed, tables, needed || !q.joined})
 	return nil
 }
 
+// needs notes that a scan needs the table.
+func (f *jpegFile) needs(t jpegTable) {
+	i, ok := f.latest[t]
+	if !ok {
+		return
+	}
+	part := &f.parts[i]
+	part.needed = true
+	for j := range part.tables {
+		if part.tables[j].jpegTable == t {
+			part.tables[j].needed = true
+		}
+	}
+}
+
+// assembleTables returns a segment anew with those of its tables that are needed, or nil
+// where it can stay as it is.
+func (q *jpegPart) assembleTables(src io.ReaderAt) ([]byte, error) {
+	lacks := func(t jpegDefined) bool { return !t.needed }
+	if q.whole || !slices.ContainsFunc(q.tables, lacks) {
+		return nil, nil
+	}
+	b := make([]byte, q.n)
+	if n, err := src.ReadAt(b, q.at); n < len(b) {
+		return nil, err
+	}
+	out := slices.Clone(b[:4])
+	for _, t := range q.tables {
+		if t.needed {
+			out = append(out, b[4+t.from:4+t.to]...)
+		}
+	}
+	binary.BigEndian.PutUint16(out[2:], uint16(len(out)-2))
+	return out, nil
+}
+
 // tablesOf returns what a segment defines, and whether each once.
-func tablesOf(code byte, data []byte) (out []jpegTable, once bool) {
+func tablesOf(code byte, data []byte) (out []jpegDefined, once bool) {
 	once = true
-	add := func(t jpegTable) {
+	at := 0
+	add := func(t jpegTable, n int) {
 		for _, other := range out {
-			once = once && other != t
+			once = once && other.jpegTable != t
 		}
 		if once {
-			out = append(out, t)
+			out = append(out, jpegDefined{jpegTable: t, from: at, to: at + n})
 		}
+		at += n
 	}
 	switch code {
 	case dri:
-		add(jpegTable{class: restartInterval})
+		add(jpegTable{class: restartInterval}, len(data))
 	case dqt:
-		for ; len(data) > 0; data = data[1+64<<(data[0]>>4):] {
-			add(jpegTable{quantization, data[0] & 15})
+		for at < len(data) {
+			add(jpegTable{quantization, data[at] & 15}, 1+64<<(data[at]>>4))
 		}
 	case dht:
-		for len(data) > 0 {
-			add(jpegTable{data[0] >> 4, data[0] & 15})
+		for at < len(data) {
 			n := 17
-			for _, k := range data[1:17] {
+			for _, k := range data[at+1 : at+17] {
 				n += int(k)
 			}
-			data = data[n:]
+			add(jpegTable{data[at] >> 4, data[at] & 15}, n)
 		}
 	}
 	return out, once
@@ -72,11 +124,7 @@ func tablesOf(code byte, data []byte) (out []jpegTable, once bool) {
 
 // uses notes the tables that a scan with the header needs.
 func (f *jpegFile) uses(header []byte) {
-	need := func(class, id byte) {
-		if i, ok := f.latest[jpegTable{class, id}]; ok {
-			f.parts[i].needed = true
-		}
-	}
+	need := func(class, id byte) { f.needs(jpegTable{class, id}) }
 	need(restartInterval, 0)
 	n := int(header[0])
 	from, high := header[1+2*n], header[3+2*n]>>4

@@ -107,6 +107,15 @@ func TestPlantedTables(t *testing.T) {
 		if _, kept := clean(t, planted); bytes.Contains(kept, []byte("Deng")) {
 			t.Errorf("%s: a table that no scan uses is left", name)
 		}
+		// Nor is one beside those that are used.
+		for code, table := range map[byte]string{dqt: "\x03" + text[:64], dht: "\x13" + codes[1:]} {
+			at := bytes.Index(file, []byte{0xff, code})
+			end := at + 2 + int(file[at+2])<<8 + int(file[at+3])
+			beside := slices.Concat(file[:at], segment(code, table+string(file[at+4:end])), file[end:])
+			if _, kept := clean(t, beside); !bytes.Equal(kept, file) {
+				t.Errorf("%s: of tables in one segment, %d bytes stay of %d", name, len(kept), len(file))
+			}
+		}
 		for _, twice := range [][]byte{segment(dqt, "\x00"+text[:64]+"\x00"+text[:64]), segment(dht, codes+codes)} {
 			if _, err := readAll(slices.Concat(head, twice, rest), Limits{}); !errors.Is(err, ErrNotPicture) || !strings.Contains(err.Error(), "a table twice") {
 				t.Errorf("%s: got %v, want it to say that a table comes twice", name, err)
