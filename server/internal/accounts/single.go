@@ -7,9 +7,9 @@ import (
 	"xuncha/ledger"
 )
 
-// A single is held by one who asks the store while others wait for what comes of it. Those
-// leave with their own deadlines, and no more than maxAsking wait: a store that does not
-// answer keeps nobody else, and a stranger's calls fill nothing.
+// A single is a lock that one call holds while it asks the store, and the others wait for
+// the outcome. Each waits no longer than its own deadline, and at most maxAsking wait, so that
+// strangers' calls cannot fill a connection while a store does not answer.
 type single struct{ held, waiting chan struct{} }
 
 func newSingle() single {

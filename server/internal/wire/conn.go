@@ -158,8 +158,9 @@ func (c *Conn) heard(f frame) {
 	}
 }
 
-// Opened returns the stream whose header list was read last, with so many fields, for which
-// a method is called now. Returned must be called when that has returned.
+// Opened returns the stream whose headers were read last, and whose method is called now.
+// fields is how many fields its header list has. Returned must be called once the method has
+// returned.
 func (c *Conn) Opened(fields int) *Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -122,9 +122,9 @@ func (c *certificate) faults(now time.Time) (out []fault) {
 	return out
 }
 
-// mayReplace returns nil where the certificate may take the place of the one in use: clients
-// refuse it for no reason for which they do not refuse that one too, and, where they do not,
-// it is for the same server and has what leads to its authority.
+// mayReplace returns why the certificate may not take the place of the one in use, or nil. It
+// must have no kind of fault that the one in use does not have. Where that has none at all, it
+// must also be for the same server, and come with what leads to its authority.
 func (c *certificate) mayReplace(used *certificate, now time.Time) error {
 	known := used.faults(now)
 	for _, f := range c.faults(now) {

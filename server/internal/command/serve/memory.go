@@ -74,12 +74,11 @@ func gcPercent(heap uint64) int {
 }
 
 const (
-	// smallest is the bound of a small server's memory, and smallestPressed that while
-	// strangers hold much of it.
+	// smallest is the least limit, which a city's server has, and smallestPressed the least
+	// while strangers hold much. With less, the collector would run for nothing.
 	smallest        = 112 << 20
 	smallestPressed = 96 << 20
-	// limitStep is by how much the bound changes at least: to set it stops all calls for a
-	// moment.
+	// limitStep is the least change of the limit: to set it stops all calls for a moment.
 	limitStep = 16 << 20
 )
 
