@@ -396,6 +396,7 @@ const maxViolations = 20
 // reason, the fields that it is about, when to retry, and a sentence in the
 // caller's language.
 func toStatus(ctx context.Context, err error, requestID string) *status.Status {
+	chinese := wantsChinese(ctx)
 	var fields []*errdetails.BadRequest_FieldViolation
 	violate := func(field string, err error) {
 		m := meaningOf(err)
@@ -404,7 +405,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 		}
 		fields = append(fields, &errdetails.BadRequest_FieldViolation{
 			Field: field, Description: err.Error(), Reason: reasonName(m.reason),
-			LocalizedMessage: localized(ctx, said(field, err)),
+			LocalizedMessage: localizedIn(chinese, said(field, err)),
 		})
 	}
 	m := meaningOf(err)
@@ -453,7 +454,7 @@ func toStatus(ctx context.Context, err error, requestID string) *status.Status {
 	if m.retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(m.retry)})
 	}
-	details = append(details, localized(ctx, m.words()))
+	details = append(details, localizedIn(chinese, m.words()))
 	st := status.New(m.code, message)
 	if with, err := st.WithDetails(details...); err == nil {
 		st = with
@@ -480,13 +481,30 @@ func reasonName(r xunchav1.ErrorReason) string {
 // in simplified Chinese, which its readers understand better than English.
 var languages = language.NewMatcher([]language.Tag{language.English, language.SimplifiedChinese, language.TraditionalChinese})
 
-// localized returns the sentence in the language that the call's
-// accept-language prefers, as RFC 9110, section 12.5.4, has it. One that cannot
-// be read prefers none.
-func localized(ctx context.Context, m word) *errdetails.LocalizedMessage {
+// mostLanguages is how many bytes of accept-language are read: three times what browsers
+// send. A caller without a token can send 32 KiB, and each language takes time.
+const mostLanguages = 128
+
+// wantsChinese reports whether the call's accept-language prefers Chinese, as RFC 9110,
+// section 12.5.4, has it. One that cannot be read prefers neither.
+func wantsChinese(ctx context.Context) bool {
 	header := strings.Join(metadata.ValueFromIncomingContext(ctx, "accept-language"), ",")
+	if len(header) > mostLanguages { // the first ones are mostly those that are preferred
+		header = header[:max(0, strings.LastIndexByte(header[:mostLanguages], ','))]
+	}
 	wanted, _, _ := language.ParseAcceptLanguage(header)
-	if _, i, _ := languages.Match(wanted...); i > 0 {
+	_, i, _ := languages.Match(wanted...)
+	return i > 0
+}
+
+// localized returns the sentence in the language of the call's caller.
+func localized(ctx context.Context, m word) *errdetails.LocalizedMessage {
+	return localizedIn(wantsChinese(ctx), m)
+}
+
+// localizedIn returns the sentence in Chinese or in English.
+func localizedIn(chinese bool, m word) *errdetails.LocalizedMessage {
+	if chinese {
 		return &errdetails.LocalizedMessage{Locale: "zh-CN", Message: m.zh}
 	}
 	return &errdetails.LocalizedMessage{Locale: "en", Message: m.en}

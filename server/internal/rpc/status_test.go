@@ -186,6 +186,27 @@ func TestLanguage(t *testing.T) {
 	if got := localized(ctx, internal.words()).Locale; got != "zh-CN" {
 		t.Errorf("two headers: got %s, want zh-CN", got)
 	}
+	// Of a long one the first languages count.
+	ctx = metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", strings.Repeat("zh-CN,", 50)+strings.Repeat("x", 5000)))
+	if got := localized(ctx, internal.words()).Locale; got != "zh-CN" {
+		t.Errorf("a long header: got %s, want zh-CN", got)
+	}
+}
+
+// TestManyLanguages ensures that whoever sends 30 KiB of languages cannot let a refusal cost
+// much: each of 10,000 was read, for each field that was wrong.
+func TestManyLanguages(t *testing.T) {
+	cost := func(languages string) float64 {
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("accept-language", languages))
+		var many []error
+		for range maxViolations {
+			many = append(many, &sites.FieldError{Field: "f", Err: errUTF8})
+		}
+		return testing.AllocsPerRun(3, func() { toStatus(ctx, sites.JoinFaults(many...), "") })
+	}
+	if one, many := cost("zh"), cost(strings.Repeat("zh,", 10_000)); many > 2*one {
+		t.Errorf("a refusal allocates %v times, and with one language %v times", many, one)
+	}
 }
 
 // rawCodec sends bytes as they are.
