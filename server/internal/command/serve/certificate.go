@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +42,7 @@ type fault struct {
 // readCertificate reads a certificate and its key, both in PEM. The error is that of a pair
 // with which no connection can be made. What else is wrong is in faults.
 func readCertificate(cert, key []byte) (*certificate, error) {
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := pairOf(cert, key)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +67,31 @@ func readCertificate(cert, key []byte) (*certificate, error) {
 		c.chain = "none of the other certificates in its file has signed it"
 	}
 	return c, nil
+}
+
+// maxBefore is how many certificates may stand before the one that fits the key.
+const maxBefore = 10
+
+// pairOf returns the certificate that fits the key, and behind it the others of the file, of
+// which any may stand first. The error is that of the first.
+func pairOf(cert, key []byte) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(cert, key)
+	if err == nil {
+		return pair, nil
+	}
+	var before []byte
+	for range maxBefore {
+		block, rest := pem.Decode(cert)
+		if block == nil || len(rest) == 0 {
+			break
+		}
+		before = append(before, pem.EncodeToMemory(block)...)
+		if pair, wrong := tls.X509KeyPair(append(rest[:len(rest):len(rest)], before...), key); wrong == nil {
+			return pair, nil
+		}
+		cert = rest
+	}
+	return tls.Certificate{}, err
 }
 
 // cutOff reports whether something that has begun in a PEM file does not end.

@@ -350,16 +350,18 @@ func TestChainInOrder(t *testing.T) {
 	a := testcert.New(t)
 	under := a.Under(t)
 	cert, key := under.Issue(t, "server")
-	w := newTLSWorld(t, a, tlsConfig{TLSCert: filepath.Join(t.TempDir(), "chain"), TLSKey: key}.with(t, cert, a.File, under.File))
-	var got []string
-	for _, der := range w.config.Load().Certificates[0].Certificate {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
+	for _, files := range [][]string{{cert, a.File, under.File}, {a.File, under.File, cert}, {under.File, cert, a.File}} {
+		w := newTLSWorld(t, a, tlsConfig{TLSCert: filepath.Join(t.TempDir(), "chain"), TLSKey: key}.with(t, files...))
+		var got []string
+		for _, der := range w.config.Load().Certificates[0].Certificate {
+			c, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, c.Subject.CommonName)
 		}
-		got = append(got, c.Subject.CommonName)
-	}
-	if want := "server intermediate authority"; strings.Join(got, " ") != want || w.log.Len() > 0 {
-		t.Errorf("got %s, want %s; it says %s", got, want, &w.log)
+		if want := "server intermediate authority"; strings.Join(got, " ") != want || w.log.Len() > 0 {
+			t.Errorf("got %s, want %s; it says %s", got, want, &w.log)
+		}
 	}
 }
