@@ -24,11 +24,23 @@ var commonWords string
 // leastWord is the length in bytes below which a word says nothing about a password.
 const leastWord = 4
 
+// leastKinds is how many different characters, beside spaces, a password has at least.
+const leastKinds = 4
+
 // shortRepeat is the length in bytes up to which nothing makes a password by being repeated.
 const shortRepeat = MinPassword / 2
 
 // isCommon reports whether a password is among the first that somebody would try.
 func isCommon(password, username string) bool {
+	kinds := map[rune]bool{}
+	for _, r := range password {
+		if !unicode.IsSpace(r) {
+			kinds[r] = true
+		}
+	}
+	if len(kinds) < leastKinds {
+		return true
+	}
 	whole := plainOf(password)
 	plain := onceOf(whole)
 	if isWalk(plain) || len(plain) < len(whole) && len(plain) <= shortRepeat {

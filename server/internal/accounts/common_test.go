@@ -74,7 +74,8 @@ func TestCommonPasswords(t *testing.T) {
 		"abcabcabcabcabc", "woaini1314woaini1314", "woaini520520520", "woaini5201314520", "Woaini123456789", "zhangwei1234567",
 		"wangxiaoming123456", "li.wei 123456789", "ｐａｓｓｗｏｒｄ１２３４５６７", "iloveyou 20242024", "qwerty123456789", "a12345678901234",
 		"manchesterunited", "5201314520131452", "zhongguo12345678", "administrator123", "xuncha2026xuncha2026", "li.weili.weili.wei",
-		"Li.Wei-20240101-", "letmeinletmeinletmein", "monkeymonkey12345",
+		"Li.Wei-20240101-", "letmeinletmeinletmein", "monkeymonkey12345", "...............", "- - - - - - - - -", "              a",
+		"。。。。。。。。。。。。。。。", "天天天天天天天天天天天天天天天", "+-+-+-+-+-+-+-+-*",
 	} {
 		if err := CheckPassword("password", p, "li.wei"); !strings.Contains(errText(err), "commonly") {
 			t.Errorf("%q: got %v, want it to be refused as a common one", p, err)
@@ -83,7 +84,7 @@ func TestCommonPasswords(t *testing.T) {
 	for _, p := range []string{
 		"correct horse battery", "another horse battery", "correct horse battery staple", "我的密码是一句很长的话没有人知道", "kite-Marble-73-otter",
 		"zhangwei loves red lanterns", "abcd-efgh-ijkl-mnop", "13908261234 tea", "xk4t-9pqw-77ab-zz3m-1", "woaini de ren zai nali", "my password is no secret",
-		"九月的雨下在广安的老街上还没有停",
+		"九月的雨下在广安的老街上还没有停", "woxihuanchipingguo", "haohaoxuexitiantianxiangshang", "sichuanguangan511600", "laowangdegou2019",
 	} {
 		if err := CheckPassword("password", p, "li.wei"); err != nil {
 			t.Errorf("%q: got %v, want it to be taken", p, err)
