@@ -2,6 +2,7 @@ package picture
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -65,7 +66,15 @@ func (p *Picture) Thumbnail(more func() error) (_ []byte, err error) {
 	}
 	shown, err := p.small(more)
 	if err == nil && shown == nil {
-		shown, err = p.decode(more)
+		if shown, err = p.decode(more); errors.Is(err, ErrNotPicture) && p.ContentType == JPEG && !p.largeJPEG() {
+			// image/jpeg knows fewer kinds of JPEG than other programs do.
+			switch m, again := p.eighth(more); {
+			case m != nil:
+				shown, err = m, nil
+			case again != nil && !errors.Is(again, ErrNotPicture):
+				err = again
+			}
+		}
 	}
 	if err == nil {
 		shown, err = halved(shown, more)

@@ -55,6 +55,27 @@ func TestEighth(t *testing.T) {
 	}
 }
 
+// TestThumbnailOfOthers holds that there is a thumbnail of a small JPEG that image/jpeg does not
+// decode and other programs do: it shows the mean of each block.
+func TestThumbnailOfOthers(t *testing.T) {
+	const name = "progressive_restart_420.jpg"
+	if _, err := decode(testFile(t, name)); err == nil {
+		t.Fatalf("image/jpeg decodes %s", name)
+	}
+	p, err := readAll(testFile(t, name), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := p.Thumbnail(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(small)
+	if err != nil || got.Bounds().Size() != image.Pt(97, 71) {
+		t.Errorf("got %v, %v", got.Bounds(), err)
+	}
+}
+
 // TestThumbnailColours holds that thumbnails have the colours of the picture, also of one that
 // is shown in an eighth of its size, and of a lossy WebP, whose numbers mean others than a
 // JPEG's.
