@@ -26,6 +26,7 @@ func TestWalkWebP(t *testing.T) {
 			"text as long as the picture":  slices.Concat(image[:head], text[:len(image)-head]),
 			"half of the picture":          image[:len(image)/2],
 			"the picture, and text behind": slices.Concat(image, text),
+			"the picture, and a word":      slices.Concat(image, text[:12]),
 		} {
 			fake := webpFile(webpChunk(kind, data))
 			if _, err := readAll(fake, Limits{}); !errors.Is(err, ErrNotPicture) {
@@ -91,6 +92,18 @@ func TestWalkPNG(t *testing.T) {
 	}
 	if _, err := readAll(with(grey, text[:4000]), Limits{Enough: func() bool { return true }}); err != nil {
 		t.Errorf("text, where that is enough: %v", err)
+	}
+	for kind, content := range map[string]string{
+		"cHRM": text[:32], "gAMA": text[:4], "sRGB": text[:1], "cICP": text[:4], "mDCV": text[:24], "cLLI": text[:8], "sBIT": text[:1], "tRNS": "",
+	} {
+		if _, kept := clean(t, with(grey, rows, chunk(kind, []byte(content)))); !bytes.Equal(kept, with(grey, rows)) {
+			t.Errorf("%s of letters is left", kind)
+		}
+	}
+	colours := with(grey, rows, chunk("cHRM", []byte("\x00\x00\x7a\x26\x00\x00\x80\x84\x00\x00\xfa\x00\x00\x00\x80\xe8\x00\x00\x75\x30\x00\x00\xea\x60\x00\x00\x3a\x98\x00\x00\x17\x70")),
+		chunk("gAMA", []byte("\x00\x00\xb1\x8f")), chunk("sRGB", []byte("\x00")), chunk("cICP", []byte("\x0c\x0d\x00\x01")), chunk("sBIT", []byte("\x08")))
+	if _, kept := clean(t, colours); !bytes.Equal(kept, colours) {
+		t.Error("colours that are some are changed")
 	}
 	// What shows nothing is left out.
 	_, kept := clean(t, with(header(1, 1, 8, 2, 0), "\x00abc", palette, chunk("tRNS", []byte(text[:40]))))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
 var pngSignature = []byte("\x89PNG\r\n\x1a\n")
@@ -18,6 +19,42 @@ var pngSignature = []byte("\x89PNG\r\n\x1a\n")
 var pngKept = map[string]int64{
 	"cHRM": 32, "gAMA": 4, "sRGB": 1, "cICP": 4, "mDCV": 24, "cLLI": 8, // of the whole picture's colours
 	"sBIT": 0, "tRNS": 0, "PLTE": 0,
+}
+
+// sBITs is the length of an sBIT chunk by colour type (W3C PNG, 11.3.2.5).
+var sBITs = map[byte]int64{0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+// plausible reports whether the numbers of a chunk that is kept can be of a picture. Those that
+// letters make are far beyond (W3C PNG, 11.3.2).
+func plausible(kind string, b []byte) bool {
+	const (
+		chromaticity = 200_000     // of 100,000 parts; those of real colours are below one
+		gamma        = 10_000_000  // of 100,000 parts
+		luminance    = 100_000_000 // of 10,000 parts of a candela per square metre
+	)
+	largest := func(b []byte) (most uint32) {
+		for ; len(b) > 0; b = b[4:] {
+			most = max(most, binary.BigEndian.Uint32(b))
+		}
+		return most
+	}
+	switch kind {
+	case "sBIT":
+		return slices.Min(b) >= 1 && slices.Max(b) <= 16
+	case "cHRM":
+		return largest(b) <= chromaticity
+	case "gAMA":
+		return largest(b) <= gamma
+	case "sRGB":
+		return b[0] <= 3
+	case "cICP":
+		return b[2] == 0 && b[3] <= 1
+	case "mDCV":
+		return largest(b[16:]) <= luminance
+	case "cLLI":
+		return largest(b) <= luminance
+	}
+	return true
 }
 
 // bitsOf has, for each colour type, how many bits a pixel has for each bit of
@@ -67,7 +104,8 @@ func (p *Picture) readPNG(r *reader) error {
 			return err
 		}
 		keep := false
-		switch kept, ok := pngKept[kind]; {
+		kept, known := pngKept[kind]
+		switch {
 		case kind == "IHDR":
 			if want, err = p.pngHeader(small); err != nil {
 				return err
@@ -124,12 +162,16 @@ func (p *Picture) readPNG(r *reader) error {
 					return err
 				}
 			}
-		case ok:
-			keep = n == kept || kind == "sBIT" && n >= 1 && n <= 4 || kind == "tRNS" && (colours == 0 && n == 2 || colours == 2 && n == 6 || colours == 3 && n >= 1 && n <= palette)
+		case kind == "tRNS":
+			keep = colours == 0 && n == 2 || colours == 2 && n == 6 || colours == 3 && n >= 1 && n <= palette
+		case known:
+			keep = (kept > 0 && n == kept || kind == "sBIT" && n == sBITs[colours]) && plausible(kind, small)
 		case kind[0]&0x20 == 0:
 			return wrong("is of a kind that is not supported")
 		}
-		seen[kind] = true
+		if known || kind == "IHDR" || kind == "iCCP" || kind == "eXIf" {
+			seen[kind] = true // a file can have a million kinds that nobody knows
+		}
 		behind = behind || len(data) > 0 && kind != "IDAT"
 		if keep {
 			if err := p.keep(start, 12+n); err != nil {

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// A partition may end up to so many bytes before its last, which encoders fill up, and a
-	// decoder may look at so many behind it.
-	maxBehindPartition, maxPastPartition = 64, 4
+	// A partition may end up to so many bytes before its last, since encoders write out whole
+	// words, and a decoder may look at so many behind it.
+	maxBehindPartition, maxPastPartition = 8, 4
 	// maxVP8Header is how many bytes of a lossy image come before its first partition.
 	maxVP8Header = 10
 )

@@ -16,8 +16,8 @@ const (
 	// takes more, only as much is looked at as tells an image from something else.
 	maxLossless  = 160 << 20
 	lookedAtOnly = 4 << 10
-	// maxBehindLossless is how many bytes an encoder may leave behind its last bit.
-	maxBehindLossless = 16
+	// maxBehindLossless is how many bytes an encoder may leave behind its last bit, of a word.
+	maxBehindLossless = 8
 )
 
 // goOverWebP goes over the compressed data of the image, and of its transparency where that is
