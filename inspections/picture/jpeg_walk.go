@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -124,6 +125,9 @@ func (w *jpegWalk) table(class int, id byte) (*huffman, error) {
 	}
 	c := &w.tables[class][id]
 	if c.made == nil {
+		if class == 0 && len(c.values) > 0 && slices.Max(c.values) > maxSize {
+			return nil, fmt.Errorf("%w: JPEG: a table of codes has sizes that do not exist", ErrNotPicture)
+		}
 		if c.made = readHuffman(c.lengths, c.values, class == 1); c.made == nil {
 			return nil, fmt.Errorf("%w: JPEG: a table of codes has too many", ErrNotPicture)
 		}
@@ -289,8 +293,8 @@ func (w *jpegWalk) behind(s *bitReader) error {
 	}
 	end := s.r.at
 	err := scan(s.r)
-	if errors.Is(err, errShort) && s.r.end-end <= maxBehindScan {
-		s.r.at = s.r.end
+	if errors.Is(err, errShort) {
+		s.r.at = s.r.end // the marker of the end lacks, and is put there
 	} else if err != nil {
 		return err
 	}

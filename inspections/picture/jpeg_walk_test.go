@@ -84,6 +84,21 @@ func TestBehindScan(t *testing.T) {
 		if _, kept := clean(t, padded); !bytes.Equal(kept, padded) {
 			t.Errorf("%s with padding: %d bytes became %d others", name, len(padded), len(kept))
 		}
+		// Nor need the marker of the end be there, as in a file that is filled up to a sector.
+		for _, filler := range []string{"\x00", "\xff"} {
+			full := slices.Concat(head, bytes.Repeat([]byte(filler), 512))
+			_, kept := clean(t, full)
+			if !bytes.Equal(kept, slices.Concat(full, end)) {
+				t.Errorf("%s without an end, filled up by %q: %d bytes became %d others", name, filler, len(full), len(kept))
+			}
+			p, err := readAll(kept, Limits{Kept: true})
+			if err == nil {
+				_, err = p.Thumbnail(nil)
+			}
+			if err != nil {
+				t.Errorf("%s without an end, filled up by %q: %v", name, filler, err)
+			}
+		}
 		// Some encoders write a marker to begin anew at behind the last group too.
 		for _, few := range []string{"Deng \xff\x00 Xiaolan", "\xff\xd7"} {
 			if _, kept := clean(t, slices.Concat(head, []byte(few), end)); !bytes.Equal(kept, file) {
@@ -106,6 +121,11 @@ func TestPlantedTables(t *testing.T) {
 			segment(dht, codes), segment(dht, "\x03"+codes[1:]), segment(dri, "\x00\x07"), segment(dri, "\x00\x00"), rest)
 		if _, kept := clean(t, planted); bytes.Contains(kept, []byte("Deng")) {
 			t.Errorf("%s: a table that no scan uses is left", name)
+		}
+		at := bytes.Index(file, []byte{0xff, sos})
+		sizes := segment(dht, "\x00"+strings.Repeat("\x00", 15)+"\xff"+text[:255])
+		if _, err := readAll(slices.Concat(file[:at], sizes, file[at:]), Limits{}); !errors.Is(err, ErrNotPicture) || !strings.Contains(err.Error(), "sizes that do not exist") {
+			t.Errorf("%s: got %v, want it to say that there are no such sizes", name, err)
 		}
 		// Nor is one beside those that are used.
 		for code, table := range map[byte]string{dqt: "\x03" + text[:64], dht: "\x13" + codes[1:]} {
