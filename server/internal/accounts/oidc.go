@@ -115,9 +115,9 @@ const (
 	longestAhead = time.Minute
 	// troubleEvery is how often at most is told what is wrong with a provider.
 	troubleEvery = time.Minute
-	// MaxTokenLife is the longest life of a provider's token: what nobody can call back
+	// maxTokenLife is the longest life of a provider's token: what nobody can call back
 	// for longer is not taken.
-	MaxTokenLife = 24 * time.Hour
+	maxTokenLife = 24 * time.Hour
 	// MaxSubject is the greatest length of the claim sub, and of a subject that an operator
 	// gives, in characters (OpenID Connect Core 1.0 section 2).
 	MaxSubject = 255

@@ -29,8 +29,8 @@ func (p *provider) read(span tokenSpan, claims map[string]any) (*identity, error
 		return nil, unusable("sub", "has more than %d characters", MaxSubject)
 	case span.issued.IsZero(): // nobody could tell which of two tokens has the role of today
 		return nil, unusable("iat", "is missing")
-	case span.expires.Sub(span.issued) > MaxTokenLife:
-		return nil, unusable("exp", "lies more than %d hours after iat", int(MaxTokenLife.Hours()))
+	case span.expires.Sub(span.issued) > maxTokenLife:
+		return nil, unusable("exp", "lies more than %d hours after iat", int(maxTokenLife.Hours()))
 	}
 	id := &identity{subject: sub, span: span}
 	names, err := textsIn(claims, p.UsernameClaim)
