@@ -58,11 +58,17 @@ func testAdministratorGetsIn(t *testing.T, store ...string) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		stranger := newClient(t, address)
-		for range 6 {
-			_, _ = stranger.SignIn(t.Context(), client.SignIn{Username: "root", Password: "wrong"})
+		var err error
+		for range 5 { // the first wait is a second, which a busy machine may need between two calls
+			stranger := newClient(t, address)
+			for range 6 {
+				_, _ = stranger.SignIn(t.Context(), client.SignIn{Username: "root", Password: "wrong"})
+			}
+			if _, err = stranger.SignIn(t.Context(), root); err != nil {
+				break
+			}
 		}
-		if _, err := stranger.SignIn(t.Context(), root); err == nil || !strings.Contains(err.Error(), "too many failures") {
+		if err == nil || !strings.Contains(err.Error(), "too many failures") {
 			t.Errorf("from another device: got %v, want to have to wait", err)
 		}
 		p := phone()
