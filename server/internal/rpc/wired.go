@@ -87,7 +87,7 @@ func (w *wired) Value(key any) any {
 func tapped(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if p, ok := peer.FromContext(ctx); ok {
 		if on, ok := p.AuthInfo.(wiredInfo); ok {
-			ctx = &wired{ctx, on.conn, on.conn.Opened(len(info.Header))}
+			ctx = &wired{ctx, on.conn, on.conn.Opened(info.Header)}
 		}
 	}
 	return linger(ctx, info)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,10 @@ const (
 	connWeight = 24 << 10
 	// streamWeight is that of a stream whose method waits for a message.
 	streamWeight = 12 << 10
-	// fieldWeight is that of a field of a header list.
+	// fieldWeight is that of a name in a header list, and valueWeight that of each of its
+	// values: a caller can repeat a field for one byte (RFC 7541, section 6.1).
 	fieldWeight = 128
+	valueWeight = 64
 
 	// readBuffer is how many bytes of a connection are read ahead, and busyBuffer how many
 	// while a known caller sends more.
@@ -158,16 +161,26 @@ func (c *Conn) heard(f frame) {
 	}
 }
 
-// Opened returns the stream whose headers were read last, and whose method is called now.
-// fields is how many fields its header list has. Returned must be called once the method has
-// returned.
-func (c *Conn) Opened(fields int) *Stream {
+// Opened returns the stream whose headers, which are given, were read last, and whose method
+// is called now. Returned must be called once the method has returned.
+func (c *Conn) Opened(headers map[string][]string) *Stream {
+	weight := len(headers) * fieldWeight
+	if !c.Known() { // who is known has to answer for more
+		for name, values := range headers {
+			weight += len(values) * valueWeight
+			if strings.HasSuffix(name, "-bin") { // each of which grpc has decoded
+				for _, v := range values {
+					weight += len(v)
+				}
+			}
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[c.newest]
 	if s != nil {
 		s.served = true
-		c.add(s, int64(fields)*fieldWeight) // and the frames that come next see whether it is too much
+		c.add(s, int64(weight)) // and the frames that come next see whether it is too much
 	}
 	return s
 }

@@ -40,14 +40,14 @@ func TestWeights(t *testing.T) {
 	w.wantHeld(0, connWeight+2*stream+20, 1) // for the method of 3 does not know yet
 	s.Returned()
 	w.wantHeld(0, connWeight+stream+10, 1)
-	if got := p.Opened(0); got.id != 5 || got.Whole() {
+	if got := p.Opened(nil); got.id != 5 || got.Whole() {
 		t.Errorf("got %+v", got)
 	}
 	if err := p.WriteData(5, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.arrive()
-	if !p.Opened(0).Whole() {
+	if !p.Opened(nil).Whole() {
 		t.Error("the end of the request was not seen")
 	}
 	if err := p.Close(); err != nil {
@@ -57,7 +57,7 @@ func TestWeights(t *testing.T) {
 	if got := w.gone.Load(); got != stream+10 {
 		t.Errorf("%d bytes are on their way, want those of the method that has not returned", got)
 	}
-	p.Opened(0)
+	p.Opened(nil)
 	w.mustConnect("192.0.2.2") // so that somebody looks
 	w.pass(dies)
 	if got := w.gone.Load(); got != 0 || len(w.dying) != 0 {

@@ -95,7 +95,7 @@ func (g *Gate) mostWaiting() int { return int(g.limits[strangers] / connWeight) 
 // roomy reports whether one more of the address leaves room for the first calls of all
 // strangers that are there. It needs mu.
 func (g *Gate) roomy(from *address) bool {
-	limit := g.limits[strangers] / 8 * 5
+	limit := g.limits[strangers] / 2
 	return g.held[strangers].Load()+connWeight <= limit && (!from.shares || from.held[strangers].Load()+connWeight <= limit/2)
 }
 
@@ -115,7 +115,7 @@ func (g *Gate) mayCome(from *address, largest int64, look bool) bool {
 		return true
 	}
 	own := from.held[strangers].Load() + connWeight
-	alone := from.shares && own > g.limits[strangers]/8*5/2 // it has used up its own share
+	alone := from.shares && own > g.limits[strangers]/4 // it has used up its own share
 	if !alone && largest >= 2*own {
 		return true
 	}

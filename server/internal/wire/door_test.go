@@ -86,7 +86,7 @@ func TestNewcomersWait(t *testing.T) {
 				}
 			}
 		}
-		if in != 62 || refused != 300-62-100 {
+		if in != 50 || refused != 300-50-100 {
 			t.Errorf("of the crowd %d are in and %d were refused; only 100 may wait", in, refused)
 		}
 		other := w.come(1, func(int) string { return "198.51.100.1" })
@@ -99,13 +99,13 @@ func TestNewcomersWait(t *testing.T) {
 		// A few seconds later those of the crowd that went in say nothing yet.
 		w.pass(8 * time.Second)
 		synctest.Wait()
-		for _, p := range all[:62] {
+		for _, p := range all[:50] {
 			if !p.raw.isClosed() {
 				t.Error("one of the crowd keeps others waiting for long")
 				break
 			}
 		}
-		if all[62].raw.isClosed() {
+		if all[50].raw.isClosed() {
 			t.Error("the one from another address was closed")
 		}
 		for _, c := range crowd {
@@ -120,7 +120,7 @@ func TestNewcomersWait(t *testing.T) {
 				all = append(all, <-c)
 			}
 		}
-		if len(all) != 163 {
+		if len(all) != 151 {
 			t.Errorf("%d are in or were; nobody waits for more than 10 s", len(all))
 		}
 	})

@@ -134,7 +134,7 @@ func (p *peer) open(id uint32, size int) *Stream {
 		p.t.Fatal(err)
 	}
 	p.arrive()
-	s := p.Opened(0)
+	s := p.Opened(nil)
 	for sent := 0; sent < size; {
 		n := min(size-sent, 16<<10)
 		if err := p.WriteData(id, false, make([]byte, n)); err != nil {

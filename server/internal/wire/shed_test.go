@@ -9,6 +9,18 @@ import (
 	"time"
 )
 
+// TestHeadersWeigh ensures that fields which a caller repeats weigh what grpc keeps of them.
+func TestHeadersWeigh(t *testing.T) {
+	w := newWorld(t, Config{})
+	p := w.mustConnect("192.0.2.1")
+	p.open(1, 0)
+	before, _, _ := w.Held()
+	p.Opened(map[string][]string{"a": make([]string, 900), "x-bin": {string(make([]byte, 3000)), string(make([]byte, 3000))}})
+	if after, _, _ := w.Held(); after-before < 900*valueWeight+6000 {
+		t.Errorf("900 values and two of 3,000 bytes weigh %d", after-before)
+	}
+}
+
 // TestStrangersWait ensures that strangers wait, and known callers do not, while connections
 // that were closed hold much, and go on once they do not.
 func TestStrangersWait(t *testing.T) {
@@ -51,9 +63,9 @@ func TestHeaviestGoes(t *testing.T) {
 	known.open(1, 5*connWeight)
 	known.Know()
 	var hostile []*peer
-	for i := range 4 {
+	for _, size := range []int{6, 12, 21, 35} {
 		p := w.mustConnect("192.0.2.1")
-		p.open(1, (i+1)*7*connWeight)
+		p.open(1, size*connWeight)
 		hostile = append(hostile, p)
 	}
 	if s, _, _ := w.Held(); s > 100*connWeight {
@@ -90,7 +102,7 @@ func TestNoRoomForOne(t *testing.T) {
 // little, from the same address, and for long.
 func TestStrangersForLongGo(t *testing.T) {
 	w := newWorld(t, Config{Strangers: 10 * connWeight, BehindProxy: true})
-	for range 6 {
+	for range 5 {
 		w.mustConnect("192.0.2.1")
 	}
 	w.pass(7 * time.Second)
