@@ -124,7 +124,8 @@ func TestRenewalRefused(t *testing.T) {
 		"CutOff": {func(w *tlsWorld) {
 			cert, key := under.Issue(t, "bad")
 			w.write(w.cert, cert, under.File)
-			_ = os.Truncate(w.cert, 1200)
+			whole, _ := os.ReadFile(w.cert)
+			_ = os.Truncate(w.cert, int64(len(whole)-100)) // certificates differ in length
 			w.write(w.key, key)
 		}, "ends in the middle of a certificate"},
 		"OtherChain": {func(w *tlsWorld) {
