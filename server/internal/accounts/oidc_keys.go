@@ -68,10 +68,14 @@ func (s *keySet) signer(t *identityToken) *providerKey {
 	return nil
 }
 
+// behindAllowance is by how much a provider's clock may be behind before its tokens look older
+// than keys that are newer than they.
+const behindAllowance = 5 * time.Minute
+
 // judges reports whether the set has the keys of all tokens that were given when this one
-// was, whatever the clocks say within their allowance.
+// was, also by a clock that is behind.
 func (s *keySet) judges(t *identityToken) bool {
-	return t.span.issued.Add(clockAllowance).Before(s.asked)
+	return t.span.issued.Add(behindAllowance).Before(s.asked)
 }
 
 // parseKeySet reads a JSON web key set (RFC 7517 section 5). Keys that cannot be read,
