@@ -34,6 +34,21 @@ func isHere(address string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
+// turnOf returns where a try waits that shows nothing but the address: apart from strangers
+// where nameBucket counts it apart. Of one network each waits behind the others.
+func (t *throttle) turnOf(a *Account, address string) turn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch from := network(address); {
+	case isHere(address):
+		return turn{known, "from here"}
+	case a != nil && slices.Contains(t.places.of[a.ID], from):
+		return turn{known, "from " + from}
+	default:
+		return turn{strangers, from}
+	}
+}
+
 // nameBucket returns where failures of a name count that come from the address: apart where
 // its account, which is nil for nobody's, was signed in to before, and on the server's own
 // machine. t.mu must be held.

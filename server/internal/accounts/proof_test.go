@@ -225,6 +225,7 @@ func TestTurns(t *testing.T) {
 	}
 	next(accounts.SignIn{Username: "li.wei", Password: "of the officer", Address: "10.6.0.1"})
 	next(accounts.SignIn{Username: "root", Password: "of the device", Address: "10.3.0.1", DeviceToken: token})
+	next(accounts.SignIn{Username: "root", Password: "of the place", Address: "10.0.0.1"})
 	close(goOn)
 	group.Wait()
 	at := func(who string) int {
@@ -236,8 +237,10 @@ func TestTurns(t *testing.T) {
 		return -1
 	}
 	// Two work at once, so neighbours may change places.
-	if got := at("the device"); got < 0 || got > 3 {
-		t.Errorf("the known device was number %d, want one of the first", got)
+	for _, who := range []string{"the device", "the place"} {
+		if got := at(who); got < 0 || got > 5 {
+			t.Errorf("%s that is known was number %d, want one of the first", who, got)
+		}
 	}
 	if got := at("the officer"); got < 20 || got > 26 {
 		t.Errorf("the officer was number %d, want to wait once for each address", got)

@@ -125,7 +125,7 @@ func (s *Service) Login(ctx context.Context, in SignIn) (*Account, Tokens, error
 	// A keyboard's suggestion ends with a space, and what is pasted may have more around it.
 	name := strings.ToLower(strings.TrimSpace(texts.Clean(in.Username)))
 	a := s.projection.State().named(name)
-	buckets, at := s.throttle.of(a, name, in.Address), turn{strangers, network(in.Address)}
+	buckets, at := s.throttle.of(a, name, in.Address), s.throttle.turnOf(a, in.Address)
 	if device := s.deviceOf(a, in.DeviceToken); device != "" {
 		buckets, at = s.throttle.ofDevice(a.ID, device), turn{known, a.ID}
 	}

@@ -20,7 +20,8 @@ type line int
 const (
 	// strangers have shown nothing yet. They wait by address.
 	strangers line = iota
-	// known are signed in, or call from a device that was. They wait by account.
+	// known are signed in, or call from a device that was, and wait by account. Those who call
+	// from where the account was signed in to wait by network.
 	known
 	lines
 )
