@@ -144,6 +144,9 @@ const lookBits = 12
 // gone over, with those that follow the code: one of its class is needed to show a picture,
 // and none to see where it ends.
 type huffman struct {
+	// symbols has, for the one symbol that begins with the bits, the length of its code and, in
+	// the lower eight bits, its value, or 0 where the code is longer.
+	symbols [1 << lookBits]uint16
 	// first has an entry for the one symbol that begins with the bits, and more one for as
 	// many symbols of AC coefficients as are there.
 	first, more [1 << lookBits]entry
@@ -179,6 +182,7 @@ func readHuffman(lengths, values []byte, ac bool) *huffman {
 				e := entryOf(length, values[at], ac)
 				from := code << (lookBits - length)
 				for i := range uint32(1) << (lookBits - length) {
+					h.symbols[from+i] = uint16(length)<<8 | uint16(values[at])
 					h.first[from+i] = e
 				}
 			}
@@ -247,8 +251,17 @@ func (h *huffman) codeLength(bits uint32) int {
 // symbol returns the next symbol and goes behind its code. There must be 16 bits, or all
 // that there are.
 func (h *huffman) symbol(s *bitReader) (byte, bool) {
+	if e := h.symbols[s.acc>>(64-lookBits)]; e != 0 {
+		s.drop(int(e >> 8))
+		return byte(e), true
+	}
+	return h.long(s)
+}
+
+// long is symbol for a code that is longer than what is looked up.
+func (h *huffman) long(s *bitReader) (byte, bool) {
 	next := uint32(s.acc >> 48)
-	for length := 1; length <= 16; length++ {
+	for length := lookBits + 1; length <= 16; length++ {
 		if next < h.limit[length] {
 			s.drop(length)
 			return h.values[int32(next>>(16-length))+h.offset[length]], true

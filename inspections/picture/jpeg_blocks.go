@@ -169,19 +169,15 @@ func (a *acScan) refine(i, _ int64) error {
 		case size > 1:
 			return errScan(a.s.r.at, "have a code that is none")
 		}
-		if _, err := a.s.take(size); err != nil { // its sign
-			return err
+		// It passes so many that are not known, and a bit comes for each that is.
+		unknown := ^known >> k << k
+		for range run {
+			unknown &= unknown - 1
 		}
-		// A bit comes for each that is known already.
-		corrected := 0
-		for ; k <= a.to; k++ {
-			if known>>k&1 != 0 {
-				corrected++
-			} else if run--; run < 0 {
-				break
-			}
-		}
-		if err := a.correct(corrected); err != nil {
+		at := min(bits.TrailingZeros64(unknown), a.to+1)
+		corrected := bits.OnesCount64(known >> k << k & (1<<at - 1))
+		k = at
+		if err := a.correct(corrected + size); err != nil { // with its sign
 			return err
 		}
 		if size > 0 {
@@ -204,10 +200,11 @@ func (a *acScan) refine(i, _ int64) error {
 // correct goes over n bits.
 func (a *acScan) correct(n int) error {
 	for n > 0 {
-		m := min(n, 16)
-		if _, err := a.s.take(m); err != nil {
+		m := min(n, 48) // as many as fill sees to
+		if err := a.s.need(m); err != nil {
 			return err
 		}
+		a.s.drop(m)
 		n -= m
 	}
 	return nil
