@@ -66,7 +66,7 @@ func (p *Picture) Thumbnail(more func() error) (_ []byte, err error) {
 	}
 	shown, err := p.small(more)
 	if err == nil && shown == nil {
-		if shown, err = p.decode(more); errors.Is(err, ErrNotPicture) && p.ContentType == JPEG && !p.largeJPEG() {
+		if shown, err = p.decode(more); errors.Is(err, ErrNotPicture) && p.src.failed == nil && p.ContentType == JPEG && !p.largeJPEG() {
 			// image/jpeg knows fewer kinds of JPEG than other programs do.
 			switch m, again := p.eighth(more); {
 			case m != nil:
