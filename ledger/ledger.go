@@ -103,6 +103,9 @@ type Draft struct {
 	// Content is one JSON object in the kind's own fixed form,
 	// of at most MaxContent bytes.
 	Content []byte
+	// Stored, where it is not nil, is called by Projection.Change once the entry is in the
+	// store and before it is applied: what only another decision would need can go then.
+	Stored func()
 }
 
 // An Entry is one record of a history, in its place.

@@ -165,6 +165,9 @@ func (p *Projection[S]) Change(ctx context.Context, decide func(S) (*Draft, erro
 		after := context.WithoutCancel(ctx)
 		switch {
 		case err == nil:
+			if d.Stored != nil {
+				d.Stored()
+			}
 			if err = p.takeIn(after, []Entry{e}); err == nil {
 				err = p.Altered()
 			}

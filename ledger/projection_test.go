@@ -92,6 +92,35 @@ func TestChangeDecidesAnew(t *testing.T) {
 	}
 }
 
+// TestChangeTellsThatItIsStored ensures that a draft is told once that it is stored, before it is
+// applied, and one that another writer was before, or that the store refuses, never.
+func TestChangeTellsThatItIsStored(t *testing.T) {
+	store := ledgertest.New(t)
+	w := newWorld(store)
+	var told []string
+	add := func() error {
+		_, err := w.Change(t.Context(), func(ids []string) (*ledger.Draft, error) {
+			d := item(fmt.Sprint("a", len(ids)))
+			d.Stored = func() { told = append(told, d.ID) }
+			return &d, nil
+		})
+		return err
+	}
+	fault := ledgertest.Moved(item("other's"))
+	store.OnWrite(func(ledger.Draft) (f ledgertest.Fault) { f, fault = fault, f; return f })
+	w.onApply = func() { told = append(told, "applied") }
+	if err := add(); err != nil {
+		t.Fatal(err)
+	}
+	store.OnWrite(func(ledger.Draft) ledgertest.Fault { return ledgertest.Refused })
+	if err := add(); !errors.Is(err, ledger.ErrFull) {
+		t.Errorf("got %v, want %v", err, ledger.ErrFull)
+	}
+	if want := []string{"applied", "a1", "applied"}; !slices.Equal(told, want) {
+		t.Errorf("got %q, want %q", told, want)
+	}
+}
+
 func TestChangeFails(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -97,10 +97,12 @@ func (n edit) newNumber(code DivisionCode) uint32 {
 	return i
 }
 
-// applySites puts the sites into the roster and returns their numbers.
+// applySites puts the sites into the roster and returns their numbers. It takes them out of
+// the list as it goes on: a country's sites would be in memory twice.
 func (n edit) applySites(changed []*Site, seq ledger.Sequence) []uint32 {
 	touched := make([]uint32, 0, len(changed))
-	for _, s := range changed {
+	for k, s := range changed {
+		changed[k] = nil
 		i := n.siteNumberOf(s.ID)
 		var old *Site
 		var changes []ledger.Sequence

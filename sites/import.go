@@ -93,13 +93,13 @@ type Import struct {
 
 // importTable stores what plan makes of a table of n rows and the newest roster: the
 // rows of what changes, and the content of the entry that names them by their
-// SHA-256. A dry run, and a plan without rows, store nothing. It returns the roster
-// afterwards.
+// SHA-256. A dry run, and a plan without rows, store nothing. Once they are stored, stored
+// is called, and plan is not asked again. It returns the roster afterwards.
 //
 // Where the request has imported the table before, plan is not asked, again is the content
 // of that entry, and the roster is the one after it.
 func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int, kind ledger.Kind,
-	plan func(r *Roster, effective time.Time) (rows []T, content func(sum string) Content, err error),
+	plan func(r *Roster, effective time.Time) (rows []T, content func(sum string) Content, err error), stored func(),
 ) (changed bool, after *Roster, again *Content, err error) {
 	var f Faults
 	effective := s.checkImport(in, &f)
@@ -119,7 +119,7 @@ func importTable[T any](ctx context.Context, s *Service, by By, in Import, n int
 			return nil, err
 		}
 		lines, sum, err := marshalRows(rows)
-		return &decision{kind: kind, content: content(sum), rows: lines, rowsSum: sum}, err
+		return &decision{kind: kind, content: content(sum), rows: lines, rowsSum: sum, stored: stored}, err
 	})
 	if err != nil || before == nil {
 		return changed, after, nil, err

@@ -61,7 +61,8 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 	})
 	var table *divisionTable
 	var out *DivisionImport
-	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
+	all := len(rows)
+	changed, r, again, err := importTable(ctx, s, by, in, all, KindDivisionsImported, func(r *Roster, effective time.Time) ([]divisionChange, func(string) Content, error) {
 		if table == nil {
 			table = readDivisionRows(rows)
 		}
@@ -79,7 +80,7 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 				Created: n.Created, Ended: n.Ended, Renamed: n.Renamed, Regrouped: n.Regrouped,
 			}}
 		}, nil
-	})
+	}, func() { rows, table = nil, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (s *Service) ImportDivisions(ctx context.Context, by By, in Import, rows []
 		c := again.Divisions
 		out = &DivisionImport{
 			Created: c.Created, Ended: c.Ended, Renamed: c.Renamed, Regrouped: c.Regrouped,
-			Unchanged: len(rows) - c.Created - c.Renamed - c.Regrouped,
+			Unchanged: all - c.Created - c.Renamed - c.Regrouped,
 			Displaced: r.displaced(c.Effective), Orphaned: r.orphaned(c.Effective),
 		}
 		if out.EndedCodes, err = s.endedBy(ctx, c); err != nil {

@@ -51,7 +51,8 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 		in.Effective = DayOf(s.Now(), s.Zone, 0).Format(time.DateOnly)
 	}
 	var out *SiteImport
-	changed, r, again, err := importTable(ctx, s, by, in, len(rows), KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
+	all := len(rows)
+	changed, r, again, err := importTable(ctx, s, by, in, all, KindSitesImported, func(r *Roster, effective time.Time) ([]*Site, func(string) Content, error) {
 		n := &SiteImport{}
 		plan, err := s.planSites(r, s.rightsOn(r, by), rows, effective, n)
 		out = n
@@ -61,14 +62,14 @@ func (s *Service) ImportSites(ctx context.Context, by By, in Import, rows []Site
 				Registered: n.Registered, Updated: n.Updated, Moved: n.Moved, Deregistered: n.Deregistered,
 			}}
 		}, err
-	})
+	}, func() { rows = nil }) // a country's are as large as what is made of them then
 	if err != nil {
 		return nil, err
 	}
 	if again != nil {
 		c := again.Sites
 		out = &SiteImport{Registered: c.Registered, Deregistered: c.Deregistered, Moved: c.Moved, Updated: c.Updated}
-		out.Unchanged = len(rows) - c.Registered - c.Deregistered - c.Moved - c.Updated
+		out.Unchanged = all - c.Registered - c.Deregistered - c.Moved - c.Updated
 	}
 	out.Changed, out.Roster = changed, r
 	return out, nil

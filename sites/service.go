@@ -148,12 +148,14 @@ func (s *Service) Entry(ctx context.Context, q ledger.Sequence) (ledger.Entry, e
 }
 
 // decision is what a change comes to: the entry's kind and content, and the
-// rows to store beside it. A nil decision changes nothing.
+// rows to store beside it. stored, where it is not nil, is called once all that is in the
+// store. A nil decision changes nothing.
 type decision struct {
 	kind    ledger.Kind
 	content Content
 	rows    []byte
 	rowsSum string
+	stored  func()
 }
 
 // change lets decide look at the newest roster and stores what it decides,
@@ -207,7 +209,7 @@ func (s *Service) changeOnce(ctx context.Context, by By, decide func(*Roster) (*
 				return nil, err
 			}
 		}
-		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content}, nil
+		return &ledger.Draft{ID: by.Request.IDOr(s.NewID), Kind: d.kind, Time: s.Now(), Account: by.Account, Content: content, Stored: d.stored}, nil
 	})
 	if err == nil && again != nil {
 		after, err = s.repeat(ctx, by, again)
