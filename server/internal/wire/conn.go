@@ -57,7 +57,8 @@ type Conn struct {
 	leftAt    atomic.Int64  // when the caller was asked to go; 0 for not yet
 	weight    atomic.Int64  // changed only with mu held, as known is
 	known     atomic.Bool
-	untold    int64 // what of weight the gate does not know of, guarded by mu
+	untold    int64        // what of weight the gate does not know of, guarded by mu
+	frames    atomic.Int64 // that came since the last look
 
 	mu      sync.Mutex
 	closed  bool   // it is closed, or will be as soon as grpc learns of it
@@ -81,6 +82,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.settled.Store(true)
 	}
 	c.gate.pause(c)
+	c.gate.rest(c)
 	p = p[:min(len(p), c.in.next())]
 	if len(c.ahead) == 0 {
 		if err := c.readAhead(); err != nil {
@@ -127,6 +129,7 @@ func (c *Conn) readAhead() error {
 // heard takes note of a frame that the caller sends.
 func (c *Conn) heard(f frame) {
 	c.begun = true
+	c.frames.Add(1)
 	if f.kind != framePing || f.flags&flagAck == 0 {
 		c.heardAt.Store(c.gate.now.Load())
 	}

@@ -88,6 +88,29 @@ func (g *Gate) let(raw net.Conn) (*Conn, error) {
 	return c, nil
 }
 
+// mostFrames is how many frames of a stranger's connection are read between two looks. A call
+// with its answer has about four.
+const mostFrames = 2000
+
+// rest lets a stranger wait for the next look that has sent so many frames since the last
+// one: pings, settings and whatever else costs its caller a few bytes. One that was closed
+// would come again at once.
+func (g *Gate) rest(c *Conn) {
+	for c.frames.Load() > mostFrames && !c.Known() {
+		g.waiting.Lock()
+		looked := g.looked
+		g.waiting.Unlock()
+		if c.frames.Load() <= mostFrames {
+			return
+		}
+		select {
+		case <-looked:
+		case <-c.cutOff:
+			return
+		}
+	}
+}
+
 // mostWaiting is how many connections may wait: each takes about a third of what one takes
 // that was let in.
 func (g *Gate) mostWaiting() int { return int(g.limits[strangers] / connWeight) }

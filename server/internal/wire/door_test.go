@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,5 +143,36 @@ func TestStopWaiting(t *testing.T) {
 			})
 		}
 		group.Wait()
+	})
+}
+
+// TestFramesWait ensures that a stranger cannot keep the server busy with frames that cost
+// nothing to send, and that known callers may send as many as they like.
+func TestFramesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		stranger, known := w.mustConnect("192.0.2.1"), w.mustConnect("192.0.2.1")
+		known.Know()
+		done := map[*peer]chan error{stranger: make(chan error, 1), known: make(chan error, 1)}
+		for p, end := range done {
+			for range mostFrames * 5 / 2 {
+				if err := p.WriteSettingsAck(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			go func() { _, err := io.Copy(io.Discard, struct{ io.Reader }{p.Conn}); end <- err }()
+		}
+		for i, want := range []int64{mostFrames + 1, mostFrames + 1} {
+			synctest.Wait()
+			if len(done[stranger]) > 0 || stranger.frames.Load() != want || i == 0 && len(done[known]) == 0 {
+				t.Fatalf("after look %d, %d frames of the stranger were read", i, stranger.frames.Load())
+			}
+			w.pass(time.Second)
+		}
+		if err := <-done[stranger]; err != nil {
+			t.Error(err)
+		}
+		stranger.Close()
+		known.Close()
 	})
 }

@@ -110,6 +110,7 @@ type Gate struct {
 
 	waiting sync.Mutex
 	less    chan struct{} // closed when less is gone; nil while nobody waits for it
+	looked  chan struct{} // closed with the next look
 
 	mu        sync.Mutex
 	conns     map[*Conn]struct{}
@@ -133,7 +134,7 @@ type address struct {
 // New returns a gate without connections.
 func New(c Config) *Gate {
 	const unlimited = 1 << 62
-	g := &Gate{config: c, conns: map[*Conn]struct{}{}, dying: map[*Conn]int64{}, addresses: map[netip.Addr]*address{}, closed: map[string]int{}}
+	g := &Gate{config: c, looked: make(chan struct{}), conns: map[*Conn]struct{}{}, dying: map[*Conn]int64{}, addresses: map[netip.Addr]*address{}, closed: map[string]int{}}
 	if c.Now == nil {
 		begun := time.Now()
 		g.config.Now = func() time.Time { return begun.Add(time.Since(begun)) }
@@ -199,8 +200,13 @@ func (g *Gate) Look() {
 	g.now.Store(now)
 	g.mu.Lock()
 	for c := range g.conns {
+		c.frames.Store(0)
 		g.lookAt(c, now)
 	}
+	g.waiting.Lock()
+	close(g.looked)
+	g.looked = make(chan struct{})
+	g.waiting.Unlock()
 	for c, since := range g.dying {
 		if c.dead(now-since >= int64(dies)) {
 			delete(g.dying, c)
