@@ -50,7 +50,7 @@ func (f *jpegFile) keep(q piece, needed bool, tables ...jpegDefined) error {
 	for _, t := range tables {
 		f.latest[t.jpegTable] = len(f.parts)
 	}
-	f.parts = append(f.parts, jpegPart{q, needed, tables, needed || !q.joined})
+	f.parts = append(f.parts, jpegPart{q, needed, tables, needed})
 	return nil
 }
 
@@ -76,9 +76,12 @@ func (q *jpegPart) assembleTables(src io.ReaderAt) ([]byte, error) {
 	if q.whole || !slices.ContainsFunc(q.tables, lacks) {
 		return nil, nil
 	}
-	b := make([]byte, q.n)
-	if n, err := src.ReadAt(b, q.at); n < len(b) {
-		return nil, err
+	b := q.bytes
+	if q.joined {
+		b = make([]byte, q.n)
+		if n, err := src.ReadAt(b, q.at); n < len(b) {
+			return nil, err
+		}
 	}
 	out := slices.Clone(b[:4])
 	for _, t := range q.tables {
