@@ -175,6 +175,9 @@ func TestKeptAsItCame(t *testing.T) {
 	w := newWorld(t)
 	dirty := photo(t, 1, "")
 	plain := slices.Concat(dirty[:2], dirty[6:])
+	// The encoder writes a second table of quantization, which a grey picture does not use.
+	at := bytes.Index(plain, []byte{0xff, 0xdb})
+	plain = slices.Concat(plain[:at+2], []byte{0, 67}, plain[at+4:at+2+67], plain[at+2+132:])
 	c := w.declare(t, 1, plain, dirty)
 	w.mustSend(t, c, 0, plain)
 	w.mustSend(t, c, 1, dirty)
