@@ -111,9 +111,9 @@ func (g *Gate) rest(c *Conn) {
 	}
 }
 
-// mostWaiting is how many connections may wait: each takes about a third of what one takes
+// mostWaiting is how many connections may wait. Each takes a quarter of what one takes
 // that was let in.
-func (g *Gate) mostWaiting() int { return int(g.limits[strangers] / connWeight) }
+func (g *Gate) mostWaiting() int { return int(g.limits[strangers] / connWeight * 2) }
 
 // roomy reports whether one more of the address leaves room for the first calls of all
 // strangers that are there. It needs mu.
@@ -128,6 +128,12 @@ func (g *Gate) largest() (most int64) {
 		most = max(most, a.held[strangers].Load())
 	}
 	return most
+}
+
+// full reports whether one more of the address would have another one closed. It needs mu.
+func (g *Gate) full(from *address) bool {
+	limit := g.limits[strangers]
+	return g.held[strangers].Load()+connWeight > limit || from.shares && from.held[strangers].Load()+connWeight > limit/2
 }
 
 // mayCome reports whether one more of the address need not wait: there is room, another
@@ -176,10 +182,15 @@ func (g *Gate) letIn(look bool) {
 	blocked := map[netip.Addr]bool{} // the addresses of which none may come now
 	g.queue = slices.DeleteFunc(g.queue, func(w *newcomer) bool {
 		from := g.address(w.raw)
-		if !look || now-w.since < int64(longestWait) {
-			if blocked[from.block] || !g.mayCome(from, largest, look) {
-				blocked[from.block] = true
+		if blocked[from.block] || !g.mayCome(from, largest, look) {
+			blocked[from.block] = true
+			if now-w.since < int64(longestWait) {
 				return false
+			}
+			if g.full(from) {
+				g.closed[Crowded]++
+				w.in <- admitted{nil, errCrowded}
+				return true
 			}
 		}
 		conn, err := g.let(w.raw)

@@ -87,8 +87,8 @@ func TestNewcomersWait(t *testing.T) {
 				}
 			}
 		}
-		if in != 50 || refused != 300-50-100 {
-			t.Errorf("of the crowd %d are in and %d were refused; only 100 may wait", in, refused)
+		if in != 50 || refused != 300-50-200 {
+			t.Errorf("of the crowd %d are in and %d were refused; only 200 may wait", in, refused)
 		}
 		other := w.come(1, func(int) string { return "198.51.100.1" })
 		synctest.Wait()
@@ -116,13 +116,21 @@ func TestNewcomersWait(t *testing.T) {
 		}
 		w.pass(3 * time.Second)
 		synctest.Wait()
+		late := 0
 		for _, c := range crowd {
-			if len(c) > 0 {
-				all = append(all, <-c)
+			if len(c) == 0 {
+				continue
+			}
+			if p := <-c; p != nil {
+				late++
+				all = append(all, p)
+				if p.raw.isClosed() {
+					t.Error("one was let in and closed at once")
+				}
 			}
 		}
-		if len(all) != 151 {
-			t.Errorf("%d are in or were; nobody waits for more than 10 s", len(all))
+		if len(w.queue) != 0 || late != 49 {
+			t.Errorf("%d wait for more than 10 s, and %d were let in then", len(w.queue), late)
 		}
 	})
 }
