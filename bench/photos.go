@@ -50,8 +50,9 @@ func newAlbum() (*album, error) {
 	metadata := "Exif\x00\x00" + strings.Repeat("metadata", 1000)
 	head := append([]byte{0xff, 0xe1, byte((len(metadata) + 2) >> 8), byte(len(metadata) + 2)}, metadata...)
 	a := &album{base: slices.Concat(b.Bytes()[:2], head, b.Bytes()[2:])}
-	// In the second quantization table, so that what is compressed stays that.
-	a.at = bytes.Index(a.base, []byte{0xff, 0xdb}) + 2 + 2 + 65 + 1
+	// At the end of the quantization table that the picture uses, so that what is compressed
+	// stays that, and what is kept of two photos differs.
+	a.at = bytes.Index(a.base, []byte{0xff, 0xdb}) + 2 + 2 + 1 + 48
 	return a, nil
 }
 
