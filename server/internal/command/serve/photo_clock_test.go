@@ -10,7 +10,6 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/server/internal/clock"
-	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
 
@@ -112,19 +111,7 @@ func (p *clockedPhotos) want(t *testing.T, when string, purged int, shown error)
 // it once the clock is right; and that what was over its time for more than a day goes.
 func TestPhotosByHeartbeats(t *testing.T) {
 	t.Parallel()
-	t.Run("DataFolder", func(t *testing.T) { testPhotosByHeartbeats(t, StoreConfig{Data: t.TempDir()}) })
-	t.Run("MongoDB", func(t *testing.T) {
-		database, err := mongotest.StartOwn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := database.Stop(); err != nil {
-				t.Error(err)
-			}
-		}()
-		t.Run("", func(t *testing.T) { testPhotosByHeartbeats(t, StoreConfig{Store: database.Database(t)}) })
-	})
+	onOwnEngines(t, testPhotosByHeartbeats)
 }
 
 func testPhotosByHeartbeats(t *testing.T, config StoreConfig) {

@@ -17,7 +17,6 @@ import (
 	"xuncha/inspections"
 	"xuncha/inspections/photos"
 	"xuncha/server/internal/clock"
-	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
 
@@ -76,19 +75,7 @@ func storePurgeable(t *testing.T, config StoreConfig) {
 // deletes nothing where the clocks disagree.
 func TestPurgeByHand(t *testing.T) {
 	t.Parallel()
-	t.Run("DataFolder", func(t *testing.T) { testPurgeByHand(t, StoreConfig{Data: t.TempDir()}) })
-	t.Run("MongoDB", func(t *testing.T) {
-		database, err := mongotest.StartOwn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := database.Stop(); err != nil {
-				t.Error(err)
-			}
-		}()
-		testPurgeByHand(t, StoreConfig{Store: database.Database(t)})
-	})
+	onOwnEngines(t, testPurgeByHand)
 }
 
 func testPurgeByHand(t *testing.T, config StoreConfig) {

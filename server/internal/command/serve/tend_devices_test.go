@@ -10,7 +10,6 @@ import (
 
 	"xuncha/server/internal/accounts"
 	"xuncha/server/internal/clock"
-	"xuncha/server/internal/mongostore/mongotest"
 	"xuncha/sites"
 )
 
@@ -19,19 +18,7 @@ import (
 // right clock shows.
 func TestDevicesByHeartbeats(t *testing.T) {
 	t.Parallel()
-	t.Run("DataFolder", func(t *testing.T) { testDevicesByHeartbeats(t, StoreConfig{Data: t.TempDir()}) })
-	t.Run("MongoDB", func(t *testing.T) {
-		database, err := mongotest.StartOwn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := database.Stop(); err != nil {
-				t.Error(err)
-			}
-		}()
-		t.Run("", func(t *testing.T) { testDevicesByHeartbeats(t, StoreConfig{Store: database.Database(t)}) })
-	})
+	onOwnEngines(t, testDevicesByHeartbeats)
 }
 
 func testDevicesByHeartbeats(t *testing.T, config StoreConfig) {
