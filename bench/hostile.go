@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"time"
@@ -317,22 +315,5 @@ func (c child) forgetPeak() error {
 // sendHostile starts a hostile crowd, in a process of its own, which is a nice one for the
 // same reason as that of sendCrowd.
 func sendHostile(ctx context.Context, address, issuer string, n int) (*sentCrowd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := exec.CommandContext(ctx, "nice", "-n", "10", self, hostileCommand, address, issuer, fmt.Sprint(n))
-	p.Stderr = os.Stderr
-	in, err := p.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.Start(); err != nil {
-		return nil, err
-	}
-	return &sentCrowd{process: p, end: in, said: bufio.NewScanner(out)}, nil
+	return startCrowd(ctx, hostileCommand, address, issuer, fmt.Sprint(n))
 }

@@ -109,13 +109,13 @@ type sentCrowd struct {
 	said    *bufio.Scanner
 }
 
-// sendCrowd starts a crowd, and returns once it asks.
-func (c *country) sendCrowd(ctx context.Context, o options, depth int) (*sentCrowd, error) {
+// startCrowd starts this program as a crowd, with the arguments.
+func startCrowd(ctx context.Context, arguments ...string) (*sentCrowd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	p := exec.CommandContext(ctx, "nice", "-n", "10", self, crowdCommand, c.address, fmt.Sprint(o.share), fmt.Sprint(o.levels), fmt.Sprint(depth))
+	p := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", self}, arguments...)...)
 	p.Stderr = os.Stderr
 	in, err := p.StdinPipe()
 	if err != nil {
@@ -128,9 +128,17 @@ func (c *country) sendCrowd(ctx context.Context, o options, depth int) (*sentCro
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	sent := &sentCrowd{process: p, end: in, said: bufio.NewScanner(out)}
+	return &sentCrowd{process: p, end: in, said: bufio.NewScanner(out)}, nil
+}
+
+// sendCrowd starts a crowd, and returns once it asks.
+func (c *country) sendCrowd(ctx context.Context, o options, depth int) (*sentCrowd, error) {
+	sent, err := startCrowd(ctx, crowdCommand, c.address, fmt.Sprint(o.share), fmt.Sprint(o.levels), fmt.Sprint(depth))
+	if err != nil {
+		return nil, err
+	}
 	if !sent.said.Scan() {
-		return nil, errors.Join(errors.New("the crowd does not ask"), in.Close(), p.Wait())
+		return nil, errors.Join(errors.New("the crowd does not ask"), sent.end.Close(), sent.process.Wait())
 	}
 	return sent, nil
 }

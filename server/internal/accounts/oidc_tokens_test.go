@@ -373,8 +373,8 @@ func rosterOf(t testing.TB, codes ...string) *sites.Roster {
 	return s.Roster()
 }
 
-// TestStopEndsWhatWaits ensures that a service whose provider is silent is discovered no
-// longer than its caller likes.
+// TestStopEndsWhatWaits ensures that a server which stops waits for no provider that is
+// silent.
 func TestStopEndsWhatWaits(t *testing.T) {
 	t.Parallel()
 	until, stop := context.WithCancel(t.Context())
